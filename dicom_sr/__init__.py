@@ -1,0 +1,1 @@
+"""An Analysis to DICOM objects and back; no I/O."""

@@ -1,0 +1,1 @@
+"""The command: composition of the gateway, the workers and the tools around them."""

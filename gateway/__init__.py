@@ -1,0 +1,1 @@
+"""Intake from Orthanc, the reading list, its events and its pages."""

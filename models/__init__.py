@@ -1,0 +1,44 @@
+"""Scorers and explainers: pixels to findings to words."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from models.film import Film
+from worklist.finding import Algorithm, Analysis
+
+
+class Scorer(Protocol):
+    """Scores one film."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Name, version, weights digest and device UID."""
+
+    def score(self, film: Film) -> Analysis:
+        """Findings, score and quality of a film.
+
+        Raises:
+            UnusableImage: the film cannot be judged; its code and message say why.
+            ModelUnavailable: the model could not run.
+        """
+
+
+class Explainer(Protocol):
+    """Adds words, and may add boxes, to an Analysis."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Name, version, digest and device UID of what writes the explanation."""
+
+    def explain(self, analysis: Analysis, film: Film, prior_reports: tuple[tuple[str, str], ...] = ()) -> Analysis:
+        """The Analysis with its explanation and snippets.
+
+        Args:
+            analysis: what the scorer found.
+            film: the film it found it on.
+            prior_reports: pairs of (source, text) of earlier reports, newest first.
+
+        Raises:
+            ModelUnavailable: the model could not run.
+        """

@@ -1,0 +1,1 @@
+"""Celery: the fast path and the slow path of a study."""

@@ -1,0 +1,1 @@
+"""The domain: study, finding, urgency and order (pure), and its records."""

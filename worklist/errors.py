@@ -1,0 +1,61 @@
+"""Everything that Firstread raises on purpose, in one tree.
+
+FirstreadError
+|- PermanentError        trying again cannot help
+|  |- UnusableImage      the film itself cannot be read or judged
+|  |- InvalidInput       a person or another system gave something unusable
+|- TransientError        trying again may help: bounded retry
+   |- PacsUnavailable
+   |- BrokerUnavailable
+   |- ModelUnavailable
+
+Errors know nothing of HTTP or of exit codes; the gateway and the command line map them.
+"""
+
+from __future__ import annotations
+
+
+class FirstreadError(Exception):
+    """An error with a stable code for machines and one clear line for people.
+
+    Args:
+        code: lower-case words joined by underscores, stable across versions.
+        message: what is wrong and what to do, in one line.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[FirstreadError], tuple[str, str]]:
+        """Survive pickling between the processes of a worker."""
+        return (type(self), (self.code, self.message))
+
+
+class PermanentError(FirstreadError):
+    """Trying again cannot help."""
+
+
+class UnusableImage(PermanentError):
+    """The film itself cannot be read or judged."""
+
+
+class InvalidInput(PermanentError):
+    """A person or another system gave something unusable."""
+
+
+class TransientError(FirstreadError):
+    """Trying again may help."""
+
+
+class PacsUnavailable(TransientError):
+    """Orthanc did not answer, or answered with a server error."""
+
+
+class BrokerUnavailable(TransientError):
+    """The Celery broker did not take a message."""
+
+
+class ModelUnavailable(TransientError):
+    """The model could not be loaded or run."""

@@ -1,0 +1,230 @@
+"""What the change feed writes: studies, instances, jobs and the cursor, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from worklist.order import OrderPriority
+from worklist.records.database import Database
+from worklist.records.standing import lock_study, report_job, restate
+from worklist.records.tables import FeedRow, InstanceRow, JobRow, StudyRow
+from worklist.study import Failure, JobPath, JobState, ReadingPolicy, StudyState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedCursor:
+    """The last change that was read: its sequence number, and a mark by which to know it again."""
+
+    sequence: int
+    mark: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReceivedInstance:
+    """One SOP Instance as the PACS tells of it; orthanc_id is the study's."""
+
+    orthanc_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    digest: str
+    received_at: datetime
+    patient_id: str
+    patient_name: str
+    accession_number: str
+    study_description: str
+    modality: str
+    order_priority: OrderPriority
+    scope_failure: Failure | None
+
+
+class IntakeRecords:
+    """The intake's side of the records."""
+
+    def __init__(self, database: Database, policy: ReadingPolicy) -> None:
+        self._database = database
+        self._policy = policy
+
+    def cursor(self, feed: str) -> FeedCursor | None:
+        """How far the feed has been read; None before the first time."""
+        with self._database.read() as session:
+            row = session.get(FeedRow, feed)
+            return FeedCursor(sequence=row.sequence, mark=row.mark) if row else None
+
+    def admit(
+        self,
+        received: Iterable[ReceivedInstance],
+        stable: Iterable[str],
+        now: datetime,
+        *,
+        feed: str = "",
+        cursor: FeedCursor | None = None,
+    ) -> None:
+        """Write one stretch of the feed, all of it or nothing.
+
+        Args:
+            received: the instances that arrived; one that is known with the same digest changes nothing.
+            stable: Orthanc's identifiers of studies that have become stable.
+            now: the present moment.
+            feed: the feed's name, with ...
+            cursor: ... how far this stretch goes.
+        """
+        with self._database.write() as session:
+            for instance in received:
+                self._admit_instance(session, instance, now)
+            for orthanc_id in stable:
+                self._settle(session, orthanc_id, now)
+            if cursor:
+                session.merge(FeedRow(name=feed, sequence=cursor.sequence, mark=cursor.mark, read_at=now))
+
+    def unsettled(self, before: datetime, limit: int) -> list[str]:
+        """Orthanc's identifiers of studies with films, silent since a moment, that nobody has called stable yet."""
+        with self._database.read() as session:
+            reported = (
+                select(JobRow.job_id)
+                .where(
+                    JobRow.study_instance_uid == StudyRow.study_instance_uid,
+                    JobRow.path == JobPath.REPORT,
+                    JobRow.revision == StudyRow.revision,
+                )
+                .exists()
+            )
+            return list(
+                session.scalars(
+                    select(StudyRow.orthanc_id)
+                    .where(
+                        StudyRow.withdrawn_at.is_(None),
+                        StudyRow.state != StudyState.OUT_OF_SCOPE,
+                        StudyRow.last_image_at < before,
+                        ~reported,
+                    )
+                    .order_by(StudyRow.last_image_at)
+                    .limit(limit)
+                )
+            )
+
+    def longest_unchecked(self, before: datetime) -> str | None:
+        """Orthanc's identifier of the listed study whose presence in the PACS was checked longest ago."""
+        with self._database.read() as session:
+            return session.scalars(
+                select(StudyRow.orthanc_id)
+                .where(StudyRow.withdrawn_at.is_(None), StudyRow.checked_at < before)
+                .order_by(StudyRow.checked_at)
+                .limit(1)
+            ).one_or_none()
+
+    def record_presence(self, orthanc_id: str, now: datetime, *, is_present: bool) -> None:
+        """Note that a study still lies in the PACS, or take it off the list."""
+        with self._database.write() as session:
+            for study in session.scalars(select(StudyRow).where(StudyRow.orthanc_id == orthanc_id)):
+                study.checked_at = now
+                if not is_present and study.withdrawn_at is None:
+                    study.withdrawn_at = now
+                    study.updated_at = now
+
+    def withdraw_all(self, now: datetime) -> None:
+        """Take every study off the list: the PACS was emptied or replaced, and what it still holds comes back."""
+        with self._database.write() as session:
+            session.execute(
+                update(StudyRow).where(StudyRow.withdrawn_at.is_(None)).values(withdrawn_at=now, updated_at=now)
+            )
+
+    def _admit_instance(self, session: Session, instance: ReceivedInstance, now: datetime) -> None:
+        study = lock_study(session, instance.study_instance_uid)
+        if study is None:
+            study = _new_study(instance, now)
+            session.add(study)
+        study.orthanc_id = instance.orthanc_id
+        returned = study.withdrawn_at is not None
+        if returned:
+            self._welcome_back(session, study, instance.received_at)
+        row = session.get(InstanceRow, (instance.sop_instance_uid, instance.study_instance_uid))
+        is_new = row is None or row.digest != instance.digest
+        if is_new:
+            _describe(study, instance)
+            session.merge(_new_instance(instance))
+            if instance.scope_failure is None:
+                self._schedule_score(session, study, instance, now)
+        if is_new or returned:
+            restate(session, study, self._policy, now)
+
+    def _schedule_score(self, session: Session, study: StudyRow, instance: ReceivedInstance, now: datetime) -> None:
+        study.last_image_at = instance.received_at
+        report = report_job(session, study)
+        if report and report.state != JobState.SCHEDULED:
+            study.revision += 1  # the report has begun without this film: it belongs to the next one
+        session.add(
+            _new_job(study, JobPath.SCORE, now, sop_instance_uid=instance.sop_instance_uid, digest=instance.digest)
+        )
+
+    def _settle(self, session: Session, orthanc_id: str, now: datetime) -> None:
+        for study in session.scalars(select(StudyRow).where(StudyRow.orthanc_id == orthanc_id).with_for_update()):
+            if study.state != StudyState.OUT_OF_SCOPE and report_job(session, study) is None:
+                session.add(_new_job(study, JobPath.REPORT, now))
+                study.updated_at = now
+
+    def _welcome_back(self, session: Session, study: StudyRow, received_at: datetime) -> None:
+        # It left the PACS and came back without our objects; the same UIDs are written again.
+        study.withdrawn_at = None
+        study.received_at = study.last_image_at = received_at
+        study.reported_revision = None
+        job = report_job(session, study)
+        if job:
+            session.delete(job)
+
+
+def _new_study(instance: ReceivedInstance, now: datetime) -> StudyRow:
+    return StudyRow(
+        study_instance_uid=instance.study_instance_uid,
+        received_at=instance.received_at,
+        last_image_at=instance.received_at,
+        order_priority=instance.order_priority,
+        revision=1,
+        checked_at=now,
+    )
+
+
+def _new_instance(instance: ReceivedInstance) -> InstanceRow:
+    failure = instance.scope_failure
+    return InstanceRow(
+        sop_instance_uid=instance.sop_instance_uid,
+        study_instance_uid=instance.study_instance_uid,
+        series_instance_uid=instance.series_instance_uid,
+        digest=instance.digest,
+        scope_code=failure.code if failure else None,
+        scope_message=failure.message if failure else None,
+        analysis=None,
+    )
+
+
+def _describe(study: StudyRow, instance: ReceivedInstance) -> None:
+    study.patient_id = instance.patient_id
+    study.patient_name = instance.patient_name
+    study.accession_number = instance.accession_number
+    study.study_description = instance.study_description
+    if instance.scope_failure is None or not study.modality:
+        study.modality = instance.modality
+    if instance.order_priority is not OrderPriority.ROUTINE:
+        study.order_priority = instance.order_priority
+
+
+def _new_job(study: StudyRow, path: JobPath, now: datetime, *, sop_instance_uid: str = "", digest: str = "") -> JobRow:
+    return JobRow(
+        job_id=str(uuid4()),
+        study_instance_uid=study.study_instance_uid,
+        path=path,
+        revision=study.revision,
+        sop_instance_uid=sop_instance_uid,
+        digest=digest,
+        state=JobState.SCHEDULED,
+        attempts=0,
+        enqueues=0,
+        not_before=now,
+        created_at=now,
+    )
