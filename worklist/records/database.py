@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -28,7 +32,8 @@ class Database:
         self.url: URL = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         arguments = {"timeout": _BUSY_S} if self.is_sqlite else {"connect_timeout": 5}
-        self.engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=not self.is_sqlite)
+        # Parameters are hidden because they hold patients' names, and errors are logged.
+        self.engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=not self.is_sqlite, hide_parameters=True)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -65,3 +70,61 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry)
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class ExclusiveLock:
+    """Held by one process at a time: an advisory lock on PostgreSQL, a locked file beside SQLite's.
+
+    It goes with its process or connection, so a holder that dies blocks nobody.
+    """
+
+    def __init__(self, database: Database, number: int) -> None:
+        self._database = database
+        self._number = number
+        self._connection: Connection | None = None
+        self._file: IO[str] | None = None
+
+    def hold(self) -> bool:
+        """Take the lock, or make sure that it is still ours; False where another process has it."""
+        return self._hold_file() if self._database.is_sqlite else self._hold_advisory()
+
+    def release(self) -> None:
+        """Let another process take it."""
+        if self._file:
+            self._file.close()
+            self._file = None
+        if self._connection:
+            self._connection.invalidate()  # closing the connection is what frees the advisory lock
+            self._connection.close()
+            self._connection = None
+
+    def _hold_file(self) -> bool:
+        if self._file:
+            return True
+        name = self._database.url.database
+        if not name or name == ":memory:":
+            return True
+        lock_file = Path(f"{name}.lock{self._number}").open("w", encoding="ascii")  # noqa: SIM115 - kept open
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock_file.close()
+            return False
+        self._file = lock_file
+        return True
+
+    def _hold_advisory(self) -> bool:
+        try:
+            if self._connection:
+                self._connection.execute(text("SELECT 1"))
+                return True
+            connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            taken = connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": self._number})
+        except DBAPIError:
+            self.release()
+            return False
+        if taken:
+            self._connection = connection
+        else:
+            connection.close()
+        return bool(taken)

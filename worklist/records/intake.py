@@ -7,22 +7,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worklist.order import OrderPriority
 from worklist.records.database import Database
 from worklist.records.standing import lock_study, report_job, restate
-from worklist.records.tables import FeedRow, InstanceRow, JobRow, StudyRow
+from worklist.records.tables import FeedRow, InstanceRow, JobRow, ResultRow, StudyRow
 from worklist.study import Failure, JobPath, JobState, ReadingPolicy, StudyState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedCursor:
-    """The last change that was read: its sequence number, and a mark by which to know it again."""
+    """How far a feed has been read.
+
+    Attributes:
+        sequence: number of the last change that was read.
+        marks: that change and some before it, newest first, each in a form by which to know it again.
+    """
 
     sequence: int
-    mark: str
+    marks: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +60,7 @@ class IntakeRecords:
         """How far the feed has been read; None before the first time."""
         with self._database.read() as session:
             row = session.get(FeedRow, feed)
-            return FeedCursor(sequence=row.sequence, mark=row.mark) if row else None
+            return FeedCursor(sequence=row.sequence, marks=tuple(row.marks.splitlines())) if row else None
 
     def admit(
         self,
@@ -81,7 +86,7 @@ class IntakeRecords:
             for orthanc_id in stable:
                 self._settle(session, orthanc_id, now)
             if cursor:
-                session.merge(FeedRow(name=feed, sequence=cursor.sequence, mark=cursor.mark, read_at=now))
+                session.merge(FeedRow(name=feed, sequence=cursor.sequence, marks="\n".join(cursor.marks), read_at=now))
 
     def unsettled(self, before: datetime, limit: int) -> list[str]:
         """Orthanc's identifiers of studies with films, silent since a moment, that nobody has called stable yet."""
@@ -128,22 +133,41 @@ class IntakeRecords:
                     study.withdrawn_at = now
                     study.updated_at = now
 
-    def withdraw_all(self, now: datetime) -> None:
-        """Take every study off the list: the PACS was emptied or replaced, and what it still holds comes back."""
-        with self._database.write() as session:
-            session.execute(
-                update(StudyRow).where(StudyRow.withdrawn_at.is_(None)).values(withdrawn_at=now, updated_at=now)
+    def listed(self) -> list[str]:
+        """Orthanc's identifiers of every study on the list."""
+        with self._database.read() as session:
+            return list(session.scalars(select(StudyRow.orthanc_id).where(StudyRow.withdrawn_at.is_(None))))
+
+    def reported_documents(self) -> list[tuple[str, str]]:
+        """Pairs of Study Instance UID and SOP Instance UID of the current results of every listed study."""
+        with self._database.read() as session:
+            rows = session.execute(
+                select(ResultRow.study_instance_uid, ResultRow.sop_instance_uid)
+                .join(StudyRow, StudyRow.study_instance_uid == ResultRow.study_instance_uid)
+                .where(StudyRow.withdrawn_at.is_(None), ResultRow.revision == StudyRow.reported_revision)
             )
+            return [(row[0], row[1]) for row in rows]
+
+    def reopen_report(self, study_instance_uid: str, now: datetime) -> None:
+        """Have a revision's results written again, under the same UIDs, because the PACS has lost them."""
+        with self._database.write() as session:
+            study = lock_study(session, study_instance_uid)
+            if study:
+                _forget_report(session, study)
+                restate(session, study, self._policy, now)
 
     def _admit_instance(self, session: Session, instance: ReceivedInstance, now: datetime) -> None:
         study = lock_study(session, instance.study_instance_uid)
         if study is None:
             study = _new_study(instance, now)
+            _describe(study, instance)
+            restate(session, study, self._policy, now)
             session.add(study)
+            session.flush()
         study.orthanc_id = instance.orthanc_id
         returned = study.withdrawn_at is not None
         if returned:
-            self._welcome_back(session, study, instance.received_at)
+            _welcome_back(session, study, instance.received_at)
         row = session.get(InstanceRow, (instance.sop_instance_uid, instance.study_instance_uid))
         is_new = row is None or row.digest != instance.digest
         if is_new:
@@ -169,19 +193,26 @@ class IntakeRecords:
                 session.add(_new_job(study, JobPath.REPORT, now))
                 study.updated_at = now
 
-    def _welcome_back(self, session: Session, study: StudyRow, received_at: datetime) -> None:
-        # It left the PACS and came back without our objects; the same UIDs are written again.
-        study.withdrawn_at = None
-        study.received_at = study.last_image_at = received_at
-        study.reported_revision = None
-        job = report_job(session, study)
-        if job:
-            session.delete(job)
+
+def _welcome_back(session: Session, study: StudyRow, received_at: datetime) -> None:
+    study.withdrawn_at = None
+    study.received_at = study.last_image_at = received_at
+    _forget_report(session, study)
+
+
+def _forget_report(session: Session, study: StudyRow) -> None:
+    study.reported_revision = None
+    job = report_job(session, study)
+    if job:
+        session.delete(job)
+        session.flush()
 
 
 def _new_study(instance: ReceivedInstance, now: datetime) -> StudyRow:
     return StudyRow(
         study_instance_uid=instance.study_instance_uid,
+        orthanc_id=instance.orthanc_id,
+        modality="",
         received_at=instance.received_at,
         last_image_at=instance.received_at,
         order_priority=instance.order_priority,

@@ -44,7 +44,7 @@ class JobLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One claimed or due piece of work."""
+    """One claimed or due piece of work; created_at stays the same however often it is delivered."""
 
     job_id: str
     path: JobPath
@@ -52,6 +52,7 @@ class Job:
     series_instance_uid: str
     sop_instance_uid: str
     revision: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -302,4 +303,5 @@ def _job(session: Session, row: JobRow) -> Job:
         series_instance_uid=instance.series_instance_uid if instance else "",
         sop_instance_uid=row.sop_instance_uid,
         revision=row.revision,
+        created_at=row.created_at,
     )

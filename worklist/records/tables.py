@@ -78,13 +78,13 @@ class Base(DeclarativeBase):
 
 
 class FeedRow(Base):
-    """How far a change feed has been read; the mark tells whether the feed is still the same one."""
+    """How far a change feed has been read; the marks tell whether the feed is still the same one."""
 
     __tablename__ = "feeds"
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     sequence: Mapped[int]
-    mark: Mapped[str]
+    marks: Mapped[str]
     read_at: Mapped[datetime]
 
 

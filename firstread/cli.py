@@ -1,0 +1,263 @@
+"""The command `firstread`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.live import Live
+from typer.exceptions import TyperException
+
+from worklist.errors import FirstreadError, InvalidInput, PermanentError, TransientError
+
+# Each command imports what it needs when it runs, so that `firstread --help` answers at once
+# and a gateway never loads a model.
+# ruff: noqa: PLC0415
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+db = typer.Typer(no_args_is_help=True)
+app.add_typer(db, name="db", help="The database.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
+
+
+class Queue(StrEnum):
+    """The two paths of a study."""
+
+    SCORE = "score"
+    REPORT = "report"
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Wait until every study is done, print, stop.")] = False,
+    as_json: Json = False,
+    studies: Annotated[Path | None, typer.Option(help="Send these DICOM, PNG or JPEG files.")] = None,
+    state: Annotated[Path, typer.Option(help="Where Orthanc, Redis, database and logs live.")] = Path(".firstread"),
+    port_base: Annotated[int, typer.Option(min=1024, max=65530, help="First of five ports.")] = 8080,
+) -> None:
+    """Start everything on this machine and send sample studies."""
+    from firstread.demo import Site, run_demo
+
+    run_demo(Site(state=state, port_base=port_base), studies=studies, once=once, as_json=as_json)
+
+
+@app.command()
+def gateway() -> None:
+    """Serve the reading list, and take in what Orthanc receives."""
+    import uvicorn
+
+    from firstread.compose import build_gateway, require_current_database, set_up_logging
+    from firstread.settings import Settings
+
+    settings = Settings()
+    set_up_logging(settings)
+    require_current_database(settings)
+    uvicorn.run(
+        build_gateway(settings),
+        host=settings.http_host,
+        port=settings.http_port,
+        log_level="warning",
+        timeout_graceful_shutdown=3,
+    )
+
+
+@app.command()
+def worker(
+    queues: Annotated[str, typer.Option(help="Which queues to serve, each in a process of its own.")] = "score,report",
+) -> None:
+    """Score and report what the gateway hands out."""
+    from firstread.compose import build_worker_app, require_current_database, set_up_logging
+    from firstread.processes import Program, Supervisor
+    from firstread.settings import Settings
+
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    if not names or set(names) - set(Queue):
+        raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from score,report")
+    settings = Settings()
+    set_up_logging(settings)
+    require_current_database(settings)
+    if len(names) == 1:
+        arguments = ["--queues", names[0], "--hostname", f"{names[0]}@%h", "--loglevel", "WARNING"]
+        build_worker_app(settings).worker_main(["worker", *arguments, "--without-gossip", "--without-mingle"])
+        return
+    supervisor = Supervisor()
+    try:
+        for name in names:
+            command = [sys.executable, "-m", "firstread", "worker", "--queues", name]
+            supervisor.start(Program(name=name, command=command))
+        _wait_for_ever()
+    finally:
+        supervisor.stop()
+
+
+@app.command()
+def send(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM, PNG or JPEG files, or folders of them.")],
+    host: Annotated[str | None, typer.Option(help="The PACS; the configured Orthanc where left out.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535)] = None,
+    aet: Annotated[str | None, typer.Option(help="The PACS's AE title.")] = None,
+) -> None:
+    """Send images to the PACS by C-STORE."""
+    from firstread.send import progress_bar
+    from firstread.send import send as c_store
+    from firstread.settings import Settings
+    from firstread.wrap import open_study_files
+
+    settings = Settings()
+    with progress_bar() as on_progress:
+        result = c_store(
+            open_study_files(paths),
+            host=host or settings.orthanc_dicom_host,
+            port=port or settings.orthanc_dicom_port,
+            called_aet=aet or settings.orthanc_aet,
+            calling_aet=settings.aet,
+            on_progress=on_progress,
+        )
+    if not result.outcomes:
+        raise InvalidInput("nothing_to_send", "there is nothing to send: name DICOM, PNG or JPEG files")
+    if result.failed:
+        raise PermanentError(
+            "not_sent", f"{len(result.failed)} of {len(result.outcomes)} images were not sent, see above"
+        )
+
+
+@app.command()
+def worklist(
+    *,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw it again every second until Ctrl-C.")] = False,
+) -> None:
+    """Show the reading list of the running gateway."""
+    from firstread.settings import Settings
+    from firstread.tables import print_worklist, worklist_table
+
+    settings = Settings()
+    url = f"http://{'127.0.0.1' if settings.http_host == '0.0.0.0' else settings.http_host}:{settings.http_port}"  # noqa: S104
+    if not watch:
+        print_worklist(_get_worklist(url), as_json=as_json)
+        return
+    with Live(worklist_table(_get_worklist(url)), screen=True) as live:
+        while True:
+            time.sleep(1)
+            live.update(worklist_table(_get_worklist(url)))
+
+
+@app.command()
+def triage(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM, PNG or JPEG files, or folders of them.")],
+    *,
+    prior: Annotated[Path | None, typer.Option(help="A text file with an earlier report.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score films without any PACS."""
+    from firstread.settings import Settings
+    from firstread.triage import print_triage, triage_files
+
+    results = triage_files(paths, prior=prior, settings=Settings())
+    print_triage(results, as_json=as_json)
+
+
+@app.command()
+def report(
+    source: Annotated[str, typer.Argument(help="An SR file, or a Study Instance UID in the PACS.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Read an AI result back."""
+    from firstread.read_back import print_report, read_report
+    from firstread.settings import Settings
+
+    print_report(read_report(source, Settings()), as_json=as_json)
+
+
+@app.command()
+def retry(
+    study_instance_uids: Annotated[
+        list[str] | None, typer.Argument(help="Which studies; all failed ones if none.")
+    ] = None,
+) -> None:
+    """Run failed jobs again."""
+    from datetime import UTC, datetime
+
+    from firstread.compose import build_job_records, require_current_database
+    from firstread.settings import Settings
+    from worklist.records import Database
+
+    settings = Settings()
+    require_current_database(settings)
+    database = Database(settings.database_url)
+    count = build_job_records(settings, database).retry(study_instance_uids or [], datetime.now(UTC))
+    database.close()
+    if study_instance_uids and not count:
+        raise InvalidInput("nothing_failed", "none of these studies has a failed job: see firstread worklist")
+    typer.echo(f"{count} failed job{'' if count == 1 else 's'} scheduled again")
+
+
+@app.command()
+def doctor(*, as_json: Json = False) -> None:
+    """Check every part, then time a simulated film from C-STORE to report, and remove it."""
+    from firstread.doctor import examine, print_findings
+    from firstread.settings import Settings
+
+    if not print_findings(examine(Settings()), as_json=as_json):
+        raise typer.Exit(1)
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the database to the newest revision."""
+    import migrations
+    from firstread.compose import open_database
+    from firstread.settings import Settings
+
+    database = open_database(Settings())
+    migrations.upgrade(database)
+    typer.echo(f"the database is at revision {migrations.revisions(database)[0]}")
+
+
+def main() -> None:
+    """Run the command; every expected failure is one line on stderr."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as tidily as on Ctrl-C
+    try:
+        code = app(standalone_mode=False)
+    except TyperException as error:
+        _fail(f"{error}", 2, hint="see: firstread --help")
+    except FirstreadError as error:
+        _fail(error.message, 2 if isinstance(error, InvalidInput) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int, *, hint: str = "") -> None:
+    line = " ".join(message.split())
+    sys.stderr.write(f"firstread: {line}{f' ({hint})' if hint else ''}\n")
+    sys.exit(code)
+
+
+def _get_worklist(url: str) -> dict[str, object]:
+    try:
+        answer = httpx.get(f"{url}/worklist", params={"limit": 1000}, trust_env=False)
+        answer.raise_for_status()
+        return dict(answer.json())
+    except httpx.HTTPError as error:
+        raise TransientError(
+            "gateway_unavailable",
+            f"no reading list at {url} ({type(error).__name__}): run firstread gateway or set FIRSTREAD_HTTP_PORT",
+        ) from error
+
+
+def _wait_for_ever() -> None:
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return

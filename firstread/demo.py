@@ -1,0 +1,274 @@
+"""A whole hospital on one machine: Orthanc, Redis, gateway and workers, with sample studies sent by C-STORE."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pydicom
+import redis
+from rich.console import Console
+
+import migrations
+from firstread.processes import Program, Supervisor, wait_until_ready
+from firstread.samples import build_samples
+from firstread.send import SendResult, progress_bar, send
+from firstread.tables import print_worklist
+from firstread.wrap import open_study_files
+from worklist.errors import InvalidInput, PermanentError
+from worklist.records import Database
+
+_LOOPBACK = "127.0.0.1"
+_AET = "ORTHANC"
+_STABLE_AGE_S = 2
+_PATIENCE_S = 1800  # a demo that has not ended by then never will
+_UNFINISHED = {"waiting", "scored"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """Where everything of one demo lives.
+
+    Attributes:
+        state: folder of Orthanc, Redis, the database and the logs.
+        port_base: the gateway's port; the next four are Orthanc's HTTP and DICOM, Firstread's DICOM, and Redis.
+        stable_age_s: how long Orthanc waits for further images of a study.
+    """
+
+    state: Path
+    port_base: int = 8080
+    stable_age_s: int = _STABLE_AGE_S
+
+    @property
+    def gateway_url(self) -> str:
+        """Root of the gateway."""
+        return f"http://{_LOOPBACK}:{self.port_base}"
+
+    @property
+    def orthanc_url(self) -> str:
+        """Root of Orthanc's REST interface."""
+        return f"http://{_LOOPBACK}:{self.port_base + 1}"
+
+    @property
+    def orthanc_dicom_port(self) -> int:
+        """Where Orthanc takes C-STORE."""
+        return self.port_base + 2
+
+    @property
+    def redis_port(self) -> int:
+        """Redis' port."""
+        return self.port_base + 4
+
+    @property
+    def database_url(self) -> str:
+        """The SQLite database."""
+        return f"sqlite:///{self.state.resolve() / 'firstread.db'}"
+
+    def log(self, name: str) -> Path:
+        """Where a program's output goes."""
+        return self.state / "logs" / f"{name}.log"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of gateway, workers and tools on this site."""
+        return {
+            "FIRSTREAD_DATABASE_URL": self.database_url,
+            "FIRSTREAD_BROKER_URL": f"redis://{_LOOPBACK}:{self.redis_port}/0",
+            "FIRSTREAD_ORTHANC_URL": self.orthanc_url,
+            "FIRSTREAD_ORTHANC_USERNAME": "",
+            "FIRSTREAD_ORTHANC_AET": _AET,
+            "FIRSTREAD_ORTHANC_DICOM_HOST": _LOOPBACK,
+            "FIRSTREAD_ORTHANC_DICOM_PORT": str(self.orthanc_dicom_port),
+            "FIRSTREAD_HTTP_HOST": _LOOPBACK,
+            "FIRSTREAD_HTTP_PORT": str(self.port_base),
+            "FIRSTREAD_DIMSE_PORT": str(self.port_base + 3),
+            "FIRSTREAD_QUIET_S": str(self.stable_age_s + 10),
+        }
+
+
+@contextmanager
+def running_site(site: Site) -> Iterator[Supervisor]:
+    """Everything up and answering; everything gone afterwards.
+
+    Raises:
+        PermanentError: a program is missing, a port is taken, or something did not start.
+    """
+    programs = _programs(site)
+    _check(site, programs)
+    for folder in ("logs", "orthanc", "redis"):
+        (site.state / folder).mkdir(parents=True, exist_ok=True)
+    (site.state / "orthanc.json").write_text(json.dumps(_orthanc_configuration(site), indent=2), encoding="utf-8")
+    database = Database(site.database_url)
+    migrations.upgrade(database)
+    database.close()
+    supervisor = Supervisor()
+    try:
+        for program in programs:
+            supervisor.start(program)
+        wait_until_ready("Redis", lambda: _redis_answers(site), site.log("redis"))
+        wait_until_ready("Orthanc", lambda: _http_answers(f"{site.orthanc_url}/system"), site.log("orthanc"))
+        wait_until_ready("the gateway", lambda: _http_answers(f"{site.gateway_url}/ready"), site.log("gateway"))
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+def run_demo(site: Site, *, studies: Path | None, once: bool, as_json: bool) -> None:
+    """Start the site, send the studies, and show what becomes of them until Ctrl-C, or until all are done.
+
+    Raises:
+        InvalidInput: there is nothing to send.
+        PermanentError: something did not start, or did not finish.
+    """
+    console = Console(stderr=True)
+    sources = _sources(studies, console)
+    console.print(f"Starting Orthanc, Redis, the gateway and two workers in {site.state} ...")
+    with running_site(site):
+        result = send_with_progress(site, sources)
+        console.print(
+            f"Reading list: {site.gateway_url}/   (Orthanc: {site.orthanc_url}/, DICOM {_AET} at port "
+            f"{site.orthanc_dicom_port})"
+        )
+        if once:
+            worklist = wait_until_done(site, min(1, sum(outcome.is_stored for outcome in result.outcomes)))
+            print_worklist(worklist, as_json=as_json)
+            return
+        console.print("Ctrl-C stops everything.")
+        try:
+            while True:
+                time.sleep(1)
+        except KeyboardInterrupt:
+            console.print("Stopping ...")
+
+
+def send_with_progress(site: Site, sources: Sequence[Path | pydicom.Dataset]) -> SendResult:
+    """C-STORE the studies to the site's Orthanc, under a progress bar on stderr."""
+    with progress_bar() as on_progress:
+        return send(sources, host=_LOOPBACK, port=site.orthanc_dicom_port, called_aet=_AET, on_progress=on_progress)
+
+
+def wait_until_done(site: Site, sent: int, patience_s: float = _PATIENCE_S) -> dict[str, object]:
+    """The reading list, once every study on it is reported, failed or out of scope.
+
+    Args:
+        site: a running site.
+        sent: how many studies there must be at the least.
+        patience_s: how long to wait.
+
+    Raises:
+        PermanentError: it took longer.
+    """
+    deadline = time.monotonic() + patience_s
+    unfinished = sent
+    while time.monotonic() < deadline:
+        try:
+            behind = httpx.get(f"{site.gateway_url}/ready", trust_env=False).json().get("changes_behind")
+            worklist = httpx.get(f"{site.gateway_url}/worklist?limit=1000", trust_env=False).json()
+        except (httpx.HTTPError, ValueError):
+            behind = None  # the gateway is being restarted
+        if behind == 0:
+            items = worklist["items"]
+            unfinished = sum(1 for item in items if item["state"] in _UNFINISHED) + max(0, sent - worklist["total"])
+            if unfinished == 0:
+                return dict(worklist)
+        time.sleep(0.2)
+    raise PermanentError(
+        "not_finished", f"{unfinished} studies are not done after {patience_s:.0f} s: see the logs in {site.log('')}"
+    )
+
+
+def _programs(site: Site) -> list[Program]:
+    firstread = [sys.executable, "-m", "firstread"]
+    redis_server = ["redis-server", "--port", str(site.redis_port), "--bind", _LOOPBACK, "--save", "", "--dir"]
+    return [
+        Program(name="redis", command=[*redis_server, site.state / "redis"], log=site.log("redis")),
+        Program(name="orthanc", command=["Orthanc", site.state / "orthanc.json"], log=site.log("orthanc")),
+        *(
+            Program(
+                name=name,
+                command=[*firstread, *arguments],
+                environment=site.environment,
+                log=site.log(name),
+            )
+            for name, arguments in {
+                "worker-score": ["worker", "--queues", "score"],
+                "worker-report": ["worker", "--queues", "report"],
+                "gateway": ["gateway"],
+            }.items()
+        ),
+    ]
+
+
+def _orthanc_configuration(site: Site) -> dict[str, object]:
+    folder = _orthanc_folder()
+    configuration = json.loads((folder / "orthanc.json").read_text(encoding="utf-8"))
+    storage = str((site.state / "orthanc").resolve())
+    return {
+        **configuration,
+        "StorageDirectory": storage,
+        "IndexDirectory": storage,
+        "PythonScript": str(folder / "plugin.py"),
+        "Firstread": {"DoorbellUrl": f"{site.gateway_url}/events/orthanc"},
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "RegisteredUsers": {},
+        "HttpPort": site.port_base + 1,
+        "DicomPort": site.orthanc_dicom_port,
+        "StableAge": site.stable_age_s,
+    }
+
+
+def _orthanc_folder() -> Path:
+    # Beside the packages in a checkout; inside this one in an installed wheel.
+    here = Path(__file__).resolve().parent
+    installed = here / "orthanc"
+    return installed if installed.is_dir() else here.parent / "orthanc"
+
+
+def _check(site: Site, programs: Sequence[Program]) -> None:
+    for program in programs:
+        if shutil.which(str(program.command[0])) is None:
+            raise PermanentError("program_missing", f"{program.command[0]} is not installed: run make setup")
+    for offset, name in enumerate(("gateway", "Orthanc HTTP", "Orthanc DICOM", "Firstread DICOM", "Redis")):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_LOOPBACK, site.port_base + offset))
+            except OSError:
+                raise PermanentError(
+                    "port_taken",
+                    f"port {site.port_base + offset} ({name}) is in use: stop what uses it, or choose --port-base",
+                ) from None
+
+
+def _sources(studies: Path | None, console: Console) -> list[Path | pydicom.Dataset]:
+    if studies is None:
+        console.print("Simulating the sample films ...")
+        return list(build_samples())
+    sources: list[Path | pydicom.Dataset] = list(open_study_files([studies]))
+    if not sources:
+        raise InvalidInput("nothing_to_send", f"{studies} holds no DICOM, PNG or JPEG files: choose another folder")
+    return sources
+
+
+def _redis_answers(site: Site) -> bool:
+    try:
+        with redis.Redis(host=_LOOPBACK, port=site.redis_port) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _http_answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False

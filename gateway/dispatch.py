@@ -1,0 +1,86 @@
+"""The one place that hands work to the broker: by task name, after the commit, as often as it takes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from worklist.errors import BrokerUnavailable
+from worklist.records import JobRecords
+from worklist.study import JobPath
+
+TASKS = {JobPath.SCORE: "firstread.score_study", JobPath.REPORT: "firstread.report_study"}
+_AT_ONCE = 200
+
+log = structlog.get_logger()
+
+
+def build_sender(broker_url: str) -> Celery:
+    """A Celery application that can only send."""
+    sender = Celery("firstread", broker=broker_url, set_as_current=False)
+    sender.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        broker_connection_timeout=2,
+        broker_transport_options={"socket_timeout": 2, "socket_connect_timeout": 2},
+    )
+    return sender
+
+
+class Dispatcher:
+    """Sends a message for each job that is due and not known to be in the broker."""
+
+    def __init__(self, jobs: JobRecords, sender: Celery) -> None:
+        self._jobs = jobs
+        self._sender = sender
+        self._broker_was_lost = False
+
+    def run(self) -> int:
+        """One round; returns how many messages were sent.
+
+        Raises:
+            BrokerUnavailable: the broker took none or only some; the rest stays due.
+        """
+        self._jobs.sweep(datetime.now(UTC))
+        if self._broker_was_lost:
+            self.check_broker()
+            self._jobs.forget_enqueued()  # it may have come back empty
+            self._broker_was_lost = False
+        due = self._jobs.due(datetime.now(UTC), _AT_ONCE)
+        sent: list[str] = []
+        try:
+            for job in due:
+                self._sender.send_task(TASKS[job.path], args=[job.job_id], queue=str(job.path), retry=False)
+                sent.append(job.job_id)
+        except (OperationalError, OSError) as error:
+            self._broker_was_lost = True
+            raise _unavailable(error) from error
+        finally:
+            if sent:
+                self._jobs.record_enqueued(sent, datetime.now(UTC))
+        return len(sent)
+
+    def check_broker(self) -> None:
+        """Connect to the broker.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+        """
+        try:
+            with self._sender.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=0, timeout=2)
+                connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
+        except (OperationalError, OSError) as error:
+            self._broker_was_lost = True
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> BrokerUnavailable:
+    return BrokerUnavailable(
+        "broker_unavailable",
+        f"the broker does not answer ({error}): start Redis, or set FIRSTREAD_BROKER_URL; no work is lost meanwhile",
+    )

@@ -1,0 +1,162 @@
+"""Orthanc's own REST interface: the change log, headers and studies.
+
+Four kinds of GET and one DELETE, each with a time-out, so that a silent Orthanc can never hold the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from worklist.errors import InvalidInput, PacsUnavailable
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One entry of the change log; date has a resolution of one second."""
+
+    sequence: int
+    change_type: str
+    orthanc_id: str
+    date: datetime
+
+    @property
+    def mark(self) -> str:
+        """What identifies this very change: another Orthanc's log has another text at this place."""
+        return f"{self.sequence} {self.date:%Y%m%dT%H%M%S} {self.change_type} {self.orthanc_id}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceFacts:
+    """What the intake needs to know of an instance; header holds text values by DICOM keyword."""
+
+    header: Mapping[str, str]
+    digest: str
+    study_orthanc_id: str
+
+
+class OrthancClient:
+    """A connection to one Orthanc.
+
+    Args:
+        url: root of its REST interface.
+        auth: user name and password, or None.
+        dicomweb_root: path of its DICOMweb plug-in below the root.
+        timeout_s: longest wait for any answer.
+
+    Every method raises PacsUnavailable where Orthanc does not answer, and InvalidInput where it refuses us.
+    """
+
+    def __init__(
+        self, url: str, *, auth: tuple[str, str] | None, dicomweb_root: str = "dicom-web", timeout_s: float = 10.0
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._dicomweb_root = dicomweb_root.strip("/")
+        self._http = httpx.Client(base_url=self.url, auth=auth, timeout=timeout_s, trust_env=False)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def system(self) -> dict[str, Any]:
+        """Name, version and settings that Orthanc tells of itself."""
+        return dict(self._json("/system"))
+
+    def plugins(self) -> list[str]:
+        """The identifiers of its plug-ins."""
+        return [str(name) for name in self._json("/plugins")]
+
+    def changes(self, since: int, limit: int = _PAGE) -> list[Change]:
+        """The changes after a sequence number, oldest first."""
+        answer = self._json("/changes", since=since, limit=limit)
+        return [
+            Change(
+                sequence=int(entry["Seq"]),
+                change_type=str(entry["ChangeType"]),
+                orthanc_id=str(entry["ID"]),
+                date=_moment(entry["Date"]),
+            )
+            for entry in answer["Changes"]
+        ]
+
+    def all_changes(self) -> Iterator[Change]:
+        """The whole change log, oldest first."""
+        since = 0
+        while page := self.changes(since):
+            yield from page
+            since = page[-1].sequence
+
+    def instance_ids(self) -> set[str]:
+        """Orthanc's identifiers of every instance it holds."""
+        return {str(orthanc_id) for orthanc_id in self._json("/instances")}
+
+    def instance(self, orthanc_id: str) -> InstanceFacts | None:
+        """Header, digest and study of an instance; None where it is gone."""
+        tags = self._find(f"/instances/{orthanc_id}/simplified-tags")
+        digest = self._find(f"/instances/{orthanc_id}/attachments/dicom/md5", text=True)
+        study = self._find(f"/instances/{orthanc_id}/study")
+        if tags is None or digest is None or study is None:
+            return None
+        header = {keyword: value.replace("\x00", "") for keyword, value in tags.items() if isinstance(value, str)}
+        return InstanceFacts(header=header, digest=str(digest), study_orthanc_id=str(study["ID"]))
+
+    def reception_date(self, orthanc_id: str) -> datetime | None:
+        """When an instance arrived; None where it is gone."""
+        text = self._find(f"/instances/{orthanc_id}/metadata/ReceptionDate", text=True)
+        return _moment(text) if text else None
+
+    def study(self, orthanc_id: str) -> dict[str, Any] | None:
+        """What Orthanc tells of a study, IsStable included; None where it is gone."""
+        found = self._find(f"/studies/{orthanc_id}")
+        return dict(found) if found is not None else None
+
+    def lookup(self, uid: str) -> list[dict[str, Any]]:
+        """The resources that carry a DICOM UID."""
+        return list(self._answer("POST", "/tools/lookup", content=uid).json())
+
+    def delete_study(self, orthanc_id: str) -> None:
+        """Remove a study from the PACS; only ever called for films that Firstread itself simulated."""
+        self._answer("DELETE", f"/studies/{orthanc_id}")
+
+    def dicomweb_get(self, path: str, accept: str) -> bytes | None:
+        """The body of a DICOMweb answer; None for 404."""
+        answer = self._answer("GET", f"/{self._dicomweb_root}/{path}", headers={"Accept": accept}, absent_ok=True)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.content
+
+    def _json(self, path: str, **parameters: int) -> Any:  # noqa: ANN401 - JSON
+        return self._answer("GET", path, params=parameters).json()
+
+    def _find(self, path: str, *, text: bool = False) -> Any:  # noqa: ANN401 - JSON
+        answer = self._answer("GET", path, absent_ok=True)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        return answer.text if text else answer.json()
+
+    def _answer(self, method: str, path: str, *, absent_ok: bool = False, **options: Any) -> httpx.Response:  # noqa: ANN401
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise PacsUnavailable(
+                "pacs_unavailable",
+                f"no answer from Orthanc at {self.url} ({type(error).__name__}): start it or set FIRSTREAD_ORTHANC_URL",
+            ) from error
+        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise InvalidInput(
+                "pacs_refuses_login",
+                f"Orthanc at {self.url} refuses our login: set FIRSTREAD_ORTHANC_USERNAME and _PASSWORD",
+            )
+        if answer.is_error and not (absent_ok and answer.status_code == httpx.codes.NOT_FOUND):
+            raise PacsUnavailable(
+                "pacs_error", f"Orthanc answers {answer.status_code} to {method} {path}: see Orthanc's log"
+            )
+        return answer
+
+
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)

@@ -1,0 +1,56 @@
+"""Errors as RFC 9457 problem documents."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from worklist.errors import FirstreadError, PermanentError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(HTTPException):
+    """A refusal with a title for the kind and a detail for this case."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(status, detail)
+        self.title = title
+
+
+def problem(status: int, title: str, detail: str, **more: object) -> JSONResponse:
+    """A problem document (RFC 9457 section 3)."""
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE)
+
+
+def install_problems(app: FastAPI) -> None:
+    """Have every error of an application answered as a problem document."""
+
+    @app.exception_handler(HTTPException)
+    def _refused(request: Request, error: HTTPException) -> JSONResponse:
+        del request
+        title = error.title if isinstance(error, Problem) else HTTPStatus(error.status_code).phrase
+        answer = problem(error.status_code, title, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        del request
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
+        )
+        return problem(422, "invalid request", faults)
+
+    @app.exception_handler(FirstreadError)
+    def _failed(request: Request, error: FirstreadError) -> JSONResponse:
+        del request
+        status = (
+            HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(error, PermanentError) else HTTPStatus.SERVICE_UNAVAILABLE
+        )
+        return problem(status, status.phrase, error.message, code=error.code)

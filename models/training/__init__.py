@@ -1,0 +1,1 @@
+"""Training of the embedded chest-radiograph network: `python -m models.training --help`."""

@@ -1,0 +1,92 @@
+"""Fetch and store by DICOMweb."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import pydicom
+import requests
+from dicomweb_client.api import DICOMwebClient
+from pydicom.errors import InvalidDicomError
+
+from worklist.errors import InvalidInput, PacsUnavailable, UnusableImage
+
+_TIMEOUT_S = (3.0, 60.0)  # to connect, between two pieces of an answer
+
+
+class Pacs:
+    """One Orthanc's DICOMweb service.
+
+    Args:
+        url: the DICOMweb root.
+        auth: user name and password, or None.
+
+    Every method raises PacsUnavailable where it does not answer, and InvalidInput where it refuses us.
+    """
+
+    def __init__(self, url: str, *, auth: tuple[str, str] | None) -> None:
+        self._url = url
+        session = requests.Session()
+        session.trust_env = False
+        session.auth = auth
+        self._client = DICOMwebClient(url, session=session, timeout=_TIMEOUT_S)
+        self._client.set_http_retry_params(retry=False)  # the job is retried, with everyone able to see it
+
+    def fetch_instance(
+        self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
+    ) -> pydicom.Dataset:
+        """The instance as it was stored, in its own transfer syntax (WADO-RS, PS3.18 section 10.4).
+
+        Raises:
+            UnusableImage: it is no longer there, or what came back is not DICOM.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # odd values in a hospital's headers are no news here
+                return self._client.retrieve_instance(
+                    study_instance_uid,
+                    series_instance_uid,
+                    sop_instance_uid,
+                    media_types=(("application/dicom", "*"),),
+                )
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status == HTTPStatus.NOT_FOUND:
+                raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS") from error
+            raise self._translate(error, status) from error
+        except requests.RequestException as error:
+            raise self._translate(error, 0) from error
+        except (InvalidDicomError, ValueError, EOFError) as error:
+            raise UnusableImage(
+                "unreadable_object", f"the PACS returned something that is not DICOM: {error}"
+            ) from error
+
+    def store(self, datasets: Sequence[pydicom.Dataset]) -> None:
+        """Store objects of one study (STOW-RS, PS3.18 section 10.5), all of them.
+
+        Raises:
+            PacsUnavailable: it took none or only some; storing all again is right, the UIDs are the same.
+        """
+        try:
+            answer = self._client.store_instances(list(datasets))
+        except requests.HTTPError as error:
+            raise self._translate(error, error.response.status_code if error.response is not None else 0) from error
+        except requests.RequestException as error:
+            raise self._translate(error, 0) from error
+        failed = answer.get("FailedSOPSequence") or []
+        if failed:
+            reasons = ", ".join(f"{entry.get('FailureReason', 0):04X}" for entry in failed)
+            raise PacsUnavailable(
+                "store_refused", f"the PACS refused {len(failed)} of {len(datasets)} objects (reason {reasons})"
+            )
+
+    def _translate(self, error: Exception, status: int) -> PacsUnavailable | InvalidInput:
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return InvalidInput(
+                "pacs_refuses_login",
+                f"DICOMweb at {self._url} refuses our login: set FIRSTREAD_ORTHANC_USERNAME and _PASSWORD",
+            )
+        what = f"answers {status}" if status else f"does not answer ({type(error).__name__})"
+        return PacsUnavailable("pacs_unavailable", f"DICOMweb at {self._url} {what}: see Orthanc and its log")

@@ -1,0 +1,150 @@
+"""What a worker does with a job: score one film, or report one study."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import structlog
+
+from dicom_sr.attributes import InstanceReference
+from dicom_sr.build import Revision, build_results
+from models import Explainer, Scorer
+from models.pixels import read_film, to_display
+from worker.pacs import Pacs
+from worklist.errors import FirstreadError, ModelUnavailable, UnusableImage
+from worklist.finding import Analysis
+from worklist.records import Job, JobRecords, StoredResult
+from worklist.study import ReadingPolicy
+from worklist.urgency import assess_urgency
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pipeline:
+    """The parts of a worker, put together once a process."""
+
+    jobs: JobRecords
+    pacs: Pacs
+    scorer: Scorer
+    explainer: Explainer
+    policy: ReadingPolicy
+
+    def score(self, job_id: str) -> None:
+        """The fast path: fetch one film, score it, and move its study."""
+        with self._claimed(job_id) as claim:
+            if claim is None:
+                return
+            job = claim.job
+            dataset = self.pacs.fetch_instance(job.study_instance_uid, job.series_instance_uid, job.sop_instance_uid)
+            analysis = self.scorer.score(read_film(dataset))
+            kept = self.jobs.complete_score(job_id, claim.holder, analysis, datetime.now(UTC))
+            log.info("scored", study=job.study_instance_uid, score=round(analysis.score, 3), kept=kept)
+
+    def report(self, job_id: str) -> None:
+        """The slow path: explain the highest film, build the objects, store them, mark the study reported."""
+        with self._claimed(job_id) as claim:
+            if claim is None:
+                return
+            job = claim.job
+            analysis = self.jobs.leading_analysis(job.study_instance_uid)
+            if analysis is None:
+                raise UnusableImage("no_film_scored", "none of the study's films could be scored")
+            image = analysis.image
+            source = self.pacs.fetch_instance(
+                image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid
+            )
+            film = read_film(source)
+            explained = self.explainer.explain(analysis, film)
+            results = build_results(
+                explained,
+                urgency=assess_urgency(explained, self.policy.urgency),
+                source=source,
+                pixels=to_display(film),
+                revision=self._revision(job, analysis),
+            )
+            self.pacs.store(results.objects)
+            stored = [
+                StoredResult(
+                    sop_instance_uid=str(dataset.SOPInstanceUID),
+                    series_instance_uid=str(dataset.SeriesInstanceUID),
+                    sop_class_uid=str(dataset.SOPClassUID),
+                    position=position,
+                )
+                for dataset, position in [
+                    *((crop, number) for number, crop in enumerate(results.crops, start=1)),
+                    *((document, 0) for document in results.objects[len(results.crops) :]),
+                ]
+            ]
+            kept = self.jobs.complete_report(job_id, claim.holder, explained, stored, datetime.now(UTC))
+            log.info("reported", study=job.study_instance_uid, objects=len(stored), kept=kept)
+
+    def _revision(self, job: Job, analysis: Analysis) -> Revision:
+        # Nothing here depends on the present moment: a job that is done twice writes the same bytes.
+        return Revision(
+            number=job.revision,
+            predecessor=tuple(
+                InstanceReference(
+                    sop_class_uid=document.sop_class_uid,
+                    sop_instance_uid=document.sop_instance_uid,
+                    series_instance_uid=document.series_instance_uid,
+                    study_instance_uid=job.study_instance_uid,
+                )
+                for document in self.jobs.predecessors(job.study_instance_uid, job.revision)
+            ),
+            fetched_at=analysis.completed_at - timedelta(milliseconds=analysis.elapsed_ms),
+            scored_at=analysis.completed_at,
+            reported_at=job.created_at,
+        )
+
+    @contextmanager
+    def _claimed(self, job_id: str) -> Iterator[_Claim | None]:
+        claim = self._claim(job_id)
+        if claim is None:
+            yield None
+            return
+        try:
+            with claim:
+                yield claim
+        except FirstreadError as error:
+            log.warning("job not done", study=claim.job.study_instance_uid, code=error.code, error=error.message)
+            self.jobs.give_up(job_id, claim.holder, error, datetime.now(UTC))
+        except Exception as error:
+            # Nothing may take the worker down or vanish: the list shows it, the log has the traceback.
+            log.exception("job failed unexpectedly", study=claim.job.study_instance_uid)
+            surprise = ModelUnavailable("unexpected_error", f"unexpected {type(error).__name__}: see the worker's log")
+            self.jobs.give_up(job_id, claim.holder, surprise, datetime.now(UTC))
+
+    def _claim(self, job_id: str) -> _Claim | None:
+        holder = str(uuid4())
+        job = self.jobs.claim(job_id, holder, datetime.now(UTC))
+        return _Claim(self.jobs, job, holder) if job else None
+
+
+class _Claim:
+    """A claimed job whose lease is renewed for as long as its process works on it."""
+
+    def __init__(self, jobs: JobRecords, job: Job, holder: str) -> None:
+        self.job = job
+        self.holder = holder
+        self._jobs = jobs
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _renew(self) -> None:
+        pause_s = self._jobs.limits.lease.total_seconds() / 3
+        while not self._done.wait(pause_s):
+            if not self._jobs.renew(self.job.job_id, self.holder, datetime.now(UTC)):
+                return
