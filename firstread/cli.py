@@ -139,8 +139,7 @@ def worklist(
     from firstread.settings import Settings
     from firstread.tables import print_worklist, worklist_table
 
-    settings = Settings()
-    url = f"http://{'127.0.0.1' if settings.http_host == '0.0.0.0' else settings.http_host}:{settings.http_port}"  # noqa: S104
+    url = Settings().gateway_url
     if not watch:
         print_worklist(_get_worklist(url), as_json=as_json)
         return

@@ -107,14 +107,17 @@ def build_job_records(settings: Settings, database: Database) -> JobRecords:
     return JobRecords(database, settings.reading_policy, settings.job_limits)
 
 
+def build_pacs(settings: Settings) -> Pacs:
+    """Orthanc's DICOMweb service."""
+    root = f"{settings.orthanc_url.rstrip('/')}/{settings.orthanc_dicomweb_root.strip('/')}"
+    return Pacs(root, auth=settings.orthanc_auth)
+
+
 def build_pipeline(settings: Settings) -> Pipeline:
     """What a worker process does its jobs with."""
     return Pipeline(
         jobs=build_job_records(settings, Database(settings.database_url)),
-        pacs=Pacs(
-            f"{settings.orthanc_url.rstrip('/')}/{settings.orthanc_dicomweb_root.strip('/')}",
-            auth=settings.orthanc_auth,
-        ),
+        pacs=build_pacs(settings),
         scorer=build_scorer(settings),
         explainer=build_explainer(settings),
         policy=settings.reading_policy,

@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     """H: nobody is overtaken by a study that arrived more than this many hours later (STAT orders aside)."""
     order_steepness: float = Field(default=1.5, gt=0)
     """k: how fast the head start grows with the log odds of the score."""
-    prevalence: float = Field(default=0.3, gt=0, lt=1)
-    """Expected rate of urgent studies among the films; a score at or below it moves nothing."""
+    prevalence: float = Field(default=0.35, gt=0, lt=1)
+    """Rate of urgent studies in the population on which the score is calibrated; at or below it nothing moves."""
     urgent_threshold: float | None = Field(default=None, ge=0, le=1)
     """Score from which a study is urgent; the model's own operating point where unset."""
     critical_threshold: float = Field(default=0.8, ge=0, le=1)
@@ -128,6 +128,12 @@ class Settings(BaseSettings):
     def job_limits(self) -> JobLimits:
         """How patient the work is."""
         return JobLimits(lease=timedelta(seconds=self.lease_s), max_attempts=self.max_attempts)
+
+    @property
+    def gateway_url(self) -> str:
+        """Where this machine reaches the gateway."""
+        host = "127.0.0.1" if self.http_host in {"0.0.0.0", "::"} else self.http_host  # noqa: S104 - compared, not bound
+        return f"http://{host}:{self.http_port}"
 
     @property
     def orthanc_auth(self) -> tuple[str, str] | None:

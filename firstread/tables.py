@@ -40,7 +40,7 @@ def worklist_table(worklist: Mapping[str, Any]) -> Table:
             str(item["rank"]),
             f"[{_STYLES[urgency]}]{stat}{urgency}[/]" if urgency else stat,
             _plain(f"{person_name(item['patient_name'])[0]} ({item['patient_id']})"),
-            _plain(" ".join(filter(None, (item["modality"], item["study_description"], item["accession_number"])))),
+            _plain(" ".join(filter(None, (item["modality"], item["study_description"])))),
             _STATES.get(item["state"], item["state"]),
             _plain(item["failure"]["message"] if item["failure"] else item["reason"]),
         )

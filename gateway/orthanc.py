@@ -1,6 +1,6 @@
 """Orthanc's own REST interface: the change log, headers and studies.
 
-Four kinds of GET and one DELETE, each with a time-out, so that a silent Orthanc can never hold the gateway.
+Each request has a time-out, so that a silent Orthanc can never hold the gateway.
 """
 
 from __future__ import annotations
@@ -119,6 +119,10 @@ class OrthancClient:
     def lookup(self, uid: str) -> list[dict[str, Any]]:
         """The resources that carry a DICOM UID."""
         return list(self._answer("POST", "/tools/lookup", content=uid).json())
+
+    def upload(self, part10: bytes) -> str:
+        """Store a DICOM file; returns Orthanc's word for what it did with it, Success or AlreadyStored."""
+        return str(self._answer("POST", "/instances", content=part10).json()["Status"])
 
     def delete_study(self, orthanc_id: str) -> None:
         """Remove a study from the PACS; only ever called for films that Firstread itself simulated."""

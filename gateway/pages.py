@@ -89,7 +89,7 @@ STATES = (
     Word(
         key="failed",
         label="AI failed",
-        meaning="The AI could not judge it; listed by its time of arrival. Nothing is said about the film.",
+        meaning="The AI's work on it did not succeed; the details say why. A missing score says nothing about it.",
     ),
 )
 DISCLAIMER = "Not a diagnosis. Research use. Unverified AI output."

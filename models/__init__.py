@@ -15,6 +15,10 @@ class Scorer(Protocol):
     def algorithm(self) -> Algorithm:
         """Name, version, weights digest and device UID."""
 
+    @property
+    def model_size_mb(self) -> float:
+        """Size of the weights in megabytes (10^6 bytes)."""
+
     def score(self, film: Film) -> Analysis:
         """Findings, score and quality of a film.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 
 import pydicom
 import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import EnhancedSRStorage
 
+from dicom_sr.parse import is_own
 from worklist.errors import InvalidInput, PacsUnavailable, UnusableImage
 
 _TIMEOUT_S = (3.0, 60.0)  # to connect, between two pieces of an answer
@@ -42,26 +45,28 @@ class Pacs:
         Raises:
             UnusableImage: it is no longer there, or what came back is not DICOM.
         """
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # odd values in a hospital's headers are no news here
-                return self._client.retrieve_instance(
-                    study_instance_uid,
-                    series_instance_uid,
-                    sop_instance_uid,
-                    media_types=(("application/dicom", "*"),),
-                )
-        except requests.HTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            if status == HTTPStatus.NOT_FOUND:
-                raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS") from error
-            raise self._translate(error, status) from error
-        except requests.RequestException as error:
-            raise self._translate(error, 0) from error
-        except (InvalidDicomError, ValueError, EOFError) as error:
-            raise UnusableImage(
-                "unreadable_object", f"the PACS returned something that is not DICOM: {error}"
-            ) from error
+        with self._translated(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd values in a hospital's headers are no news here
+            return self._client.retrieve_instance(
+                study_instance_uid,
+                series_instance_uid,
+                sop_instance_uid,
+                media_types=(("application/dicom", "*"),),
+            )
+
+    def fetch_triage_reports(self, study_instance_uid: str) -> list[pydicom.Dataset]:
+        """The AI triage reports of a study, of every revision."""
+        with self._translated():
+            found = self._client.search_for_instances(
+                study_instance_uid, fields=["SOPClassUID"], search_filters={"Modality": "SR"}
+            )
+            instances = [pydicom.Dataset.from_json(entry) for entry in found]
+        reports = [
+            self.fetch_instance(study_instance_uid, instance.SeriesInstanceUID, instance.SOPInstanceUID)
+            for instance in instances
+            if instance.get("SOPClassUID") == EnhancedSRStorage
+        ]
+        return [report for report in reports if is_own(report)]
 
     def store(self, datasets: Sequence[pydicom.Dataset]) -> None:
         """Store objects of one study (STOW-RS, PS3.18 section 10.5), all of them.
@@ -69,12 +74,8 @@ class Pacs:
         Raises:
             PacsUnavailable: it took none or only some; storing all again is right, the UIDs are the same.
         """
-        try:
+        with self._translated():
             answer = self._client.store_instances(list(datasets))
-        except requests.HTTPError as error:
-            raise self._translate(error, error.response.status_code if error.response is not None else 0) from error
-        except requests.RequestException as error:
-            raise self._translate(error, 0) from error
         failed = answer.get("FailedSOPSequence") or []
         if failed:
             reasons = ", ".join(f"{entry.get('FailureReason', 0):04X}" for entry in failed)
@@ -82,11 +83,25 @@ class Pacs:
                 "store_refused", f"the PACS refused {len(failed)} of {len(datasets)} objects (reason {reasons})"
             )
 
-    def _translate(self, error: Exception, status: int) -> PacsUnavailable | InvalidInput:
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return InvalidInput(
-                "pacs_refuses_login",
-                f"DICOMweb at {self._url} refuses our login: set FIRSTREAD_ORTHANC_USERNAME and _PASSWORD",
-            )
-        what = f"answers {status}" if status else f"does not answer ({type(error).__name__})"
-        return PacsUnavailable("pacs_unavailable", f"DICOMweb at {self._url} {what}: see Orthanc and its log")
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status == HTTPStatus.NOT_FOUND:
+                raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS") from error
+            if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                raise InvalidInput(
+                    "pacs_refuses_login",
+                    f"DICOMweb at {self._url} refuses our login: set FIRSTREAD_ORTHANC_USERNAME and _PASSWORD",
+                ) from error
+            raise PacsUnavailable(
+                "pacs_error", f"DICOMweb at {self._url} answers {status}: see Orthanc's log"
+            ) from error
+        except requests.RequestException as error:
+            raise PacsUnavailable(
+                "pacs_unavailable", f"no answer from DICOMweb at {self._url} ({type(error).__name__}): start Orthanc"
+            ) from error
+        except (InvalidDicomError, ValueError, EOFError) as error:
+            raise UnusableImage("unreadable_object", f"the PACS returned no readable DICOM: {error}") from error

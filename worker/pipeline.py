@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import structlog
 
-from dicom_sr.attributes import InstanceReference
-from dicom_sr.build import Revision, build_results
+from dicom_sr.build import Results, Revision, build_failure_report, build_results
+from dicom_sr.revision import InstanceReference
 from models import Explainer, Scorer
 from models.pixels import read_film, to_display
 from worker.pacs import Pacs
 from worklist.errors import FirstreadError, ModelUnavailable, UnusableImage
-from worklist.finding import Analysis
+from worklist.finding import Analysis, FindingType
 from worklist.records import Job, JobRecords, StoredResult
 from worklist.study import ReadingPolicy
 from worklist.urgency import assess_urgency
@@ -53,22 +53,13 @@ class Pipeline:
                 return
             job = claim.job
             analysis = self.jobs.leading_analysis(job.study_instance_uid)
-            if analysis is None:
-                raise UnusableImage("no_film_scored", "none of the study's films could be scored")
-            image = analysis.image
-            source = self.pacs.fetch_instance(
-                image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid
-            )
-            film = read_film(source)
-            explained = self.explainer.explain(analysis, film)
-            results = build_results(
-                explained,
-                urgency=assess_urgency(explained, self.policy.urgency),
-                source=source,
-                pixels=to_display(film),
-                revision=self._revision(job, analysis),
-            )
+            if analysis:
+                analysis, results = self._explain(job, analysis)
+            else:
+                results = self._tell_failure(job)
             self.pacs.store(results.objects)
+            documents = results.objects[len(results.crops) :]
+            placed = [*enumerate(results.crops, start=1), *((0, document) for document in documents)]
             stored = [
                 StoredResult(
                     sop_instance_uid=str(dataset.SOPInstanceUID),
@@ -76,15 +67,39 @@ class Pipeline:
                     sop_class_uid=str(dataset.SOPClassUID),
                     position=position,
                 )
-                for dataset, position in [
-                    *((crop, number) for number, crop in enumerate(results.crops, start=1)),
-                    *((document, 0) for document in results.objects[len(results.crops) :]),
-                ]
+                for position, dataset in placed
             ]
-            kept = self.jobs.complete_report(job_id, claim.holder, explained, stored, datetime.now(UTC))
+            kept = self.jobs.complete_report(job_id, claim.holder, analysis, stored, datetime.now(UTC))
             log.info("reported", study=job.study_instance_uid, objects=len(stored), kept=kept)
 
-    def _revision(self, job: Job, analysis: Analysis) -> Revision:
+    def _explain(self, job: Job, analysis: Analysis) -> tuple[Analysis, Results]:
+        image = analysis.image
+        source = self.pacs.fetch_instance(image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid)
+        film = read_film(source)
+        explained = self.explainer.explain(analysis, film)
+        fetched_at = analysis.completed_at - timedelta(milliseconds=analysis.elapsed_ms)
+        return explained, build_results(
+            explained,
+            urgency=assess_urgency(explained, self.policy.urgency),
+            source=source,
+            pixels=to_display(film),
+            revision=self._revision(job, fetched_at, analysis.completed_at),
+        )
+
+    def _tell_failure(self, job: Job) -> Results:
+        film = self.jobs.failed_film(job.study_instance_uid)
+        if film is None:
+            raise UnusableImage("no_film_scored", "none of the study's films could be scored")
+        return build_failure_report(
+            source=self.pacs.fetch_instance(job.study_instance_uid, film.series_instance_uid, film.sop_instance_uid),
+            code=film.failure.code,
+            message=film.failure.message,
+            revision=self._revision(job, job.created_at, job.created_at),
+            scorer=self.scorer.algorithm,
+            looked_for=tuple(FindingType),
+        )
+
+    def _revision(self, job: Job, fetched_at: datetime, scored_at: datetime) -> Revision:
         # Nothing here depends on the present moment: a job that is done twice writes the same bytes.
         return Revision(
             number=job.revision,
@@ -97,8 +112,8 @@ class Pipeline:
                 )
                 for document in self.jobs.predecessors(job.study_instance_uid, job.revision)
             ),
-            fetched_at=analysis.completed_at - timedelta(milliseconds=analysis.elapsed_ms),
-            scored_at=analysis.completed_at,
+            fetched_at=fetched_at,
+            scored_at=scored_at,
             reported_at=job.created_at,
         )
 

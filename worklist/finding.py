@@ -191,7 +191,8 @@ class Analysis:
     @property
     def positive_findings(self) -> tuple[Finding, ...]:
         """The findings at or above their operating point, most probable first."""
-        return tuple(finding for finding in self.findings if finding.is_positive)
+        positive = [finding for finding in self.findings if finding.is_positive]
+        return tuple(sorted(positive, key=lambda finding: -finding.probability))
 
     def explained(
         self,

@@ -47,11 +47,11 @@ class OrderPolicy:
 
     horizon: timedelta = timedelta(hours=16)
     steepness: float = 1.5
-    prevalence: float = 0.3
+    prevalence: float = 0.35
 
     def __post_init__(self) -> None:
         """Refuse a policy under which the order would not be defined."""
-        if self.horizon < timedelta(0) or self.steepness <= 0 or not 0 < self.prevalence < 1:
+        if self.horizon < timedelta(0) or not 0 < self.steepness < math.inf or not 0 < self.prevalence < 1:
             raise ValueError(f"the horizon must be >= 0, the steepness > 0 and 0 < prevalence < 1, got {self}")
 
 

@@ -28,25 +28,41 @@ _SECONDARY_CAPTURE_CLASSES = {
 }
 _NOT_STATED = {"", "UNKNOWN", "OTHER", "NONE", "UNDEFINED", "DEFAULT", "NA", "N A", "GENERAL", "XRAY", "X RAY"}
 
-# Whole words or beginnings of words, in upper case and without accents.
-_CHEST_WORDS = (
-    r"CHEST|THORA\w*|TORAX|TORACE|TORACIC\w*|CXR|LUNGS?|PULMO\w*|POUMONS?|POLMON\w*|PULMON\w*|LUNGE\w*|BRUSTKORB|"
-    r"KLATKA|KLP|GRUDN\w*|ГРУДН\w*|ОГК|ЛЕГК\w*|ΘΩΡΑΚ\w*|GOGUS\w*|AKCIGER\w*|BORSTKAS|RINTANGEHA\w*|HRUDNIK\w*"
+_MODALITY_NOT_STATED = {"", "OT", "SC"}
+_IMAGE_TEXTS = ("BodyPartExamined", "SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
+_STUDY_TEXTS = ("StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
+
+# Words of many languages, in upper case and without accents: first those that also stand inside longer words.
+_CHEST = re.compile(
+    r"CHEST|TH?ORA(?:X|KS)|CXR|胸(?!腰?椎|骨|鎖|锁)|흉부|ทรวงอก|ปอด|صدر|سینه|חזה|"
+    r"\b(?:TORACE|THX|LUNG\w*|PULM[AO]\w*|POUMONS?|POLMON\w*|BRUST|BRUSTKORB|BORSTKAS|BRYSTKASSE|RINTAKEHA\w*|"
+    r"KEUHKO\w*|MELLKAS\w*|KLATK\w*|KLP|PLUC\w*|PLICE?|PLJUC\w*|HRUDNIK\w*|KRUTINES|KRUSKURV\w*|RINDKERE\w*|"
+    r"GOGUS\w*|AKCIGER\w*|AC GRAFI\w*|NGUC|PHOI|ОГК|ЛЕГКИ\w*|ЛЕГЕН\w*)\b"
 )
-_THORACIC_SPINE = re.compile(r"\bTHORA\w* (?:SPINE|VERTEBRA\w*)\b|\bTHORACO ?LUMB\w*|\bDORSAL SPINE\b")
-_CHEST_FRAGMENTS = ("胸", "흉부", "ทรวงอก", "صدر")
+_CHEST_ADJECTIVE = re.compile(  # these speak of the thoracic spine where a spine is named beside them
+    r"\b(?:TH?ORA[CKZ]\w*|PIERSIOW\w*|HRUDN\w*|GRUDN\w*|PRSN\w*|ГРУДН\w*|ГРЪД\w*|ΘΩΡΑΚ\w*)\b"
+)
+_SPINE_WORDS = (
+    r"SPINE|SPINAL|VERTEBR|LUMB|WIRBEL|WERVEL|ПОЗВОН|ΣΠΟΝΔΥΛ|椎|척추|흉추|"
+    r"\b(?:BWS|LWS|HWS|COLUMNA|COLUNA|COLONN[AE]|RACHIS|KREGOS\w*|KRALJEZNIC\w*|OMURGA\w*)\b"
+)
 _OTHER_WORDS = (
-    r"HEAD|SKULL|FACE|FACIAL|NASAL|SINUS\w*|MANDIBLE|DENTAL|TEETH|TOOTH|EYE|ORBITS?|NECK|CERVICAL|"
-    r"C ?SPINE|L ?SPINE|T ?SPINE|SPINE|LUMBAR|LSPINE|SACR\w*|COCCYX|"
-    r"ABD\w*|KUB|BOWEL|PELVIS|PELVIC|HIPS?|SHOULDERS?|CLAVICLE|SCAPULA|HUMERUS|ELBOW|FOREARM|ARM|WRIST|HANDS?|"
-    r"FINGERS?|THUMB|FEMUR|THIGH|KNEES?|LEGS?|TIBIA|FIBULA|ANKLE|FOOT|FEET|TOES?|HEEL|CALCANEUS|PATELLA|"
-    r"EXTREMITY|BREAST|MAMMO\w*|RIBS?|STERNUM|ESOPHAGUS|STOMACH|JAW|BRAIN|"
-    r"HAND|KNIE|FUSS|SCHADEL|BECKEN|MAIN|GENOU|BASSIN|MANO|RODILLA|CADERA"
+    r"\b(?:HEAD|SKULL|FACE|FACIAL|NASAL|SINUS\w*|NNH|NASENNEBEN\w*|MANDIBLE|DENTAL|TEETH|TOOTH|PANORAM\w*|EYE|"
+    r"ORBITS?|NECK|CERVICAL|SACR\w*|COCCYX|ABD\w*|KUB|BOWEL|PELVIS|PELVIC|HIPS?|SHOULDERS?|CLAVICLE|SCAPULA|"
+    r"HUMERUS|ELBOW|FOREARM|ARM|WRIST|HANDS?|FINGERS?|THUMB|FEMUR|THIGH|KNEES?|LEGS?|TIBIA|FIBULA|ANKLE|FOOT|FEET|"
+    r"TOES?|HEEL|CALCANEUS|PATELLA|EXTREMITY|BREAST|MAMMO\w*|RIBS?|STERNUM|ESOPHAGUS|STOMACH|JAW|BRAIN|"
+    r"KNIE|FUSS|SCHADEL|BECKEN|RIPPEN|MAIN|GENOU|BASSIN|COTES|COSTAL|COSTILLAS?|MANO|RODILLA|CADERA|ZEBR\w*|"
+    r"БРЮШН\w*|ГРУДИН\w*|КИСТ\w*|КОЛЕН\w*|РЕБ[ЕР]\w*|ЧЕРЕП\w*)\b|[頭头頸颈肩肘腕手腹腰股膝踝足骨]|복부|무릎|골반"
 )
-_CHEST = re.compile(rf"\b(?:{_CHEST_WORDS})\b")
-_OTHER = re.compile(rf"\b(?:{_OTHER_WORDS})\b")
-_FRONTAL = re.compile(r"\b(?:PA|AP|FRONTAL|FRONT|PORTABLE|BEDSIDE|P A|A P|DV|VD)\b")
-_LATERAL = re.compile(r"\b(?:LAT|LATERAL\w*|LL|RL|LATERALE|SEITLICH|PROFIL|PERFIL|RLAT|LLAT|DECUB\w*|LLD|RLD)\b")
+_SPINE = re.compile(_SPINE_WORDS)
+_OTHER = re.compile(f"{_SPINE_WORDS}|{_OTHER_WORDS}")
+_FRONTAL = re.compile(
+    r"\b(?:PA|AP|P A|A P|FRONT|FRONTAL\w*|FACE|FRENTE|PORTABLE|BEDSIDE|ПРЯМ\w*|DV|VD)\b|正|정면"
+)
+_NOT_FRONTAL = re.compile(
+    r"\b(?:LAT|LATERA\w*|LL|RL|LLAT|RLAT|SEITL\w*|PROFIL\w*|PERFIL|BOCZN\w*|BOCN\w*|БОКОВ\w*|ΠΛΑΓΙ\w*|"
+    r"DECUB\w*|LLD|RLD|OBL\w*|LAO|RAO|LPO|RPO)\b|側|侧|측면"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,8 +103,9 @@ def _kind(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
     if sop_class_uid in _RADIOGRAPH_CLASSES:
         return None if is_radiograph else refused
     if sop_class_uid in _SECONDARY_CAPTURE_CLASSES:
-        names_chest = _says_chest(_texts(header, "BodyPartExamined", "SeriesDescription", "ProtocolName"), rules)
-        return None if rules.accept_secondary_capture and (is_radiograph or names_chest) else refused
+        # A screenshot of a chest CT names the chest too, but says that it is CT.
+        may_be_film = modality in _MODALITY_NOT_STATED and _says_chest(_texts(header, *_IMAGE_TEXTS), rules)
+        return None if rules.accept_secondary_capture and (is_radiograph or may_be_film) else refused
     if sop_class_uid == _FOR_PROCESSING_CLASS:
         return Failure(code="for_processing", message="raw image for processing, not meant for reading")
     if "Rows" not in header:
@@ -99,8 +116,7 @@ def _kind(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
 def _body_part(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
     # What is said of the image outweighs what is said of the study, which may cover several parts.
     body_part = _plain(header.get("BodyPartExamined", ""))
-    image = _texts(header, "BodyPartExamined", "SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessing")
-    study = _texts(header, "StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
+    image, study = _texts(header, *_IMAGE_TEXTS), _texts(header, *_STUDY_TEXTS)
     if _says_chest(image, rules):
         return None
     if body_part not in _NOT_STATED:
@@ -113,23 +129,23 @@ def _body_part(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
 
 
 def _view(header: Mapping[str, str]) -> Failure | None:
-    lateral = Failure(code="lateral_view", message="lateral or decubitus view: only frontal films are scored")
+    refused = Failure(code="lateral_view", message="lateral, oblique or decubitus view: only frontal films are scored")
     view = _plain(header.get("ViewPosition", ""))
     if _FRONTAL.search(view):
         return None
-    if _LATERAL.search(view):
-        return lateral
+    if _NOT_FRONTAL.search(view):
+        return refused
     rows_run_to = header.get("PatientOrientation", "").split("\\")[0].strip().upper()
     if rows_run_to[:1] in {"A", "P"}:
-        return lateral
+        return refused
     words = _texts(header, "SeriesDescription", "ProtocolName")
-    return lateral if _LATERAL.search(words) and not _FRONTAL.search(words) else None
+    return refused if _NOT_FRONTAL.search(words) and not _FRONTAL.search(words) else None
 
 
 def _says_chest(words: str, rules: ScopeRules) -> bool:
-    if _CHEST.search(words) or any(fragment in words for fragment in _CHEST_FRAGMENTS):
+    if _CHEST.search(words) or any(_plain(word) in words for word in rules.chest_words if _plain(word)):
         return True
-    return any(_plain(word) in words for word in rules.chest_words)
+    return bool(_CHEST_ADJECTIVE.search(words)) and not _SPINE.search(words)
 
 
 def _texts(header: Mapping[str, str], *keywords: str) -> str:
@@ -140,5 +156,4 @@ def _plain(text: str) -> str:
     """Upper case, no accents, anything but letters and digits a space: 'Thorax_p.a.' becomes 'THORAX P A'."""
     decomposed = unicodedata.normalize("NFKD", text.upper())
     unaccented = "".join(char for char in decomposed if not unicodedata.combining(char))
-    words = re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", unaccented)).strip()
-    return _THORACIC_SPINE.sub("SPINE", words)
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", unaccented)).strip()

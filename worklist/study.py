@@ -163,24 +163,40 @@ def _state(facts: StudyFacts, analysis: Analysis | None) -> tuple[StudyState, Fa
 
 def _reason(facts: StudyFacts, analysis: Analysis | None, lead: timedelta, failure: Failure | None) -> str:
     if facts.order_priority is OrderPriority.STAT:
-        return f"STAT order: read first; {_evidence(analysis)}" if analysis else "STAT order: read first"
+        place = "STAT order: read first"
+        return f"{place}; {_evidence(analysis)}{_gaps(facts.films)}" if analysis else place
     if analysis is None:
-        return f"{failure.message}: first come, first served" if failure else "waiting for its score"
-    unread = sum(1 for film in facts.films if film.failure)
-    note = f"; {unread} of {len(facts.films)} films could not be scored" if unread else ""
-    if not lead:
-        return f"{_evidence(analysis)}: not above the expected rate, first come, first served{note}"
-    return f"{_evidence(analysis)}: moved up as if received {_spell(lead)} earlier{note}"
+        return f"{failure.message}; in order of arrival" if failure else "waiting for its score"
+    place = f"moved up as if received {_spell(lead)} earlier" if lead else "in order of arrival"
+    return f"{_evidence(analysis)}: {place}{_gaps(facts.films)}"
+
+
+def _gaps(films: tuple[FilmFacts, ...]) -> str:
+    # A score speaks for the films behind it alone, and the reader must know where one is missing.
+    failed = sum(1 for film in films if film.failure)
+    awaited = sum(1 for film in films if not film.failure and not film.analysis)
+    return "".join(
+        f"; {count} of {len(films)} films {what}"
+        for count, what in ((failed, "could not be scored"), (awaited, "not scored yet"))
+        if count
+    )
 
 
 def _evidence(analysis: Analysis) -> str:
+    # The number that is named is the one that moved the study.
+    score = f"{analysis.score:.2f}"
     positive = analysis.positive_findings
-    if positive:
-        return f"{positive[0].type.label.lower()} {positive[0].probability:.2f}"
-    return f"any urgent finding {analysis.score:.2f}"
+    if not positive:
+        return f"any urgent finding {score}"
+    leading = positive[0]
+    name = leading.type.label.lower()
+    if f"{leading.probability:.2f}" == score:
+        return f"{name} {score}"
+    return f"any urgent finding {score}, first of all {name}"
 
 
 def _spell(lead: timedelta) -> str:
-    minutes = round(lead.total_seconds() / 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    hours, minutes = divmod(round(lead.total_seconds() / 60), 60)
+    if not hours:
+        return f"{minutes} min" if minutes else "less than a minute"
+    return f"{hours} h {minutes} min"

@@ -1,5 +1,5 @@
 // The reading list, live. The server draws the first list; from then on the truth is GET /worklist, fetched at each
-// (re)connection and once a minute, plus one server-sent event for each item that changed in between.
+// (re)connection and once a minute, plus one server-sent event for each item that changed or left in between.
 // Everything from the outside is written as text, never as markup.
 
 const LIMIT = 500;
@@ -8,6 +8,7 @@ const RETRY_MS = 3_000;
 const TICK_MS = 5_000;
 const RISEN_MS = 6_000;
 const MOVE_MS = 450;
+const CLOCK_TOLERANCE_MS = 5_000; // the Date header has whole seconds only
 
 const byId = (id) => document.getElementById(id);
 const table = byId("worklist");
@@ -41,10 +42,10 @@ function byReadingOrder(a, b) {
 
 /** person_name of gateway/pages.py: the same words for the same name. */
 function personName(value) {
-  const groups = value.split("=", 3).map((group) => {
+  const groups = value.split("=", 3).map((group, place) => {
     const [family, given, middle, prefix, suffix] = group.split("^").map((part) => part.trim());
     const joined = (...parts) => parts.filter(Boolean).join(" ");
-    return [family, joined(given, middle), joined(prefix, suffix)].filter(Boolean).join(", ");
+    return [family, joined(given, middle), joined(prefix, suffix)].filter(Boolean).join(place ? " " : ", ");
   });
   const shown = groups.find(Boolean) ?? "No name";
   const ideographic = groups[1] ?? "";
@@ -60,6 +61,8 @@ function waiting(receivedAt) {
   return minutes ? `${minutes} min` : "< 1 min";
 }
 
+/** Two decimals, and never a certainty: a model's 0.004 is not 0.00. */
+const twoDecimals = (p) => (p < 0.005 ? "< 0.01" : p >= 0.995 ? "> 0.99" : p.toFixed(2));
 const localTime = (iso) => new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 const priority = (item) => (item.order_priority === "ROUTINE" ? "" : item.order_priority);
 const fromTemplate = (id) => byId(id).content.cloneNode(true);
@@ -93,10 +96,7 @@ function sharedFields(item) {
 function put(item) {
   const uid = item.study_instance_uid;
   const before = items.get(uid);
-  if (item.rank === null) {
-    items.delete(uid); // read, and off the list
-    return;
-  }
+  if (!before) total += 1;
   items.set(uid, item);
   if (before && byReadingOrder(item, before) < 0) {
     const from = order.findIndex((other) => other.study_instance_uid === uid) + 1;
@@ -115,6 +115,7 @@ function rowOf(item) {
   if (row.shownItem !== item) {
     row.shownItem = item;
     row.dataset.urgency = item.urgency ?? "unscored";
+    row.dataset.priority = item.order_priority;
     row.querySelector("time").dateTime = item.received_at;
     fill(row, { ...sharedFields(item), waiting: waiting(item.received_at) });
   }
@@ -196,6 +197,7 @@ function renderCounts() {
   }
   const count = (key) => order.filter((item) => item.urgency === key).length;
   byId("tally").textContent = order.length ? `${count("critical")} critical, ${count("urgent")} urgent` : "";
+  document.title = `${count("critical") ? `(${count("critical")}) ` : ""}Reading list · Firstread`;
 }
 
 let scheduled = false;
@@ -228,13 +230,17 @@ function renderSelection() {
 function renderDetails(item) {
   const isOther = panel.shownItem?.study_instance_uid !== item.study_instance_uid;
   panel.shownItem = item;
+  panel.dataset.priority = item.order_priority;
   const shared = sharedFields(item);
   fill(panel, {
     ...shared,
     state_meaning: shared.state.querySelector(".mark").title,
     failure_message: item.failure?.message,
     failure_code: item.failure?.code,
-    score: item.score === null ? "" : `Score ${item.score.toFixed(2)}: the probability of any urgent finding.`,
+    score: item.findings.length
+      ? `Score ${twoDecimals(item.score)}: the probability of any urgent finding.`
+      : "None computed. That says nothing about the film.",
+    operating_points: item.findings.length ? "Marks: operating points. Bold: reached." : "",
     explanation: item.explanation,
     received: localTime(item.received_at),
     study_instance_uid: item.study_instance_uid,
@@ -246,6 +252,7 @@ function renderDetails(item) {
   byId("explanation").hidden = !item.explanation;
   byId("provenance").hidden = item.score === null;
   renderFindings(item);
+  renderQuality(item);
   renderCrops(item);
   const viewer = panel.querySelector('[data-field="viewer"]');
   byId("viewer").hidden = !viewer.dataset.prefix;
@@ -258,19 +265,31 @@ function renderFindings(item) {
   list.replaceChildren(
     ...item.findings.map((finding) => {
       const line = fromTemplate("finding").firstElementChild;
-      fill(line, { finding: finding.name });
+      fill(line, { finding: finding.side ? `${finding.name}, patient's ${finding.side}` : finding.name });
+      line.classList.toggle("positive", finding.probability >= finding.threshold);
       const meter = line.querySelector("meter");
       meter.value = finding.probability;
-      meter.setAttribute("aria-label", finding.name);
-      line.querySelector("output").textContent = finding.probability.toFixed(2);
+      meter.setAttribute("aria-label", `${finding.name}, operating point ${twoDecimals(finding.threshold)}`);
+      line.querySelector("i").style.left = `${100 * finding.threshold}%`;
+      line.querySelector("output").textContent = twoDecimals(finding.probability);
       return line;
     }),
   );
-  if (!item.findings.length) fill(panel, { score: "None computed. That says nothing about the film." });
+}
+
+function renderQuality(item) {
+  byId("quality").hidden = !item.quality.length;
+  panel.querySelector('[data-field="quality"]').replaceChildren(
+    ...item.quality.map((note) => {
+      const line = document.createElement("li");
+      line.textContent = note.message;
+      return line;
+    }),
+  );
 }
 
 function renderCrops(item) {
-  const count = item.crop_count ?? 0;
+  const count = item.crop_count;
   const key = `${item.study_instance_uid} ${count} ${item.result_series_uids}`;
   byId("crops").hidden = !count;
   const list = panel.querySelector('[data-field="crops"]');
@@ -284,10 +303,11 @@ function renderCrops(item) {
       caption.textContent = `Crop ${index + 1} of ${count}`;
       image.alt = `Part of the film that weighed most, ${index + 1} of ${count}`;
       image.addEventListener("error", () => {
-        image.remove();
+        image.parentElement.remove();
         caption.textContent = `Crop ${index + 1} of ${count} could not be loaded; it is in the PACS.`;
       });
       image.src = `worklist/${encodeURIComponent(item.study_instance_uid)}/crops/${index + 1}.png`;
+      image.parentElement.href = image.src;
       return figure;
     }),
   );
@@ -334,7 +354,8 @@ function onKey(event) {
 
 function onRowClick(event) {
   const row = event.target.closest("tr");
-  if (!row || String(getSelection())) return; // marking a patient ID to copy it is no click
+  const isMouse = event.detail > 0;
+  if (!row || (isMouse && String(getSelection()))) return; // marking a patient ID to copy it is no click
   toggle(row.dataset.uid);
   row.querySelector("button").focus({ preventScroll: true });
 }
@@ -343,14 +364,16 @@ function onRowClick(event) {
 
 let asOf = "";
 function show(link) {
-  const words = { live: "Live", reconnecting: `Reconnecting${asOf && `; list of ${asOf}`}` };
-  byId("connection").dataset.link = link;
-  fill(document, { connection_words: words[link] });
+  const connection = byId("connection");
+  const words = { connecting: "Connecting", live: "Live", reconnecting: `Reconnecting${asOf && `; list of ${asOf}`}` };
+  connection.dataset.link = link;
+  if (connection.textContent !== words[link]) connection.textContent = words[link]; // it is read aloud at each change
 }
 
 let loading = false;
 let loadAgain = false;
-let arrived = []; // items told while a full list is on its way: they are newer than it
+let retry;
+const told = new Map(); // what events said while a full list was on its way, which is newer: an item, or null if gone
 
 async function load() {
   if (loading) {
@@ -358,23 +381,25 @@ async function load() {
     return;
   }
   loading = true;
-  arrived = [];
+  told.clear();
   try {
     const response = await fetch(`worklist?limit=${LIMIT}`, { cache: "no-store" });
     if (!response.ok) throw new Error(`GET /worklist answered ${response.status}`);
     const page = await response.json();
     const date = Date.parse(response.headers.get("Date") ?? "");
-    if (date) clockOffset = date - Date.now();
-    const told = new Set(page.items.map((item) => item.study_instance_uid));
-    for (const uid of items.keys()) if (!told.has(uid)) items.delete(uid);
-    for (const item of [...page.items, ...arrived]) put(item);
+    const offset = date - Date.now();
+    clockOffset = Math.abs(offset) > CLOCK_TOLERANCE_MS ? offset : 0;
+    const latest = new Map([...page.items.map((item) => [item.study_instance_uid, item]), ...told]);
+    for (const uid of items.keys()) if (!latest.get(uid)) items.delete(uid);
+    for (const item of latest.values()) if (item) put(item);
     total = page.total;
     asOf = new Date().toLocaleTimeString();
     render();
-    show(source.readyState === EventSource.OPEN ? "live" : "reconnecting");
+    show(source.readyState === EventSource.OPEN ? "live" : byId("connection").dataset.link);
   } catch {
     show("reconnecting");
-    setTimeout(load, RETRY_MS);
+    clearTimeout(retry);
+    retry = setTimeout(load, RETRY_MS);
   } finally {
     loading = false;
     if (loadAgain) {
@@ -390,9 +415,14 @@ function connect() {
   source.addEventListener("open", load);
   source.addEventListener("item", (event) => {
     const item = JSON.parse(event.data);
-    if (loading) arrived.push(item);
-    if (!items.has(item.study_instance_uid) && item.rank !== null) total += 1;
+    told.set(item.study_instance_uid, item);
     put(item);
+    scheduleRender();
+  });
+  source.addEventListener("gone", (event) => {
+    const uid = JSON.parse(event.data).study_instance_uid;
+    told.set(uid, null);
+    if (items.delete(uid)) total -= 1;
     scheduleRender();
   });
   source.addEventListener("error", () => {
@@ -416,3 +446,4 @@ document.addEventListener("visibilitychange", () => document.visibilityState ===
 setInterval(tick, TICK_MS);
 setInterval(load, RESYNC_MS);
 connect();
+load(); // a proxy that holds events back must not leave the page without a list

@@ -15,6 +15,7 @@ from . import measure
 from .config import load_recipe
 from .films import COLUMNS, FINDINGS, URGENT, load
 from .fitting import Fit, predict
+from .release import release
 
 _LOG = logging.getLogger("models.training")
 
@@ -52,7 +53,8 @@ def main() -> None:
     def after_epoch(run: Fit, figures: dict[str, Any]) -> None:
         logits = predict(run.averaged, val)
         entry: dict[str, Any] = {"epoch": run.epoch, **figures}
-        for name, chosen in (("val_512", val.source_px > 128), ("val_128", val.source_px <= 128)):
+        large = val.source_px > recipe.films.cached_px
+        for name, chosen in (("val_native", large), ("val_small", ~large)):
             entry[name] = {
                 key: round(measure.auc(val.labels[chosen, i], logits[chosen, i]), 4)
                 for i, key in enumerate(COLUMNS)
@@ -65,6 +67,17 @@ def main() -> None:
         log.unlink(missing_ok=True)
         record({"recipe": recipe.as_dict(), "seed": arguments.seed, "torch": torch.__version__})
     fit.run(checkpoint, after_epoch)
+    result = release(
+        fit.averaged,
+        train,
+        val,
+        recipe,
+        seed=arguments.seed,
+        manifest=arguments.manifest,
+        out=arguments.out,
+    )
+    record({"release": result})
+    _LOG.info("%s", json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

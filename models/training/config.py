@@ -12,11 +12,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FilmsConfig:
-    """Which films are seen, at what size, and which labels of them are believed."""
+    """Which films are seen, at what size, and which labels of them are believed.
+
+    `chosen_source` names a collection whose films were chosen by label, so that their prevalence
+    is no population's. For its films, `masked_keys` leave the loss, and `shifted_keys` stay in it
+    with the difference of log-odds added to the logit, as in Menon et al., ICLR 2021
+    (arXiv:2007.07314): the offset explains the prevalence, and the network need not learn to
+    tell the collection apart.
+    """
 
     cached_px: int
-    masked_source: str
+    chosen_source: str
     masked_keys: list[str]
+    shifted_keys: list[str]
     kept_negatives: float
 
     def __post_init__(self) -> None:
@@ -45,7 +53,8 @@ class FitConfig:
     batch: int
     learning_rate: float
     weight_decay: float
-    warmup: float
+    warmup_epochs: float
+    decay_epochs: float
     average_decay: float
     positive_weight_cap: float
     label_smoothing: float

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .films import COLUMNS, FINDINGS, URGENT
-from .network import Block, ChestNetwork, SamePaddedConv
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from .network import Block, ChestNetwork, SamePaddedConv
 
 _OPSET = 18
 _SMALL = 64  # below this many values, halving the storage is not worth a node
@@ -32,9 +33,7 @@ class DeployedNetwork(nn.Module):
     logit, plus `bias`.
     """
 
-    def __init__(
-        self, network: ChestNetwork, weights: NDArray[np.float64], bias: float
-    ) -> None:
+    def __init__(self, network: ChestNetwork, weights: NDArray[np.float64], bias: float) -> None:
         """Fold batch normalisation into a copy of `network` and keep only the shipped outputs."""
         super().__init__()
         keys = list(COLUMNS)
@@ -72,9 +71,7 @@ def fold(network: ChestNetwork) -> ChestNetwork:
     return folded
 
 
-def _pair(
-    conv: SamePaddedConv, norm: nn.BatchNorm2d
-) -> tuple[SamePaddedConv, nn.BatchNorm2d]:
+def _pair(conv: SamePaddedConv, norm: nn.BatchNorm2d) -> tuple[SamePaddedConv, nn.BatchNorm2d]:
     # An identity takes the place of the normalisation, so that `forward` stays as it is.
     return fuse_conv_bn_eval(conv, norm), cast("nn.BatchNorm2d", nn.Identity())
 
@@ -132,14 +129,11 @@ def write_onnx(network: DeployedNetwork, file: Path, input_px: int) -> None:
     onnx.save(model, file)
 
 
-def run_onnx(
-    file: Path, films: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def run_onnx(file: Path, films: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return logits (N, 7) and evidence (N, 6, h, w) of films (N, 1, S, S) in 0..1."""
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     parts = [
-        session.run(["logits", "evidence"], {"film": films[start : start + 32]})
-        for start in range(0, len(films), 32)
+        session.run(["logits", "evidence"], {"film": films[start : start + 32]}) for start in range(0, len(films), 32)
     ]
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
@@ -149,7 +143,4 @@ def largest_difference(network: DeployedNetwork, file: Path, films: Tensor) -> f
     with torch.inference_mode():
         expected = network(films)
     found = run_onnx(file, films.numpy())
-    return max(
-        float(np.abs(want.numpy() - got).max())
-        for want, got in zip(expected, found, strict=True)
-    )
+    return max(float(np.abs(want.numpy() - got).max()) for want, got in zip(expected, found, strict=True))

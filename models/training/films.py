@@ -53,6 +53,7 @@ class Films:
         pixels: uint8 (N, S, S), MONOCHROME2, padded to a square.
         labels: float32 (N, outputs), 0 or 1, in the order of `COLUMNS`.
         believed: float32 (N, outputs), 0 where a label is left out of the loss.
+        offset: float32 (N, outputs), log-odds added to a logit in the loss only.
         source_px: Side of the film as found, (N,).
         view: "AP" or "PA", (N,).
         sex: "F" or "M", (N,).
@@ -63,6 +64,7 @@ class Films:
     pixels: NDArray[np.uint8]
     labels: NDArray[np.float32]
     believed: NDArray[np.float32]
+    offset: NDArray[np.float32]
     source_px: NDArray[np.int64]
     view: NDArray[np.str_]
     sex: NDArray[np.str_]
@@ -78,6 +80,7 @@ class Films:
             pixels=self.pixels[chosen],
             labels=self.labels[chosen],
             believed=self.believed[chosen],
+            offset=self.offset[chosen],
             source_px=self.source_px[chosen],
             view=self.view[chosen],
             sex=self.sex[chosen],
@@ -128,15 +131,15 @@ def load(folder: Path, manifest: Path, split: str, config: FilmsConfig) -> Films
             source_px[number] = max(film.size)
             pixels[number] = square(film, side)
     labels = np.array([[float(row[name]) for name in COLUMNS.values()] for row in rows])
-    believed = np.ones_like(labels)
-    masked = [number for number, key in enumerate(COLUMNS) if key in config.masked_keys]
-    if config.masked_source:
-        chosen = np.array([config.masked_source in row["source"] for row in rows])
-        believed[np.ix_(chosen, masked)] = 0.0
+    chosen = np.array([config.chosen_source in row["source"] for row in rows])
+    masked = np.array([key in config.masked_keys for key in COLUMNS])
+    shifted = np.array([key in config.shifted_keys for key in COLUMNS])
+    offset = _log_odds(labels[chosen]) - _log_odds(labels[~chosen])
     return Films(
         pixels=pixels,
         labels=labels.astype(np.float32),
-        believed=believed.astype(np.float32),
+        believed=(~np.outer(chosen, masked)).astype(np.float32),
+        offset=(np.outer(chosen, shifted) * offset).astype(np.float32),
         source_px=source_px,
         view=np.array([row["view"] for row in rows]),
         sex=np.array([row["sex"] for row in rows]),
@@ -144,9 +147,13 @@ def load(folder: Path, manifest: Path, split: str, config: FilmsConfig) -> Films
     )
 
 
-def draw_epoch(
-    films: Films, kept_negatives: float, generator: np.random.Generator
-) -> NDArray[np.int64]:
+def _log_odds(labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Half a film is added to both sides, so that a finding that never occurs stays finite.
+    positive = labels.sum(axis=0) + 0.5
+    return np.asarray(np.log(positive / (len(labels) + 1.0 - positive)))
+
+
+def draw_epoch(films: Films, kept_negatives: float, generator: np.random.Generator) -> NDArray[np.int64]:
     """Draw the shuffled indices of one epoch.
 
     Films without any finding are most of the training films and teach least, so each epoch sees
@@ -157,9 +164,7 @@ def draw_epoch(
     return generator.permutation(np.flatnonzero(chosen)).astype(np.int64)
 
 
-def augment(
-    film: Tensor, config: AugmentConfig, side_px: int, generator: torch.Generator
-) -> Tensor:
+def augment(film: Tensor, config: AugmentConfig, side_px: int, generator: torch.Generator) -> Tensor:
     """Change a batch of films (n, 1, S, S) in 0..1 at random, resampled to (n, 1, side, side).
 
     Rotation, size, shift and a slight stretch stand for positioning; gamma, contrast and

@@ -1,8 +1,7 @@
-"""The training loop: masked multi-label loss, cosine schedule, averaged weights, checkpoints."""
+"""The training loop: masked multi-label loss, averaged weights, a checkpoint every epoch."""
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +72,7 @@ class Fit:
     same films and the same augmentation as an uninterrupted one.
     """
 
-    def __init__(
-        self, recipe: Recipe, films: Films, seed: int, pretrained: Mapping[str, Tensor]
-    ) -> None:
+    def __init__(self, recipe: Recipe, films: Films, seed: int, pretrained: Mapping[str, Tensor]) -> None:
         """Build the network from ImageNet weights, and its optimiser."""
         torch.manual_seed(seed)
         self.recipe, self.films, self.seed, self.epoch = recipe, films, seed, 0
@@ -86,11 +83,12 @@ class Fit:
         self.averaged.load_state_dict(self.network.state_dict())
         # Decaying batch-norm scales and biases only shifts work to the next layer.
         trained = [p for p in self.network.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in trained if p.ndim > 1]},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
         self.optimiser = torch.optim.AdamW(
-            [
-                {"params": [p for p in trained if p.ndim > 1]},
-                {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-            ],
+            groups,
             lr=recipe.fit.learning_rate,
             weight_decay=recipe.fit.weight_decay,
         )
@@ -124,12 +122,13 @@ class Fit:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
 
-    def _rate(self, share: float) -> float:
-        warmup = self.recipe.fit.warmup
-        if share < warmup:
-            return self.recipe.fit.learning_rate * share / warmup
-        done = (share - warmup) / (1 - warmup)
-        return self.recipe.fit.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    def _rate(self, passed: float) -> float:
+        # Constant until the decay (Hu et al., arXiv:2404.06395): the state before the decay does
+        # not depend on the number of epochs, so a longer run may continue from it.
+        fit = self.recipe.fit
+        rising = passed / fit.warmup_epochs
+        falling = (fit.epochs - passed) / fit.decay_epochs
+        return fit.learning_rate * min(rising, falling, 1.0)
 
     def _one_epoch(self) -> dict[str, Any]:
         began, fit = time.monotonic(), self.recipe.fit
@@ -143,7 +142,7 @@ class Fit:
         total = 0.0
         bar = tqdm(range(steps), desc=f"epoch {self.epoch + 1}/{fit.epochs}", unit="step")
         for step in bar:
-            rate = self._rate((self.epoch + step / steps) / fit.epochs)
+            rate = self._rate(self.epoch + step / steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             loss = self._step(order[step * fit.batch : (step + 1) * fit.batch], stream)
@@ -162,14 +161,14 @@ class Fit:
         smoothing = self.recipe.fit.label_smoothing
         logits, _ = self.network(film)
         losses = functional.binary_cross_entropy_with_logits(
-            logits,
+            logits + torch.from_numpy(self.films.offset[index]),
             labels * (1 - smoothing) + smoothing / 2,
             pos_weight=self.weights,
             reduction="none",
         )
         loss = (losses * believed).sum() / believed.sum()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         return float(loss.detach())

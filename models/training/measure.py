@@ -32,6 +32,18 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Combination:
+    """A logit that is a weighted sum of other logits, plus a bias."""
+
+    weights: tuple[float, ...]
+    bias: float
+
+    def __call__(self, logits: NDArray[np.float64]) -> Vector:
+        """Combine logits (N, k) into one (N,)."""
+        return np.asarray(logits @ np.array(self.weights) + self.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OperatingPoints:
     """Thresholds on the calibrated probability; a film is positive at or above one."""
 
@@ -91,8 +103,42 @@ def calibrate(label: Vector, logit: Vector, strength: float = 1.0) -> Calibratio
     return Calibration(scale=float(found.x[0]), bias=float(found.x[1]))
 
 
+def combine(label: Vector, logits: NDArray[np.float64], strength: float = 10.0) -> Combination:
+    """Fit urgency as a logistic regression with non-negative weights on logits (N, k).
+
+    A weight below zero would let evidence for a finding lower the urgency of a film. The prior
+    pulls towards equal weights of the standardized logits, which few films cannot overturn.
+    """
+    spread = logits.std(axis=0)
+    scaled = (logits - logits.mean(axis=0)) / spread
+    count = logits.shape[1]
+
+    def loss(parameters: Vector) -> float:
+        margin = scaled @ parameters[:count] + parameters[count]
+        likelihood = np.logaddexp(0.0, margin) - label * margin
+        pull = parameters[:count] - parameters[:count].mean()
+        return float(likelihood.sum() + 0.5 * strength * (pull**2).sum())
+
+    bounds = [(0.0, None)] * count + [(None, None)]
+    found = minimize(loss, np.full(count + 1, 1.0 / count), bounds=bounds)
+    weights = found.x[:count] / spread
+    bias = float(found.x[count] - weights @ logits.mean(axis=0))
+    return Combination(weights=tuple(float(weight) for weight in weights), bias=bias)
+
+
+def cross_fitted(label: Vector, logit: Vector, patient: NDArray[np.str_], folds: int = 5) -> Vector:
+    """Return probabilities (N,), each from a calibration that never saw its patient."""
+    names, number = np.unique(patient, return_inverse=True)
+    fold = np.random.default_rng(0).permutation(len(names))[number] % folds
+    probability = np.zeros(len(label))
+    for index in range(folds):
+        held = fold == index
+        probability[held] = calibrate(label[~held], logit[~held])(logit[held])
+    return probability
+
+
 def calibration_error(label: Vector, probability: Vector, bins: int = 10) -> float:
-    """Expected calibration error over bins of equal count (Naeini et al., AAAI 2015)."""
+    """Return the expected calibration error over bins of equal count (Naeini et al., AAAI 2015)."""
     order = np.argsort(probability, kind="stable")
     parts = np.array_split(order, bins)
     gaps = [len(p) * abs(label[p].mean() - probability[p].mean()) for p in parts if len(p)]

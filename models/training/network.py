@@ -111,9 +111,7 @@ class Block(nn.Module):
         wide = channels_in * expansion
         self._expand_conv = SamePaddedConv(channels_in, wide, 1) if expansion > 1 else None
         self._bn0 = _norm(wide) if expansion > 1 else None
-        self._depthwise_conv = SamePaddedConv(
-            wide, wide, kernel_px, stride=stride, groups=wide, dilation=dilation
-        )
+        self._depthwise_conv = SamePaddedConv(wide, wide, kernel_px, stride=stride, groups=wide, dilation=dilation)
         self._bn1 = _norm(wide)
         self._project_conv = SamePaddedConv(wide, channels_out, 1)
         self._bn2 = _norm(channels_out)
@@ -228,9 +226,7 @@ class ChestNetwork(nn.Module):
         The spatial mean of an evidence map plus the bias of its output is its logit.
         """
         bias = cast("Tensor", self._classifier.bias)
-        evidence = functional.conv2d(
-            self._dropout(self.features(film)), self._classifier.weight
-        )
+        evidence = functional.conv2d(self._dropout(self.features(film)), self._classifier.weight)
         return evidence.mean(dim=(2, 3)) + bias, evidence
 
 

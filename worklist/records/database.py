@@ -33,7 +33,9 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         arguments = {"timeout": _BUSY_S} if self.is_sqlite else {"connect_timeout": 5}
         # Parameters are hidden because they hold patients' names, and errors are logged.
-        self.engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=not self.is_sqlite, hide_parameters=True)
+        self.engine = create_engine(
+            parsed, connect_args=arguments, pool_pre_ping=not self.is_sqlite, hide_parameters=True
+        )
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)

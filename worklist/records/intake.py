@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worklist.order import OrderPriority
 from worklist.records.database import Database
-from worklist.records.standing import lock_study, report_job, restate
+from worklist.records.standing import lock_study, new_job, report_job, restate
 from worklist.records.tables import FeedRow, InstanceRow, JobRow, ResultRow, StudyRow
 from worklist.study import Failure, JobPath, JobState, ReadingPolicy, StudyState
 
@@ -184,13 +183,13 @@ class IntakeRecords:
         if report and report.state != JobState.SCHEDULED:
             study.revision += 1  # the report has begun without this film: it belongs to the next one
         session.add(
-            _new_job(study, JobPath.SCORE, now, sop_instance_uid=instance.sop_instance_uid, digest=instance.digest)
+            new_job(study, JobPath.SCORE, now, sop_instance_uid=instance.sop_instance_uid, digest=instance.digest)
         )
 
     def _settle(self, session: Session, orthanc_id: str, now: datetime) -> None:
         for study in session.scalars(select(StudyRow).where(StudyRow.orthanc_id == orthanc_id).with_for_update()):
             if study.state != StudyState.OUT_OF_SCOPE and report_job(session, study) is None:
-                session.add(_new_job(study, JobPath.REPORT, now))
+                session.add(new_job(study, JobPath.REPORT, now))
                 study.updated_at = now
 
 
@@ -243,19 +242,3 @@ def _describe(study: StudyRow, instance: ReceivedInstance) -> None:
         study.modality = instance.modality
     if instance.order_priority is not OrderPriority.ROUTINE:
         study.order_priority = instance.order_priority
-
-
-def _new_job(study: StudyRow, path: JobPath, now: datetime, *, sop_instance_uid: str = "", digest: str = "") -> JobRow:
-    return JobRow(
-        job_id=str(uuid4()),
-        study_instance_uid=study.study_instance_uid,
-        path=path,
-        revision=study.revision,
-        sop_instance_uid=sop_instance_uid,
-        digest=digest,
-        state=JobState.SCHEDULED,
-        attempts=0,
-        enqueues=0,
-        not_before=now,
-        created_at=now,
-    )

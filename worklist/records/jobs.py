@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
 from worklist.finding import Analysis
 from worklist.records.database import Database
-from worklist.records.standing import lock_study, restate
+from worklist.records.standing import lock_study, new_job, report_job, restate
 from worklist.records.tables import InstanceRow, JobRow, ResultRow, StudyRow
 from worklist.study import Failure, FilmFacts, JobEvent, JobPath, JobState, ReadingPolicy, leading_analysis, next_state
 
@@ -63,6 +63,15 @@ class StoredResult:
     series_instance_uid: str
     sop_class_uid: str
     position: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedFilm:
+    """A film that could not be scored, and why."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    failure: Failure
 
 
 class JobRecords:
@@ -138,7 +147,7 @@ class JobRecords:
             lapsed = row.state == JobState.IN_PROGRESS and row.lease_until is not None and row.lease_until < now
             if not lapsed and (row.state != JobState.SCHEDULED or row.not_before > now):
                 return None
-            row.state = next_state(JobState(row.state), JobEvent.CLAIM)
+            row.state = next_state(row.state, JobEvent.CLAIM)
             row.attempts += 1
             row.holder = holder
             row.lease_until = now + self.limits.lease
@@ -178,6 +187,32 @@ class JobRecords:
             )
             return leading_analysis(tuple(FilmFacts(analysis=row.analysis) for row in rows))
 
+    def failed_film(self, study_instance_uid: str) -> FailedFilm | None:
+        """A film that could not be scored, and why."""
+        with self._database.read() as session:
+            row = session.execute(
+                select(InstanceRow, JobRow)
+                .join(
+                    JobRow,
+                    and_(
+                        JobRow.study_instance_uid == InstanceRow.study_instance_uid,
+                        JobRow.sop_instance_uid == InstanceRow.sop_instance_uid,
+                        JobRow.digest == InstanceRow.digest,
+                    ),
+                )
+                .where(InstanceRow.study_instance_uid == study_instance_uid, JobRow.state == JobState.CANCELED)
+                .order_by(InstanceRow.sop_instance_uid)
+                .limit(1)
+            ).one_or_none()
+            if row is None:
+                return None
+            instance, job = row
+            return FailedFilm(
+                series_instance_uid=instance.series_instance_uid,
+                sop_instance_uid=instance.sop_instance_uid,
+                failure=Failure(code=job.failure_code or "", message=job.failure_message or ""),
+            )
+
     def predecessors(self, study_instance_uid: str, revision: int) -> list[StoredResult]:
         """The documents of the latest revision before this one."""
         with self._database.read() as session:
@@ -202,9 +237,12 @@ class JobRecords:
             ]
 
     def complete_report(
-        self, job_id: str, holder: str, analysis: Analysis, results: Iterable[StoredResult], now: datetime
+        self, job_id: str, holder: str, analysis: Analysis | None, results: Iterable[StoredResult], now: datetime
     ) -> bool:
-        """Mark a revision reported; False where the lease has been lost."""
+        """Note what was stored for a revision; False where the lease has been lost.
+
+        Without an Analysis it is the report of a failure, and the study stays failed.
+        """
         with self._database.write() as session:
             row = _held(session, job_id, holder)
             if row is None:
@@ -254,14 +292,19 @@ class JobRecords:
                 failed = failed.where(JobRow.study_instance_uid.in_(uids))
             rows = session.scalars(failed.with_for_update()).all()
             for row in rows:
-                row.state = next_state(JobState(row.state), JobEvent.RERUN)
+                row.state = next_state(row.state, JobEvent.RERUN)
                 row.attempts = row.enqueues = 0
                 row.enqueued_at = row.failure_code = row.failure_message = row.finished_at = None
                 row.not_before = row.created_at = now
             for uid in sorted({row.study_instance_uid for row in rows}):
                 study = lock_study(session, uid)
-                if study:
-                    restate(session, study, self._policy, now)
+                if study is None:
+                    continue
+                report = report_job(session, study)
+                if report and report.state == JobState.COMPLETED:  # it told of the failure: the next one will not
+                    study.revision += 1
+                    session.add(new_job(study, JobPath.REPORT, now))
+                restate(session, study, self._policy, now)
             return len(rows)
 
     def count_open(self) -> int:
@@ -276,7 +319,7 @@ def _held(session: Session, job_id: str, holder: str) -> JobRow | None:
 
 
 def _postpone(row: JobRow, not_before: datetime) -> None:
-    row.state = next_state(JobState(row.state), JobEvent.POSTPONE)
+    row.state = next_state(row.state, JobEvent.POSTPONE)
     row.not_before = not_before
     row.holder = row.lease_until = row.enqueued_at = None
     row.enqueues = 0
@@ -289,7 +332,7 @@ def _cancel(row: JobRow, failure: Failure, now: datetime) -> None:
 
 
 def _finish(row: JobRow, event: JobEvent, now: datetime) -> None:
-    row.state = next_state(JobState(row.state), event)
+    row.state = next_state(row.state, event)
     row.finished_at = now
     row.holder = row.lease_until = None
 
@@ -298,7 +341,7 @@ def _job(session: Session, row: JobRow) -> Job:
     instance = session.get(InstanceRow, (row.sop_instance_uid, row.study_instance_uid))
     return Job(
         job_id=row.job_id,
-        path=JobPath(row.path),
+        path=row.path,
         study_instance_uid=row.study_instance_uid,
         series_instance_uid=instance.series_instance_uid if instance else "",
         sop_instance_uid=row.sop_instance_uid,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from uuid import uuid4
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -34,6 +35,23 @@ def report_job(session: Session, study: StudyRow) -> JobRow | None:
             JobRow.revision == study.revision,
         )
     ).one_or_none()
+
+
+def new_job(study: StudyRow, path: JobPath, now: datetime, *, sop_instance_uid: str = "", digest: str = "") -> JobRow:
+    """A piece of work on the study's current revision, to be added to the session."""
+    return JobRow(
+        job_id=str(uuid4()),
+        study_instance_uid=study.study_instance_uid,
+        path=path,
+        revision=study.revision,
+        sop_instance_uid=sop_instance_uid,
+        digest=digest,
+        state=JobState.SCHEDULED,
+        attempts=0,
+        enqueues=0,
+        not_before=now,
+        created_at=now,
+    )
 
 
 def restate(session: Session, study: StudyRow, policy: ReadingPolicy, now: datetime) -> None:
@@ -68,7 +86,7 @@ def _facts(session: Session, study: StudyRow) -> StudyFacts:
     refused = [row for row in instances if row.scope_code]
     return StudyFacts(
         received_at=study.received_at,
-        order_priority=OrderPriority(study.order_priority),
+        order_priority=study.order_priority,
         films=tuple(
             FilmFacts(
                 analysis=row.analysis,

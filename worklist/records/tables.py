@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import DateTime, Dialect, ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from worklist.finding import Analysis
@@ -14,6 +26,10 @@ from worklist.study import JobPath, JobState, StudyState
 from worklist.urgency import Urgency
 
 _ANALYSIS = TypeAdapter(Analysis)
+
+
+def _values(words: type[enum.Enum]) -> list[str]:
+    return [str(word.value) for word in words]
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -69,11 +85,7 @@ class Base(DeclarativeBase):
         datetime: UtcDateTime,
         str: Text,
         Analysis: AnalysisJson,
-        OrderPriority: String(16),
-        StudyState: String(16),
-        Urgency: String(16),
-        JobPath: String(16),
-        JobState: String(16),
+        enum.Enum: Enum(enum.Enum, native_enum=False, length=16, values_callable=_values),
     }
 
 

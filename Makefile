@@ -1,0 +1,30 @@
+# The two commands of the README: make demo, make test.
+.PHONY: demo test setup lint bench lock
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+demo: setup
+	$(BIN)/firstread demo
+
+test: setup
+	$(BIN)/pytest
+
+setup:
+	@PYTHON=$(PYTHON) sh setup.sh
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m bench
+
+# Pin every dependency again, with digests.
+lock:
+	uv pip compile pyproject.toml --generate-hashes --no-header --python-version 3.11 -o requirements.lock --upgrade
+	uv pip compile pyproject.toml --extra dev --extra demo --generate-hashes --no-header --python-version 3.11 \
+		-o requirements-dev.lock --upgrade

@@ -1,0 +1,218 @@
+"""From an Analysis to the DICOM objects of one revision of a study's AI results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, SecondaryCaptureImageStorage
+
+from dicom_sr.attributes import Identity, new_document
+from dicom_sr.crops import choose_crops, crop_image
+from dicom_sr.findings_report import findings_content, located_findings
+from dicom_sr.revision import InstanceReference, Revision
+from dicom_sr.source import Source
+from dicom_sr.triage_report import failure_content, triage_content
+from dicom_sr.uids import derive_uid
+from worklist.errors import PermanentError
+from worklist.finding import Algorithm, Analysis, FindingType, ImageReference
+from worklist.urgency import Urgency
+
+__all__ = ["InstanceReference", "Results", "Revision", "build_failure_report", "build_results"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Results:
+    """The objects of one revision."""
+
+    triage_report: Dataset
+    findings_report: Dataset | None = None
+    crops: tuple[Dataset, ...] = ()
+
+    @property
+    def objects(self) -> tuple[Dataset, ...]:
+        """All objects in the order of storing: a stored triage report means a complete revision."""
+        findings = () if self.findings_report is None else (self.findings_report,)
+        return (*self.crops, *findings, self.triage_report)
+
+    @property
+    def document_references(self) -> tuple[InstanceReference, ...]:
+        """The SR documents, as the predecessors of the next revision."""
+        return tuple(InstanceReference.to(item) for item in self.objects if item.Modality == "SR")
+
+
+def build_results(
+    analysis: Analysis,
+    *,
+    urgency: Urgency,
+    source: Dataset,
+    pixels: npt.NDArray[np.uint8],
+    revision: Revision,
+) -> Results:
+    """Triage report, findings and crops of an Analysis; the same input gives the same bytes.
+
+    Args:
+        analysis: what was found, with its explanation.
+        urgency: the class that follows from it at this site.
+        source: the attributes of the film that was judged; pixel data are not needed.
+        pixels: uint8, shape (rows, columns): the film at full resolution, windowed, MONOCHROME2.
+        revision: which run this is.
+
+    Raises:
+        PermanentError: the source cannot carry results, or it is not the image of the Analysis.
+        ValueError: pixels of another size, or an algorithm without name, version or device UID.
+    """
+    film = Source(source)
+    image = analysis.image
+    _require_same_image(film.image_reference(), image)
+    if pixels.shape != (image.rows, image.columns) or pixels.dtype != np.uint8:
+        raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, not uint8 {(image.rows, image.columns)}")
+    algorithms = tuple(algorithm for algorithm in (analysis.scorer, analysis.explainer) if algorithm)
+    _require_identified(algorithms)
+    made_of = (
+        analysis.scorer.sha256,
+        *(
+            (analysis.explainer.name, analysis.explainer.version, analysis.explainer.sha256)
+            if analysis.explainer
+            else ()
+        ),
+        analysis.prompt_version,
+    )
+    identities = _Identities(image=image, revision=revision, algorithms=algorithms, made_of=made_of)
+
+    triage_identity = identities.of(_TRIAGE)
+    crops = tuple(
+        crop_image(
+            crop,
+            pixels=pixels,
+            source=film,
+            identity=identities.of(_CROP, position),
+            triage_report=triage_identity.reference,
+        )
+        for position, crop in enumerate(choose_crops(analysis), start=1)
+    )
+    findings_report = None
+    if located_findings(analysis):
+        identity = identities.of(_FINDINGS)
+        findings_report = new_document(
+            film,
+            identity,
+            content=findings_content(analysis, lambda position: identities.uid("tracking", position)),
+            predecessors=tuple(old for old in revision.predecessor if old.sop_class_uid == Comprehensive3DSRStorage),
+        )
+    triage_report = new_document(
+        film,
+        triage_identity,
+        content=triage_content(analysis, urgency=urgency, revision=revision),
+        predecessors=revision.predecessor,
+    )
+    return Results(triage_report=triage_report, findings_report=findings_report, crops=crops)
+
+
+def build_failure_report(  # noqa: PLR0913 - what is known of a failure
+    *,
+    source: Dataset,
+    code: str,
+    message: str,
+    revision: Revision,
+    scorer: Algorithm | None = None,
+    looked_for: tuple[FindingType, ...] = (),
+) -> Results:
+    """A triage report that says that a study was not assessed, and why.
+
+    Args:
+        source: the attributes of the image that could not be judged, or is out of scope.
+        code: the failure's stable code.
+        message: the failure in one line, for people.
+        revision: which run this is.
+        scorer: what was to score it, if that is known.
+        looked_for: the findings that it looks for.
+
+    Raises:
+        PermanentError: the source cannot carry results.
+        ValueError: an empty code, or an algorithm that is not fully identified.
+    """
+    if not code:
+        raise ValueError("a failure needs a code")
+    film = Source(source)
+    image = film.image_reference()
+    algorithms = () if scorer is None else (scorer,)
+    _require_identified(algorithms)
+    made_of = ("failure", code, *(algorithm.sha256 for algorithm in algorithms))
+    identities = _Identities(image=image, revision=revision, algorithms=algorithms, made_of=made_of)
+    content = failure_content(
+        image,
+        failure_code=code,
+        message=message,
+        scorer=scorer,
+        looked_for=looked_for,
+        revision=revision,
+    )
+    identity = identities.of(_TRIAGE)
+    return Results(triage_report=new_document(film, identity, content=content, predecessors=revision.predecessor))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of object, which has a series of its own in each revision."""
+
+    name: str
+    sop_class_uid: str
+    modality: str
+    series: int
+    description: str
+
+
+_CROP: Final = _Kind("crop", SecondaryCaptureImageStorage, "OT", 1, "AI evidence crops, not a diagnosis")
+_FINDINGS: Final = _Kind("findings", Comprehensive3DSRStorage, "SR", 2, "AI findings, not a diagnosis")
+_TRIAGE: Final = _Kind("triage", EnhancedSRStorage, "SR", 3, "AI triage report, not a diagnosis")
+_FIRST_SERIES_NUMBER: Final = 9000  # viewers open the lowest series first, which must be the film's
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Identities:
+    """Gives each object of a revision its identity."""
+
+    image: ImageReference
+    revision: Revision
+    algorithms: tuple[Algorithm, ...]
+    made_of: tuple[str, ...]
+
+    def of(self, kind: _Kind, position: int = 1) -> Identity:
+        return Identity(
+            reference=InstanceReference(
+                sop_class_uid=kind.sop_class_uid,
+                sop_instance_uid=self.uid(kind.name, position),
+                series_instance_uid=self.uid(f"{kind.name} series"),
+                study_instance_uid=self.image.study_instance_uid,
+            ),
+            modality=kind.modality,
+            series_number=_FIRST_SERIES_NUMBER + 10 * self.revision.number + kind.series,
+            series_description=kind.description,
+            instance_number=position,
+            content_at=self.revision.reported_at,
+            algorithms=self.algorithms,
+        )
+
+    def uid(self, kind: str, position: int = 1) -> str:
+        image = self.image
+        return derive_uid(
+            image.study_instance_uid, self.revision.number, kind, position, image.sop_instance_uid, *self.made_of
+        )
+
+
+def _require_same_image(found: ImageReference, judged: ImageReference) -> None:
+    if (found.study_instance_uid, found.sop_instance_uid) != (judged.study_instance_uid, judged.sop_instance_uid):
+        raise PermanentError(
+            "wrong_source",
+            f"the analysis is of image {judged.sop_instance_uid}, not of {found.sop_instance_uid}; score it again",
+        )
+
+
+def _require_identified(algorithms: tuple[Algorithm, ...]) -> None:
+    for algorithm in algorithms:
+        if not (algorithm.name and algorithm.version and algorithm.device_uid):
+            raise ValueError(f"an algorithm needs a name, version and device UID, got {algorithm}")

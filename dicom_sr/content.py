@@ -1,0 +1,137 @@
+"""Content items of an SR tree (PS3.3 section C.17.3), as the short words that the templates are written in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from decimal import ROUND_DOWN, Decimal
+
+import numpy as np
+from highdicom.sr import (
+    CodeContentItem,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    ImageContentItem,
+    NumContentItem,
+    RelationshipTypeValues,
+    ScoordContentItem,
+    TextContentItem,
+    UIDRefContentItem,
+)
+from pydicom.sr.coding import Code
+
+from dicom_sr import codes
+from worklist.finding import Algorithm, ImageReference, Region
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+CONTAINS = RelationshipTypeValues.CONTAINS
+INFERRED_FROM = RelationshipTypeValues.INFERRED_FROM
+SELECTED_FROM = RelationshipTypeValues.SELECTED_FROM
+HAS_CONCEPT_MOD = RelationshipTypeValues.HAS_CONCEPT_MOD
+HAS_OBS_CONTEXT = RelationshipTypeValues.HAS_OBS_CONTEXT
+
+
+def text(name: Code, value: str, *children: ContentItem) -> list[ContentItem]:
+    """A TEXT that its parent contains; none where there is nothing to say, since Text Value must not be empty."""
+    value = clean(value)
+    return [_with(TextContentItem(name, value, relationship_type=CONTAINS), children)] if value else []
+
+
+def code(
+    name: Code, value: Code, *children: ContentItem, relationship: RelationshipTypeValues = CONTAINS
+) -> ContentItem:
+    """A CODE below its parent."""
+    return _with(CodeContentItem(name, value, relationship_type=relationship), children)
+
+
+def number(
+    name: Code, value: float, unit: Code, *children: ContentItem, relationship: RelationshipTypeValues = INFERRED_FROM
+) -> ContentItem:
+    """A NUM below its parent: rounded to 16 characters in Numeric Value, exact in Floating Point Value (0040,A161)."""
+    whole = isinstance(value, int)
+    item = NumContentItem(name, value if whole else float(value), unit, relationship_type=relationship)
+    if whole:
+        item.MeasuredValueSequence[0].NumericValue = str(value)  # highdicom writes 2048 as 2048.0
+    return _with(item, children)
+
+
+def section(name: Code, *items: Iterable[ContentItem]) -> list[ContentItem]:
+    """A CONTAINER with what the parts hold; none where they hold nothing."""
+    content = [item for part in items for item in part]
+    if not content:
+        return []
+    return [_with(ContainerContentItem(name, relationship_type=CONTAINS), content)]
+
+
+def image(reference: ImageReference, *, relationship: RelationshipTypeValues = INFERRED_FROM) -> ContentItem:
+    """The source image, as that from which the parent was inferred."""
+    return ImageContentItem(
+        codes.SOURCE_OF_MEASUREMENT,
+        referenced_sop_class_uid=reference.sop_class_uid,
+        referenced_sop_instance_uid=reference.sop_instance_uid,
+        relationship_type=relationship,
+    )
+
+
+def box(region: Region, reference: ImageReference) -> ContentItem:
+    """A box on the source image, as that from which the parent was inferred (TID 320)."""
+    scoord = ScoordContentItem(
+        codes.SOURCE_OF_MEASUREMENT,
+        graphic_type="POLYLINE",
+        graphic_data=outline(region),
+        relationship_type=INFERRED_FROM,
+    )
+    return _with(scoord, [image(reference, relationship=SELECTED_FROM)])
+
+
+def outline(region: Region) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    r"""The closed outline of a box, shape (5, 2), (column, row) pairs clockwise from the upper left.
+
+    Coordinates run from 0\0 at the outer corner of the first pixel to Columns\Rows at the outer corner of the last
+    (PS3.3 section C.18.6.1.1), so a box covers whole pixels and may touch the border.
+    """
+    left, top = region.x, region.y
+    right, bottom = region.x + region.width, region.y + region.height
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    return np.array(corners, dtype=np.float64)
+
+
+def device_observer(algorithm: Algorithm | None) -> list[ContentItem]:
+    """Observation context (TID 1001, 1004): a device observed, and which (IHE AIR 6.5.3.1)."""
+    items = [code(codes.OBSERVER_TYPE, codes.DEVICE, relationship=HAS_OBS_CONTEXT)]
+    if algorithm is None:
+        return items
+    items.append(UIDRefContentItem(codes.OBSERVER_UID, algorithm.device_uid, relationship_type=HAS_OBS_CONTEXT))
+    for name, value in (
+        (codes.OBSERVER_NAME, codes.MANUFACTURER),
+        (codes.OBSERVER_MANUFACTURER, codes.MANUFACTURER),
+        (codes.OBSERVER_MODEL, algorithm.name),
+    ):
+        items.append(TextContentItem(name, value, relationship_type=HAS_OBS_CONTEXT))
+    return items
+
+
+def root(title: Code, template: str, *items: Iterable[ContentItem]) -> ContainerContentItem:
+    """The root container of a document that follows a DCMR template."""
+    container = ContainerContentItem(title, template_id=template)
+    container.ContentSequence = ContentSequence([item for part in items for item in part], is_root=False)
+    return container
+
+
+def percent(probability: float) -> float:
+    """A probability in percent, cut (not rounded) to a tenth: what is below a threshold never shows as at it."""
+    return float((Decimal(str(probability)) * 100).quantize(Decimal("0.1"), rounding=ROUND_DOWN))
+
+
+def clean(value: str) -> str:
+    """Text as a UT value keeps it: no control characters but line breaks and tabs, no spaces at the end (PS3.5 6.2)."""
+    return _CONTROL.sub(" ", value).rstrip(" ")
+
+
+def _with(item: ContentItem, children: Iterable[ContentItem]) -> ContentItem:
+    children = list(children)
+    if children:
+        item.ContentSequence = ContentSequence(children)
+    return item

@@ -1,0 +1,196 @@
+"""Evidence crops: 1 to 3 Secondary Captures of what made a finding probable (PS3.3 section A.8.1).
+
+A crop is cut from the full-resolution film with some context around the box, which is drawn in one colour that all
+readers can tell from grey; below it a strip says what it is. The strip holds no patient data.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.valuerep import DS
+
+from dicom_sr import codes
+from dicom_sr.attributes import Identity, code_item, new_object, settle_character_set
+from dicom_sr.content import percent
+from dicom_sr.findings_report import located_findings
+from dicom_sr.revision import InstanceReference
+from dicom_sr.source import Source
+from dicom_sr.triage_report import named
+from worklist.finding import Analysis, Finding, ImageReference, Region
+
+_MOST_CROPS: Final = 3
+_CONTEXT: Final = 0.35  # of the box's longer side, on each side of the box
+_LONGEST_PX: Final = 768
+_SHORTEST_PX: Final = 384  # narrower and the caption would not fit
+_WHOLE_FILM_PX: Final = 512
+_ORANGE: Final = (230, 159, 0)  # Okabe and Ito 2008: distinct for every kind of colour vision
+_BLACK: Final = (0, 0, 0)
+_WHITE: Final = (255, 255, 255)
+_LARGE_PX: Final = 20
+_SMALL_PX: Final = 15
+_NOTICE: Final = "AI, not a diagnosis"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    """A part of the film to be shown: what it covers, what is marked on it, and what it is called."""
+
+    area: Region
+    box: Region | None
+    caption: str
+
+
+def choose_crops(analysis: Analysis) -> tuple[Crop, ...]:
+    """The boxes of the most probable positive findings, or the whole film where there is none."""
+    located = sorted(located_findings(analysis), key=lambda pair: pair[0].probability, reverse=True)
+    if located:
+        return tuple(
+            Crop(area=_area(region, analysis.image), box=region, caption=_caption(finding))
+            for finding, region in located[:_MOST_CROPS]
+        )
+    whole = Region(x=0, y=0, width=analysis.image.columns, height=analysis.image.rows)
+    positive = sorted(analysis.positive_findings, key=lambda finding: finding.probability, reverse=True)
+    caption = _caption(positive[0]) if positive else "No finding reaches its threshold"
+    return (Crop(area=whole, box=None, caption=caption + (f", and {len(positive) - 1} more" if positive[1:] else "")),)
+
+
+def crop_image(
+    crop: Crop,
+    *,
+    pixels: npt.NDArray[np.uint8],
+    source: Source,
+    identity: Identity,
+    triage_report: InstanceReference,
+) -> Dataset:
+    """A crop as a Secondary Capture Image.
+
+    Args:
+        crop: what to show.
+        pixels: uint8, shape (rows, columns), MONOCHROME2, full resolution.
+        source: the film.
+        identity: the new object's UIDs and series.
+        triage_report: the report that speaks of it.
+    """
+    picture, scale = _draw(crop, pixels)
+    new = new_object(source, identity)
+    new.ImageType = ["DERIVED", "SECONDARY"]
+    new.ConversionType = "WSD"
+    new.DateOfSecondaryCapture, new.TimeOfSecondaryCapture = new.ContentDate, new.ContentTime
+    new.BurnedInAnnotation = "YES" if source.valid_text("BurnedInAnnotation") == "YES" else "NO"
+    new.PatientOrientation = source.valid_text("PatientOrientation") or None
+    new.BodyPartExamined = source.valid_text("BodyPartExamined") or "CHEST"  # only chest films are judged
+    area = crop.area
+    new.DerivationDescription = (
+        f"Columns {area.x} to {area.x + area.width - 1} and rows {area.y} to {area.y + area.height - 1} of the source "
+        f"image as displayed, at {scale:.3g} of its size, with a box and a caption drawn by AI"
+    )
+    reference = source.image_reference()
+    origin = _reference(reference.sop_class_uid, reference.sop_instance_uid, codes.SOURCE_IMAGE_FOR_PROCESSING)
+    new.SourceImageSequence = [origin]
+    new.ReferencedInstanceSequence = [
+        _reference(triage_report.sop_class_uid, triage_report.sop_instance_uid, codes.SOURCE_REPORT)
+    ]
+    if requests := source.copied_items("RequestAttributesSequence"):
+        new.RequestAttributesSequence = requests
+    _carry_geometry(source, new, scale)
+    _carry_lossiness(source, new)
+
+    new.SamplesPerPixel = 3
+    new.PhotometricInterpretation = "RGB"
+    new.PlanarConfiguration = 0
+    new.Rows, new.Columns = picture.height, picture.width
+    new.BitsAllocated = new.BitsStored = 8
+    new.HighBit = 7
+    new.PixelRepresentation = 0
+    data = picture.tobytes()
+    new.PixelData = data if len(data) % 2 == 0 else data + b"\0"
+    settle_character_set(source, new)
+    return new
+
+
+def _area(box: Region, image: ImageReference) -> Region:
+    """The box with its context, not narrower than half its height nor flatter than half its width, within the film."""
+    margin = max(round(_CONTEXT * max(box.width, box.height)), 1)
+    width, height = box.width + 2 * margin, box.height + 2 * margin
+    x, width = _span(box.x + box.width / 2, max(width, height // 2), image.columns)
+    y, height = _span(box.y + box.height / 2, max(height, width // 2), image.rows)
+    return Region(x=x, y=y, width=width, height=height)
+
+
+def _span(center: float, length: int, limit: int) -> tuple[int, int]:
+    """Start and length of a stretch of pixels about a center, cut at the border of the film."""
+    start = max(round(center - length / 2), 0)
+    return start, min(start + length, limit) - start
+
+
+def _caption(finding: Finding) -> str:
+    return f"{named(finding)}: {percent(finding.probability)} %"
+
+
+def _draw(crop: Crop, pixels: npt.NDArray[np.uint8]) -> tuple[Image.Image, float]:
+    """The picture with its strip, RGB, and its scale: pixels of the picture for a pixel of the film."""
+    area = crop.area
+    longest = max(area.width, area.height)
+    scale = _LONGEST_PX / longest if crop.box else min(_WHOLE_FILM_PX / longest, 1.0)
+    if crop.box:
+        scale = min(scale, max(1.0, _SHORTEST_PX / area.width))
+    size = max(round(area.width * scale), 1), max(round(area.height * scale), 1)
+    cut = Image.fromarray(pixels[area.y : area.y + area.height, area.x : area.x + area.width])
+    filter_ = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BICUBIC
+    cut = cut if scale == 1 else cut.resize(size, filter_, reducing_gap=2.0 if scale < 1 else None)
+
+    strip = _LARGE_PX + _SMALL_PX + 22
+    picture = Image.new("RGB", (max(size[0], _SHORTEST_PX), size[1] + strip), _BLACK)
+    picture.paste(cut, (0, 0))
+    draw = ImageDraw.Draw(picture)
+    if crop.box:
+        box = crop.box
+        left, top = (box.x - area.x) * scale, (box.y - area.y) * scale
+        right, bottom = left + box.width * scale - 1, top + box.height * scale - 1
+        draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), outline=_BLACK)
+        draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=_ORANGE, width=2)
+    draw.rectangle((0, size[1], picture.width, picture.height), fill=_BLACK)
+    draw.text((10, size[1] + 6), crop.caption, font=_font(_LARGE_PX), fill=_WHITE)
+    draw.text((10, size[1] + 12 + _LARGE_PX), _NOTICE, font=_font(_SMALL_PX), fill=_ORANGE)
+    return picture, scale
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str, purpose: Code) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    item.PurposeOfReferenceCodeSequence = [code_item(purpose)]
+    return item
+
+
+def _carry_geometry(source: Source, new: Dataset, scale: float) -> None:
+    """Pixel Spacing (mm) as the source calibrates it, by the crop's scale, or else its aspect (PS3.3 section 10.7)."""
+    spacing, aspect = source.pair("PixelSpacing"), source.pair("PixelAspectRatio")
+    if spacing:
+        new.PixelSpacing = [DS(value / scale, auto_format=True) for value in spacing]
+        for keyword in ("PixelSpacingCalibrationType", "PixelSpacingCalibrationDescription"):
+            if text := source.valid_text(keyword):
+                setattr(new, keyword, text)
+    elif aspect and aspect[0] != aspect[1]:
+        new.PixelAspectRatio = [round(value) for value in aspect]
+
+
+def _carry_lossiness(source: Source, new: Dataset) -> None:
+    """Lossy once, lossy for ever: flag, ratio and method of the source (PS3.3 section C.7.6.1.1.5)."""
+    if source.valid_text("LossyImageCompression") == "01":
+        for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if text := source.valid_text(keyword):
+                setattr(new, keyword, text)

@@ -1,0 +1,248 @@
+"""The source film's attributes, read without trust.
+
+A source may hold raw, mistyped, overlong, private or undecodable elements; none of that may stop a report or reach
+an object of ours. So values are read as text, one by one, and never by copying elements.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+from pydicom import config
+from pydicom.charset import convert_encodings, decode_bytes, python_encoding
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, STR_VR, TEXT_VR_DELIMS, PersonName, validate_value
+
+from worklist.errors import PermanentError
+from worklist.finding import ImageReference
+
+_EXPLICIT_VR_LIMIT: Final = 65534  # bytes in a value with a two-byte length (PS3.5 section 7.1.2)
+_CHARACTERS: Final = {"LO": 64, "SH": 16}
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_OFFSET: Final = re.compile(r"(?P<sign>[+-])(?P<hours>0\d|1[0-4])(?P<minutes>[0-5]\d)")  # &ZZXX, -1200 to +1400
+
+# Copied whatever they hold: they say whose and which the study is.
+_IDENTIFYING: Final = ("PatientName", "PatientID", "AccessionNumber", "StudyID")
+# Type 2 as well: present, but empty where the source has nothing valid.
+_TYPE_2: Final = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName")
+_OPTIONAL: Final = (
+    "IssuerOfPatientID",
+    "OtherPatientNames",
+    "PatientBirthTime",
+    "EthnicGroup",
+    "PatientSpeciesDescription",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "AdmissionID",
+    "StudyDescription",
+    "NameOfPhysiciansReadingStudy",
+    "PhysiciansOfRecord",
+    "InstitutionName",
+    "SyntheticData",
+)
+_SEQUENCES: Final = (
+    "IssuerOfPatientIDQualifiersSequence",
+    "OtherPatientIDsSequence",
+    "DeidentificationMethodCodeSequence",
+    "IssuerOfAccessionNumberSequence",
+    "ProcedureCodeSequence",
+)
+_REQUEST: Final = (  # Referenced Request Sequence, all type 2 (PS3.3 table C.17-2)
+    "AccessionNumber",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "RequestedProcedureID",
+    "RequestedProcedureDescription",
+)
+
+
+class Source:
+    """A data set whose attributes are read as text.
+
+    Args:
+        dataset: the film's attributes; pixel data are not needed.
+        encodings: Python encodings of an enclosing data set, for a sequence item.
+    """
+
+    def __init__(self, dataset: Dataset, encodings: Sequence[str] = ()) -> None:
+        self._dataset = dataset
+        self._encodings = list(encodings)
+        declared = self.text("SpecificCharacterSet")
+        self.character_set = declared.split("\\") if declared else []
+        if self.character_set:
+            self._encodings = convert_encodings(self.character_set)
+
+    @property
+    def knows_character_set(self) -> bool:
+        """Whether every term of Specific Character Set (0008,0005) can be decoded."""
+        return all(not term or term in python_encoding for term in self.character_set)
+
+    def text(self, keyword: str) -> str:
+        """An attribute's value, its parts joined by backslashes; "" where it is absent, empty or no text.
+
+        Never raises and never validates.
+        """
+        tag = tag_for_keyword(keyword)
+        element = None if tag is None else self._dataset.get_item(tag)
+        if element is None or element.value is None:
+            return ""
+        value: Any = element.value
+        if isinstance(value, bytes):
+            if element.VR not in STR_VR and element.VR not in {None, "UN"}:
+                return ""
+            value = self._decoded(value, dictionary_VR(keyword))
+        elif isinstance(value, (MultiValue, list, tuple)):
+            value = "\\".join(str(part) for part in value)
+        return str(value).strip(" \0")
+
+    def valid_text(self, keyword: str) -> str:
+        """An attribute's value if it obeys its VR (PS3.5 section 6.2), or else "".
+
+        A string that is merely too long is cut to what its VR holds.
+        """
+        text, vr = self.text(keyword), dictionary_VR(keyword)
+        if _CONTROL.search(text):
+            return ""
+        if vr in _CHARACTERS:
+            return "\\".join(part[: _CHARACTERS[vr]].strip() for part in text.split("\\"))
+        try:
+            for part in text.split("\\"):
+                validate_value(vr, part, config.RAISE)
+        except ValueError:
+            return ""
+        return text
+
+    def pair(self, keyword: str) -> tuple[float, float] | None:
+        """A pair of positive numbers, of a DS or IS attribute; None where it is anything else."""
+        match [float(part) for part in self.valid_text(keyword).split("\\") if part]:
+            case [first, second] if first > 0 and second > 0:
+                return first, second
+        return None
+
+    def items(self, keyword: str) -> list[Source]:
+        """The items of a sequence; none where it is absent or unreadable."""
+        try:
+            value = self._dataset.get(keyword)
+        except Exception:  # noqa: BLE001 - pydicom raises whatever a broken sequence makes it stumble over
+            return []
+        return [Source(item, self._encodings) for item in value or () if isinstance(item, Dataset)]
+
+    def copied_items(self, keyword: str) -> list[Dataset]:
+        """The items of a sequence as new data sets: their valid standard attributes, without private ones."""
+        return [copy for item in self.items(keyword) if (copy := item.copied())]
+
+    def copied(self) -> Dataset:
+        """The valid standard attributes of a sequence item as a new data set, without private ones."""
+        new = Dataset()
+        for tag in list(self._dataset.keys()):
+            keyword = keyword_for_tag(tag)
+            if keyword and dictionary_VR(tag) == "SQ":
+                if items := self.copied_items(keyword):
+                    setattr(new, keyword, items)
+            elif keyword and dictionary_VR(tag) in STR_VR and (text := self.valid_text(keyword)):
+                setattr(new, keyword, text)
+        return new
+
+    def image_reference(self) -> ImageReference:
+        """What identifies the source image.
+
+        Raises:
+            PermanentError: a UID is missing.
+        """
+        uids = [
+            self.text(keyword) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+        ]
+        if not all(uids):
+            raise PermanentError(
+                "unidentified_source",
+                "the source image lacks its study, series, SOP Class or SOP Instance UID; send it again in full",
+            )
+        rows, columns = (int(self._dataset.get(keyword, None) or 0) for keyword in ("Rows", "Columns"))
+        return ImageReference(
+            study_instance_uid=uids[0],
+            series_instance_uid=uids[1],
+            sop_class_uid=uids[2],
+            sop_instance_uid=uids[3],
+            rows=rows,
+            columns=columns,
+        )
+
+    def local(self, when: datetime) -> datetime:
+        """The moment by the source's clock (Timezone Offset From UTC, PS3.3 section C.12.1.1.8).
+
+        Where the source states no valid offset, the moment keeps the zone it came in.
+        """
+        return when if self._zone is None else when.astimezone(self._zone)
+
+    def copy_patient_and_study(self, new: Dataset) -> None:
+        """Put the patient and study modules (PS3.3 sections C.7.1, C.7.2) into a new object of the same study.
+
+        Raises:
+            PermanentError: an identifier is longer than a DICOM object can carry.
+        """
+        new.StudyInstanceUID = self.text("StudyInstanceUID")
+        for keyword in _IDENTIFYING:
+            text = self.text(keyword)
+            if len(text.encode()) > _EXPLICIT_VR_LIMIT:
+                raise PermanentError(
+                    "oversized_identifier",
+                    f"{keyword} of the source image has {len(text)} characters; correct it in the PACS",
+                )
+            _set(new, keyword, text)
+        for keyword in _TYPE_2:
+            _set(new, keyword, self.valid_text(keyword))
+        for keyword in _OPTIONAL:
+            if text := self.valid_text(keyword):
+                _set(new, keyword, text)
+        if self._zone is not None:
+            new.TimezoneOffsetFromUTC = self.text("TimezoneOffsetFromUTC")
+        for keyword in _SEQUENCES:
+            if items := self.copied_items(keyword):
+                setattr(new, keyword, items)
+
+    def referenced_requests(self) -> list[Dataset]:
+        """Items for the Referenced Request Sequence (0040,A370): the requests that the source answers."""
+        items = []
+        for request in self.items("RequestAttributesSequence"):
+            if not request.copied():
+                continue
+            item = Dataset()
+            item.StudyInstanceUID = self.text("StudyInstanceUID")
+            item.ReferencedStudySequence = []
+            item.RequestedProcedureCodeSequence = request.copied_items("RequestedProcedureCodeSequence")
+            for keyword in _REQUEST:
+                _set(item, keyword, request.valid_text(keyword))
+            if not item.AccessionNumber:
+                _set(item, "AccessionNumber", self.text("AccessionNumber"))
+            items.append(item)
+        return items
+
+    @property
+    def _zone(self) -> timezone | None:
+        offset = _OFFSET.fullmatch(self.text("TimezoneOffsetFromUTC"))
+        if offset is None:
+            return None
+        minutes = int(offset["hours"]) * 60 + int(offset["minutes"])
+        return timezone(timedelta(minutes=-minutes if offset["sign"] == "-" else minutes))
+
+    def _decoded(self, value: bytes, vr: str) -> str:
+        if vr not in CUSTOMIZABLE_CHARSET_VR:
+            return value.decode("latin-1")
+        encodings = self._encodings or ["iso8859"]
+        if vr == "PN":
+            return str(PersonName(value, encodings))
+        return decode_bytes(value, encodings, TEXT_VR_DELIMS)
+
+
+def _set(new: Dataset, keyword: str, text: str) -> None:
+    """Set an attribute without validation: it was validated, or it is carried as it is."""
+    new.add(DataElement(keyword, dictionary_VR(keyword), text, validation_mode=config.IGNORE))

@@ -1,0 +1,261 @@
+"""Every part checked in turn, each with what to do; then one simulated film all the way, timed and removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from typing import Any
+
+import httpx
+from kombu.exceptions import OperationalError
+from pydicom import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+
+import migrations
+from firstread.compose import build_orthanc_client, build_scorer, open_database
+from firstread.samples import build_samples
+from firstread.send import send
+from firstread.settings import Settings
+from firstread.tables import print_json
+from gateway.dispatch import build_sender
+from gateway.orthanc import OrthancClient
+from worklist.errors import FirstreadError, PermanentError
+from worklist.study import JobPath
+
+_PLUGINS = {"dicom-web": "orthanc-dicomweb", "python": "orthanc-python"}
+_MARGIN_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One check: what was looked at, whether it is well, and what was seen or is to be done."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Check after check, as each is done."""
+    orthanc = build_orthanc_client(settings)
+    checks: dict[str, Callable[[], str]] = {
+        "Database": lambda: _database(settings),
+        "Model": lambda: _model(settings),
+        "Broker": lambda: _broker(settings),
+        "Queues": lambda: _queues(settings),
+        "Orthanc": lambda: _orthanc(orthanc),
+        "Orthanc's plug-ins": lambda: _plugins(orthanc),
+        "DICOMweb": lambda: _dicomweb(orthanc),
+        "AE title and C-ECHO": lambda: _echo(settings, orthanc),
+        "Gateway and feed": lambda: _gateway(settings),
+    }
+    all_well = True
+    for check, look in checks.items():
+        finding = _looked(check, look)
+        all_well = all_well and finding.ok
+        yield finding
+    if all_well:
+        yield _looked("Simulated film", lambda: _simulated_film(settings, orthanc))
+    else:
+        yield Finding(check="Simulated film", ok=False, detail="not sent: mend the above first")
+    orthanc.close()
+
+
+def print_findings(findings: Iterator[Finding], *, as_json: bool) -> bool:
+    """Print each finding as it comes; whether all are well."""
+    if as_json:
+        listed = list(findings)
+        print_json([asdict(finding) for finding in listed])
+        return all(finding.ok for finding in listed)
+    console = Console(highlight=False, soft_wrap=True)
+    is_well = True
+    for finding in findings:
+        mark = "[green]ok  [/]" if finding.ok else "[bold red]FAIL[/]"
+        console.print(mark, end=" ")
+        console.print(f"{finding.check}: {finding.detail}", markup=False)
+        is_well = is_well and finding.ok
+    console.print("All is well." if is_well else "Something is to be done, see FAIL above.")
+    return is_well
+
+
+def _looked(check: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check=check, ok=True, detail=look())
+    except FirstreadError as error:
+        return Finding(check=check, ok=False, detail=error.message)
+
+
+def _database(settings: Settings) -> str:
+    database = open_database(settings)
+    try:
+        current, newest = migrations.revisions(database)
+    except SQLAlchemyError as error:
+        raise _wrong(f"does not answer ({error}): check FIRSTREAD_DATABASE_URL") from error
+    finally:
+        database.close()
+    if current != newest:
+        raise _wrong(f"at revision {current or 'none'}, not {newest}: run firstread db upgrade")
+    return f"{database.url.get_backend_name()} at revision {current}"
+
+
+def _model(settings: Settings) -> str:
+    algorithm = build_scorer(settings).algorithm
+    return f"{algorithm.name} {algorithm.version}, SHA-256 {algorithm.sha256[:12]}"
+
+
+def _broker(settings: Settings) -> str:
+    try:
+        with build_sender(settings.broker_url).connection_for_write() as connection:
+            connection.ensure_connection(max_retries=0, timeout=2)
+            connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
+            return f"{connection.transport.driver_type} answers"
+    except (OperationalError, OSError) as error:
+        raise _wrong(f"does not answer ({error}): start Redis, or set FIRSTREAD_BROKER_URL") from error
+
+
+def _queues(settings: Settings) -> str:
+    try:
+        served = build_sender(settings.broker_url).control.inspect(timeout=2).active_queues() or {}
+    except (OperationalError, OSError) as error:
+        raise _wrong("unknown while the broker is away") from error
+    by_queue = {
+        path: [name for name, queues in served.items() if any(queue["name"] == path for queue in queues)]
+        for path in JobPath
+    }
+    missing = [str(path) for path, workers in by_queue.items() if not workers]
+    if missing:
+        raise _wrong(f"nobody serves {' and '.join(missing)}: run firstread worker --queues {','.join(missing)}")
+    return ", ".join(f"{path} served by {' '.join(workers)}" for path, workers in by_queue.items())
+
+
+def _orthanc(orthanc: OrthancClient) -> str:
+    system = orthanc.system()
+    return f"{system.get('Name', '')} {system.get('Version', '')} at {orthanc.url}"
+
+
+def _plugins(orthanc: OrthancClient) -> str:
+    present = orthanc.plugins()
+    missing = [package for plugin, package in _PLUGINS.items() if plugin not in present]
+    if missing:
+        raise _wrong(f"install {' '.join(missing)} (apt), and name the folder of plug-ins in Orthanc's configuration")
+    return ", ".join(plugin for plugin in present if plugin in _PLUGINS)
+
+
+def _dicomweb(orthanc: OrthancClient) -> str:
+    if orthanc.dicomweb_get("studies?limit=1", "application/dicom+json") is None:
+        raise _wrong('no DICOMweb below Orthanc: set "DicomWeb": {"Enable": true} and FIRSTREAD_ORTHANC_DICOMWEB_ROOT')
+    return "QIDO-RS answers"
+
+
+def _echo(settings: Settings, orthanc: OrthancClient) -> str:
+    actual = orthanc.system().get("DicomAet", settings.orthanc_aet)
+    if actual != settings.orthanc_aet:
+        raise _wrong(f"Orthanc calls itself {actual}, not {settings.orthanc_aet}: set FIRSTREAD_ORTHANC_AET={actual}")
+    where = f"{settings.orthanc_aet} at {settings.orthanc_dicom_host}:{settings.orthanc_dicom_port}"
+    caller = AE(ae_title=settings.aet)
+    caller.add_requested_context(Verification)
+    caller.connection_timeout = caller.acse_timeout = caller.dimse_timeout = 5
+    association = caller.associate(
+        settings.orthanc_dicom_host, settings.orthanc_dicom_port, ae_title=settings.orthanc_aet
+    )
+    if not association.is_established:
+        raise _wrong(f"{where} takes no association: check FIRSTREAD_ORTHANC_DICOM_HOST and _PORT, and the firewall")
+    status = association.send_c_echo()
+    association.release()
+    if status.get("Status") != 0:
+        raise _wrong(f"{where} does not answer C-ECHO: see Orthanc's log")
+    return f"{where} answers C-ECHO"
+
+
+def _gateway(settings: Settings) -> str:
+    ready = _get(settings, "/ready", statuses={200, 503})
+    wrong = [f"{name}: {check['detail']}" for name, check in ready["checks"].items() if not check["ok"]]
+    if wrong:
+        raise _wrong("; ".join(wrong))
+    feed = str(ready["checks"]["feed"]["detail"])
+    if "never rang" in feed and ready["changes_behind"]:
+        raise _wrong(f"{feed}: install orthanc/plugin.py as Orthanc's PythonScript and set its DoorbellUrl")
+    return feed
+
+
+def _simulated_film(settings: Settings, orthanc: OrthancClient) -> str:
+    film = next(sample for sample in build_samples() if "SIMULATED" in str(sample.PatientName))
+    study_instance_uid = str(film.StudyInstanceUID)
+    patience_s = settings.quiet_s + _MARGIN_S
+    try:
+        started = time.monotonic()
+        result = send(
+            [film],
+            host=settings.orthanc_dicom_host,
+            port=settings.orthanc_dicom_port,
+            called_aet=settings.orthanc_aet,
+            calling_aet=settings.aet,
+        )
+        if result.failed:
+            raise _wrong(f"Orthanc does not store it: {result.failed[0].reason}")
+        stored = time.monotonic()
+        _wait_for(settings, study_instance_uid, {"scored", "reported"}, patience_s)
+        scored = time.monotonic()
+        _wait_for(settings, study_instance_uid, {"reported"}, patience_s)
+        reported = time.monotonic()
+        _require_overwriting(orthanc, film)
+    finally:
+        for resource in orthanc.lookup(study_instance_uid):
+            if resource["Type"] == "Study":
+                orthanc.delete_study(str(resource["ID"]))
+    rung = "never rang" not in str(_get(settings, "/ready", statuses={200, 503})["checks"]["feed"]["detail"])
+    if not rung:
+        raise _wrong("it came through, but the doorbell is silent: install orthanc/plugin.py as Orthanc's PythonScript")
+    return (
+        f"stored in {stored - started:.1f} s, in its place after another {scored - stored:.1f} s, "
+        f"reported after {reported - stored:.1f} s (StableAge included), removed again"
+    )
+
+
+def _require_overwriting(orthanc: OrthancClient, film: Dataset) -> None:
+    again = BytesIO()
+    film.save_as(again, enforce_file_format=True)
+    if orthanc.upload(again.getvalue()) == "AlreadyStored":
+        raise _wrong('set "OverwriteInstances": true in Orthanc\'s configuration, so that results can be written again')
+
+
+def _wait_for(settings: Settings, study_instance_uid: str, states: set[str], patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    state = "not on the list"
+    while time.monotonic() < deadline:
+        item = next(
+            (
+                entry
+                for entry in _get(settings, "/worklist?limit=1000", statuses={200})["items"]
+                if entry["study_instance_uid"] == study_instance_uid
+            ),
+            None,
+        )
+        if item:
+            state = item["state"]
+            if state in states:
+                return
+            if item["failure"]:
+                raise _wrong(f"{state}: {item['failure']['message']}")
+        time.sleep(0.1)
+    raise _wrong(f"still {state} after {patience_s:.0f} s: see the logs of the gateway and the workers")
+
+
+def _get(settings: Settings, path: str, *, statuses: set[int]) -> dict[str, Any]:
+    url = f"{settings.gateway_url}{path}"
+    try:
+        answer = httpx.get(url, trust_env=False, timeout=10)
+    except httpx.HTTPError as error:
+        raise _wrong(f"no answer at {url}: run firstread gateway, or set FIRSTREAD_HTTP_PORT") from error
+    if answer.status_code not in statuses:
+        raise _wrong(f"{url} answers {answer.status_code}: see the gateway's log")
+    return dict(answer.json())
+
+
+def _wrong(detail: str) -> PermanentError:
+    return PermanentError("unwell", detail)

@@ -1,0 +1,266 @@
+"""The embedded scorer: a small network shipped with Firstread, on the CPU, in milliseconds.
+
+The file embedded.onnx takes `film` (N, 1, S, S), 0..1, and gives `logits` (N, 7), six findings and urgency, and
+`evidence` (N, 6, h, w), class activation maps whose mean plus a bias is the logit (Zhou et al., CVPR 2016,
+arXiv:1512.04150). embedded.json beside it holds the digest, the calibration and the operating points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from PIL import Image
+
+from models.film import Film
+from models.pixels import MIRRORED_FILM, TURNED_FILM, SquareGeometry, fit_square
+from worklist.errors import ModelUnavailable
+from worklist.finding import Algorithm, Analysis, Finding, FindingType, Region, Side
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+_URGENT = "urgent"
+_OUTPUTS = (*FindingType, _URGENT)
+_SIDED = {FindingType.PNEUMOTHORAX, FindingType.PLEURAL_EFFUSION, FindingType.CONSOLIDATION, FindingType.PNEUMONIA}
+_MAX_REGIONS = 3
+_PARTS_OF_A_CELL = 16  # in which evidence is outlined, along either side
+# Chosen on the hand-drawn boxes of ChestX-ray14 (Wang et al., CVPR 2017): of the boxes that pass, two in three are
+# centered in the hand-drawn one; of those that fail, next to none.
+_OUTLINE_LEVEL = 0.6  # of the way from the film's median evidence to its peak
+_LEAST_PEAK = 1.5  # calibrated log odds by which the peak must stand above the median
+_DIFFUSE_SHARE = 0.3  # of the film: evidence spread wider than this points nowhere
+_MIDLINE_SHARE = 0.06  # of the film's width: a box centered closer to the middle has no side
+
+_ORT_ERRORS = (
+    ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf, ort_errors.NoModel, ort_errors.NotImplemented, ort_errors.RuntimeException,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Calibration:
+    """p = sigmoid(scale * logit + bias), and the operating point of p."""
+
+    scale: float
+    bias: float
+    threshold: float
+
+    def probability(self, logit: float) -> float:
+        return 0.5 + 0.5 * math.tanh((self.scale * logit + self.bias) / 2)
+
+
+class EmbeddedScorer:
+    """Scores films with the network in a folder.
+
+    Args:
+        folder: where embedded.onnx and embedded.json lie.
+        threads: CPU threads a film may take.
+
+    Raises:
+        ModelUnavailable: model_missing, model_damaged (digest, or no such network), or model_invalid (JSON).
+    """
+
+    def __init__(self, folder: Path = WEIGHTS, *, threads: int = 1) -> None:
+        try:
+            weights = (folder / "embedded.onnx").read_bytes()
+            card = json.loads((folder / "embedded.json").read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelUnavailable(
+                "model_missing", f"The embedded model is not in {folder}: install Firstread again."
+            ) from error
+        except ValueError as error:
+            raise ModelUnavailable("model_invalid", f"{folder / 'embedded.json'} is no JSON document.") from error
+        try:
+            self._input_px = int(card["input_px"])
+            outputs = {output["key"]: output for output in card["outputs"]}
+            self._calibrations = {key: _calibration(outputs[key]) for key in _OUTPUTS}
+            self._algorithm = Algorithm(
+                name=str(card["name"]),
+                version=str(card["version"]),
+                sha256=hashlib.sha256(weights).hexdigest(),
+                device_uid=device_uid(hashlib.sha256(weights).hexdigest()),
+            )
+            expected = str(card["sha256"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelUnavailable(
+                "model_invalid", f"{folder / 'embedded.json'} lacks or misstates {error}: install Firstread again."
+            ) from error
+        if self._algorithm.sha256 != expected:
+            raise ModelUnavailable(
+                "model_damaged",
+                f"{folder / 'embedded.onnx'} has SHA-256 {self._algorithm.sha256[:12]}, not {expected[:12]} as its "
+                "JSON says: install Firstread again.",
+            )
+        self._session = _session(weights, threads)
+        self._model_size_mb = len(weights) / 1e6
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Name, version, weights digest and device UID."""
+        return self._algorithm
+
+    @property
+    def model_size_mb(self) -> float:
+        """Size of the weights file in megabytes (10^6 bytes)."""
+        return self._model_size_mb
+
+    def score(self, film: Film) -> Analysis:
+        """Probabilities of six findings and of urgency, with boxes and sides where the evidence has a place.
+
+        Raises:
+            ModelUnavailable: model_failed, the network did not run or gave no finite numbers.
+        """
+        started = time.perf_counter()
+        square, geometry = fit_square(film.pixels, self._input_px)
+        try:
+            logits, evidence = self._session.run(["logits", "evidence"], {"film": square[None, None]})
+        except _ORT_ERRORS as error:
+            raise ModelUnavailable("model_failed", "The embedded model failed on this film.") from error
+        if logits.shape != (1, len(_OUTPUTS)) or not np.isfinite(logits).all():
+            raise ModelUnavailable("model_failed", "The embedded model gave no usable numbers for this film.")
+        probabilities = {
+            key: self._calibrations[key].probability(float(logit))
+            for key, logit in zip(_OUTPUTS, logits[0], strict=True)
+        }
+        findings = self._findings(probabilities, evidence[0], film, geometry)
+        now = datetime.now(UTC)
+        return Analysis(
+            image=film.image,
+            scorer=self._algorithm,
+            findings=findings,
+            score=probabilities[_URGENT],
+            threshold=self._calibrations[_URGENT].threshold,
+            completed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+            elapsed_ms=(time.perf_counter() - started) * 1000,
+            quality=film.quality,
+        )
+
+    def _findings(
+        self,
+        probabilities: dict[str, float],
+        evidence: npt.NDArray[np.float32],
+        film: Film,
+        geometry: SquareGeometry,
+    ) -> tuple[Finding, ...]:
+        findings = []
+        regions_left = _MAX_REGIONS
+        for type_ in sorted(FindingType, key=lambda key: -probabilities[key]):
+            threshold = self._calibrations[type_].threshold
+            region = None
+            if regions_left and probabilities[type_] >= threshold:
+                scale = self._calibrations[type_].scale
+                region = locate(evidence[list(FindingType).index(type_)] * scale, geometry)
+                regions_left -= region is not None
+            findings.append(
+                Finding(
+                    type=type_,
+                    probability=probabilities[type_],
+                    threshold=threshold,
+                    side=_side(region, film) if region and type_ in _SIDED else None,
+                    region=region,
+                )
+            )
+        return tuple(findings)
+
+
+def device_uid(sha256: str) -> str:
+    """A Device UID (0018,1002) that changes with the weights and with nothing else (PS3.5 B.2, IHE AIR 6.5.3.1)."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, sha256).int}"
+
+
+def locate(evidence: npt.NDArray[np.float32], geometry: SquareGeometry) -> Region | None:
+    """The box around the evidence of one finding, in source pixels; None where it points to no place.
+
+    The cells of the map (h, w), in calibrated log odds, that lie on the film are enlarged and outlined 60 % of the way
+    from their median to their peak; the box holds the connected part around the peak. None where the peak stands out
+    by less than 1.5, or where the outline covers more than 30 % of the film. The padding never counts.
+    """
+    height, width = evidence.shape
+    left, top, right, bottom = geometry.to_model(0, 0, geometry.columns, geometry.rows)
+    x0, x1 = _cells(left / geometry.size_px, right / geometry.size_px, width)
+    y0, y1 = _cells(top / geometry.size_px, bottom / geometry.size_px, height)
+    film = Image.fromarray(np.ascontiguousarray(evidence[y0:y1, x0:x1], dtype=np.float32))
+    grid = ((x1 - x0) * _PARTS_OF_A_CELL, (y1 - y0) * _PARTS_OF_A_CELL)
+    heat = np.asarray(film.resize(grid, Image.Resampling.BILINEAR))
+    median, peak = float(np.median(heat)), float(heat.max())
+    outline = heat >= median + _OUTLINE_LEVEL * (peak - median)
+    if peak - median < _LEAST_PEAK or outline.mean() > _DIFFUSE_SHARE:
+        return None
+    part = _part_around(outline, np.unravel_index(int(heat.argmax()), heat.shape))
+    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    part_x, part_y = (geometry.size_px / (cells * _PARTS_OF_A_CELL) for cells in (width, height))
+    first_x, first_y = x0 * _PARTS_OF_A_CELL, y0 * _PARTS_OF_A_CELL
+    return geometry.region(
+        (first_x + columns[0]) * part_x,
+        (first_y + rows[0]) * part_y,
+        (first_x + columns[-1] + 1) * part_x,
+        (first_y + rows[-1] + 1) * part_y,
+    )
+
+
+def _cells(low: float, high: float, count: int) -> tuple[int, int]:
+    """The range of `count` cells, at least one, whose centers lie between two shares of their common length."""
+    first = min(round(low * count), count - 1)
+    return first, max(round(high * count), first + 1)
+
+
+def _part_around(mask: npt.NDArray[np.bool_], seed: tuple[Any, ...]) -> npt.NDArray[np.bool_]:
+    """The 4-connected part of a mask that holds the seed."""
+    part = np.zeros_like(mask)
+    part[seed] = True
+    size = 0
+    while size != (size := int(part.sum())):
+        grown = part.copy()
+        grown[1:] |= part[:-1]
+        grown[:-1] |= part[1:]
+        grown[:, 1:] |= part[:, :-1]
+        grown[:, :-1] |= part[:, 1:]
+        part = grown & mask
+    return part
+
+
+def _side(region: Region, film: Film) -> Side | None:
+    """The patient's side of a box; None near the midline, and on a turned film."""
+    codes = {note.code for note in film.quality}
+    offset = (region.x + region.width / 2) / film.image.columns - 0.5
+    if TURNED_FILM in codes or abs(offset) < _MIDLINE_SHARE:
+        return None
+    return Side.RIGHT if (offset < 0) != (MIRRORED_FILM in codes) else Side.LEFT
+
+
+def _calibration(output: dict[str, Any]) -> _Calibration:
+    calibration = _Calibration(
+        scale=float(output["scale"]), bias=float(output["bias"]), threshold=float(output["threshold"])
+    )
+    if not (calibration.scale > 0 and math.isfinite(calibration.bias) and 0 <= calibration.threshold <= 1):
+        raise ValueError(f"the calibration of {output['key']}")
+    return calibration
+
+
+def _session(weights: bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads that spin would take the cores from the other workers.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except _ORT_ERRORS as error:
+        raise ModelUnavailable(
+            "model_damaged", "embedded.onnx is no network that ONNX Runtime can load: install Firstread again."
+        ) from error
+    inputs, outputs = ([node.name for node in nodes] for nodes in (session.get_inputs(), session.get_outputs()))
+    if inputs != ["film"] or set(outputs) != {"logits", "evidence"}:
+        raise ModelUnavailable("model_damaged", f"embedded.onnx maps {inputs} to {outputs}: install Firstread again.")
+    return session

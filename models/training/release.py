@@ -1,0 +1,213 @@
+"""From a trained network to a release: urgency, calibration, figures, ONNX file and sidecar."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from . import measure
+from .export import DeployedNetwork, largest_difference, round_to_half, run_onnx, write_onnx
+from .films import COLUMNS, FINDINGS, URGENT, Films
+from .fitting import predict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from .config import Recipe
+    from .network import ChestNetwork
+
+_NAME = "firstread-embedded"
+_VERSION = "1.0.0"
+_TOLERANCE = 1e-3  # logit units, between torch and ONNX Runtime
+_OUTPUTS = (*FINDINGS, URGENT)
+_PREPROCESSING = (
+    "Stored pixel values through the modality LUT and the VOI window to grey 0..1, MONOCHROME2 "
+    "(MONOCHROME1 inverted); zero-padded to a square with the film centred; resized to "
+    "input_px x input_px by averaging over the area of each output pixel when shrinking, "
+    "bilinearly when enlarging. Normalisation happens inside the network."
+)
+_ATTRIBUTION = (
+    "NIH Clinical Center ChestX-ray14 (Wang et al., ChestX-ray8, CVPR 2017), "
+    "nihcc.app.box.com/v/ChestXray-NIHCC; no restrictions on use, attribution required"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The films figures are given for, and the films the urgency weights are fitted on.
+
+    Attributes:
+        native: Films found at more than the input's side; calibration and headline figures.
+        small: Films found at the input's side or less.
+        apart: The films of `small` whose patients have no film in `native`.
+
+    """
+
+    native: Films
+    small: Films
+    apart: Films
+
+
+def split_validation(films: Films, input_px: int) -> Validation:
+    """Sort validation films by the side at which they were found."""
+    large = films.source_px > input_px
+    native, small = films.subset(large), films.subset(~large)
+    return Validation(
+        native=native,
+        small=small,
+        apart=small.subset(~np.isin(small.patient, native.patient)),
+    )
+
+
+def _truth(films: Films) -> NDArray[np.float64]:
+    keys = list(COLUMNS)
+    return films.labels[:, [keys.index(key) for key in _OUTPUTS]].astype(np.float64)
+
+
+def _rounded(value: float, digits: int = 4) -> float | None:
+    return round(value, digits) if math.isfinite(value) else None
+
+
+def deploy(network: ChestNetwork, apart: Films) -> DeployedNetwork:
+    """Fit the urgency weights and return the network to ship, weights rounded to float16."""
+    keys = list(COLUMNS)
+    chosen = [keys.index(key) for key in _OUTPUTS]
+    logits = predict(network, apart)[:, chosen].astype(np.float64)
+    urgency = measure.combine(_truth(apart)[:, -1], logits)
+    deployed = DeployedNetwork(network, np.array(urgency.weights), urgency.bias)
+    round_to_half(deployed)
+    return deployed
+
+
+def figures(films: Films, logits: NDArray[np.float64]) -> dict[str, Any]:
+    """AUC with 95 % interval per output, and the mean over the findings, for some films."""
+    truth, result = _truth(films), {}
+    for number, key in enumerate(_OUTPUTS):
+        label, logit = truth[:, number], logits[:, number]
+        value = measure.auc(label, logit)
+        entry: dict[str, Any] = {"n_positive": int(label.sum()), "auc": _rounded(value)}
+        if math.isfinite(value):
+            low, high = measure.interval(measure.auc, label, logit, films.patient)
+            entry["auc_ci95"] = [_rounded(low), _rounded(high)]
+        result[key] = entry
+    areas = [result[key]["auc"] for key in FINDINGS if result[key]["auc"] is not None]
+    return {"n": len(films), "mean_of_findings": _rounded(float(np.mean(areas))), **result}
+
+
+def _output(films: Films, logits: NDArray[np.float64], number: int) -> dict[str, Any]:
+    label, logit = _truth(films)[:, number], logits[:, number]
+    calibration = measure.calibrate(label, logit)
+    probability = calibration(logit)
+    points = measure.operating_points(label, probability)
+    low, high = measure.interval(measure.auc, label, logit, films.patient)
+    held_out = measure.cross_fitted(label, logit, films.patient)
+    return {
+        "key": _OUTPUTS[number],
+        "scale": round(calibration.scale, 6),
+        "bias": round(calibration.bias, 6),
+        "threshold": round(points.youden, 6),
+        "threshold_sensitivity_95": round(points.sensitivity_95, 6),
+        "threshold_specificity_95": round(points.specificity_95, 6),
+        "auc": _rounded(measure.auc(label, logit)),
+        "auc_ci95": [_rounded(low), _rounded(high)],
+        "n_positive": int(label.sum()),
+        "ece": _rounded(measure.calibration_error(label, probability)),
+        "ece_cross_fitted": _rounded(measure.calibration_error(label, held_out)),
+    }
+
+
+def release(  # noqa: PLR0913 - everything a release records
+    network: ChestNetwork,
+    train: Films,
+    val: Films,
+    recipe: Recipe,
+    *,
+    seed: int,
+    manifest: Path,
+    out: Path,
+) -> dict[str, Any]:
+    """Write `embedded.onnx` and `embedded.json` into `out`; return figures for the log.
+
+    Raises:
+        RuntimeError: ONNX Runtime does not reproduce torch.
+
+    """
+    input_px = recipe.films.cached_px
+    validation = split_validation(val, input_px)
+    deployed = deploy(network, validation.apart)
+    file = out / "embedded.onnx"
+    write_onnx(deployed, file, input_px)
+    native = validation.native.tensor(np.arange(len(validation.native)))
+    difference = largest_difference(deployed, file, native)
+    if difference > _TOLERANCE:
+        message = f"ONNX Runtime differs from torch by {difference}"
+        raise RuntimeError(message)
+    logits, evidence = run_onnx(file, native.numpy())
+    exact = logits.astype(np.float64)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    outputs = [_output(validation.native, exact, number) for number in range(len(_OUTPUTS))]
+    sidecar = {
+        "name": _NAME,
+        "version": _VERSION,
+        "sha256": digest,
+        "input_px": input_px,
+        "evidence_shape": list(evidence.shape[1:]),
+        "outputs": outputs,
+        "prevalence": _rounded(float(_truth(validation.native)[:, -1].mean())),
+        "data": {
+            "source": "NIH ChestX-ray14, a sample of it at 512 px and at 128 px",
+            "attribution": _ATTRIBUTION,
+            "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+            "n_train": len(train),
+            "n_train_patients": len(np.unique(train.patient)),
+            "n_calibration": len(validation.native),
+            "n_calibration_patients": len(np.unique(validation.native.patient)),
+            "n_urgency_fit": len(validation.apart),
+        },
+        "trained": {
+            "seed": seed,
+            "epochs": recipe.fit.epochs,
+            "network_px": recipe.network.network_px,
+            "torch": torch.__version__,
+            "recipe": recipe.as_dict(),
+        },
+        "preprocessing": _PREPROCESSING,
+    }
+    (out / "embedded.json").write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
+    return {
+        "sha256": digest,
+        "bytes": file.stat().st_size,
+        "onnx_torch_difference": difference,
+        "urgency": {
+            "weights": dict(zip(_OUTPUTS, deployed.urgency.weight.flatten().tolist(), strict=True)),
+            "bias": float(deployed.urgency.bias),
+        },
+        **_reported(validation, exact, file),
+    }
+
+
+def _reported(validation: Validation, native: NDArray[np.float64], file: Path) -> dict[str, Any]:
+    small_films = validation.small
+    small = run_onnx(file, small_films.tensor(np.arange(len(small_films))).numpy())[0]
+    apart_films = validation.apart
+    films = validation.native
+    reported = {
+        "val_native": figures(films, native),
+        "val_small": figures(small_films, small.astype(np.float64)),
+    }
+    within = np.isin(small_films.patient, apart_films.patient)
+    # Urgency weights were fitted on the other small films, so these alone are a fair test of it.
+    reported["val_small_unfitted"] = figures(small_films.subset(~within), small[~within].astype(np.float64))
+    groups = {"F": films.sex, "M": films.sex, "AP": films.view, "PA": films.view}
+    for value, column in groups.items():
+        chosen = column == value
+        reported[f"val_native_{value}"] = figures(films.subset(chosen), native[chosen])
+    return reported

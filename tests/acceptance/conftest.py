@@ -1,0 +1,81 @@
+"""A whole site, as the demo starts it, for tests that send films and look at what becomes of them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pydicom
+import pytest
+
+from dicom_sr.parse import TriageReport, parse
+from firstread.compose import build_pacs
+from firstread.demo import Site, running_site, wait_until_done
+from firstread.processes import Supervisor
+from firstread.send import send
+from firstread.settings import Settings
+
+
+def free_port_base() -> int:
+    """The first of five free ports in a row."""
+    for base in range(20000, 30000, 10):
+        probes = [socket.socket() for _ in range(5)]
+        try:
+            for offset, probe in enumerate(probes):
+                probe.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        else:
+            return base
+        finally:
+            for probe in probes:
+                probe.close()
+    pytest.fail("no five free ports in a row")
+
+
+@dataclass(frozen=True)
+class RunningSite:
+    """A running site, and what tests ask of it."""
+
+    site: Site
+    supervisor: Supervisor
+
+    def send(self, sources: Iterable[Path | pydicom.Dataset]) -> None:
+        """C-STORE; every image must be taken."""
+        result = send(list(sources), host="127.0.0.1", port=self.site.orthanc_dicom_port, called_aet="ORTHANC")
+        assert not result.failed, result.failed
+
+    def done(self, studies: int) -> dict[str, dict[str, Any]]:
+        """The items of the reading list by Study Instance UID, once nothing is left to do."""
+        worklist: Any = wait_until_done(self.site, studies, patience_s=120)
+        return {item["study_instance_uid"]: item for item in worklist["items"]}
+
+    def own_objects(self, study_instance_uid: str) -> list[dict[str, str]]:
+        """The headers of everything that Firstread wrote into a study."""
+        url = self.site.orthanc_url
+        found = httpx.post(f"{url}/tools/lookup", content=study_instance_uid, trust_env=False).json()
+        headers = []
+        for study in (entry for entry in found if entry["Type"] == "Study"):
+            for instance in httpx.get(f"{url}/studies/{study['ID']}/instances", trust_env=False).json():
+                header = httpx.get(f"{url}/instances/{instance['ID']}/simplified-tags", trust_env=False).json()
+                if header.get("Manufacturer") == "Firstread":
+                    headers.append(header)
+        return headers
+
+    def reports(self, study_instance_uid: str) -> list[TriageReport]:
+        """The AI triage reports of a study, oldest revision first."""
+        settings = Settings(orthanc_url=self.site.orthanc_url)
+        datasets = build_pacs(settings).fetch_triage_reports(study_instance_uid)
+        return sorted(map(parse, datasets), key=lambda report: report.revision)
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
+    """One site for all tests; each sends studies of its own."""
+    site = Site(state=tmp_path_factory.mktemp("site"), port_base=free_port_base(), stable_age_s=1)
+    with running_site(site) as supervisor:
+        yield RunningSite(site, supervisor)

@@ -1,0 +1,144 @@
+"""Servers and databases for every test that asks; see tests/servers.py."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import migrations
+from tests.servers import OrthancServer, PostgresServer, RedisServer, running
+from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
+from worklist.records import Database
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder that other accounts may enter, which pytest's own temporary folders are not."""
+    with tempfile.TemporaryDirectory(prefix="firstread-tests-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_folder: Path) -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests."""
+    folder = server_folder / "postgres"
+    folder.mkdir()
+    with running(PostgresServer(folder)) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """SQLAlchemy URL of a new, empty database."""
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder: Path) -> Iterator[RedisServer]:
+    """One Redis for all tests."""
+    folder = server_folder / "redis"
+    folder.mkdir()
+    with running(RedisServer(folder)) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of an empty Redis."""
+    redis_server.flush()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def orthanc_server(server_folder: Path) -> Iterator[OrthancServer]:
+    """One Orthanc for all tests."""
+    folder = server_folder / "orthanc"
+    folder.mkdir()
+    with running(OrthancServer(folder)) as server:
+        yield server
+
+
+@pytest.fixture
+def orthanc(orthanc_server: OrthancServer) -> OrthancServer:
+    """A running Orthanc without studies; its change log may have a past."""
+    orthanc_server.start()  # a test before may have stopped it
+    orthanc_server.delete_everything()
+    return orthanc_server
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: PostgresServer) -> str:
+    """Name of a PostgreSQL database with all tables, for copying."""
+    name = postgres_server.create_database()
+    database = Database(postgres_server.url(name))
+    migrations.upgrade(database)
+    database.close()
+    return name
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An SQLite database with all tables, for copying."""
+    file = tmp_path_factory.mktemp("migrated") / "firstread.db"
+    database = Database(f"sqlite:///{file}")
+    migrations.upgrade(database)
+    database.close()
+    return file.read_bytes()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A new database with all tables, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        file = tmp_path / "firstread.db"
+        file.write_bytes(request.getfixturevalue("migrated_sqlite"))
+        opened = Database(f"sqlite:///{file}")
+        yield opened
+        opened.close()
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        name = server.create_database(request.getfixturevalue("migrated_postgres"))
+        opened = Database(server.url(name))
+        yield opened
+        opened.close()
+        server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def make_analysis() -> Callable[..., Analysis]:
+    """Builds an Analysis from its score, findings' probabilities and identity; every threshold is 0.5."""
+
+    def make(
+        score: float,
+        findings: Mapping[FindingType, float] | None = None,
+        *,
+        study_instance_uid: str = "1.2.3",
+        sop_instance_uid: str = "1.2.3.1.1",
+    ) -> Analysis:
+        probabilities = sorted((findings or {}).items(), key=lambda pair: -pair[1])
+        return Analysis(
+            image=ImageReference(
+                study_instance_uid=study_instance_uid,
+                series_instance_uid=f"{study_instance_uid}.1",
+                sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
+                sop_instance_uid=sop_instance_uid,
+                rows=2048,
+                columns=2500,
+            ),
+            scorer=Algorithm(name="a model", version="1", sha256="0" * 64, device_uid="2.25.1"),
+            findings=tuple(Finding(type=kind, probability=p, threshold=0.5) for kind, p in probabilities),
+            score=score,
+            threshold=0.5,
+            completed_at=datetime(2026, 11, 22, 6, 0, 1, 234000, tzinfo=UTC),
+            elapsed_ms=12.345,
+        )
+
+    return make

@@ -1,0 +1,219 @@
+"""The Compose file, as docker-compose itself reads it: refused half configured, and safe once it is configured."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from typer.testing import CliRunner
+
+from firstread.cli import app
+from firstread.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+REQUIRED = {
+    "POSTGRES_PASSWORD": "aaaa1111",
+    "REDIS_PASSWORD": "bbbb2222",
+    "ORTHANC_PASSWORD": "cccc3333",
+    "DICOM_HOST": "pacs.example.org",
+}
+SERVICES = {"orthanc", "postgres", "redis", "migrate", "gateway", "worker-score", "worker-report"}
+OURS = {"migrate", "gateway", "worker-score", "worker-report"}
+
+Service = dict[str, Any]
+
+
+def compose_command() -> list[str]:
+    """docker-compose, or Docker's own plug-in of it; skips where neither is installed."""
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    if (
+        shutil.which("docker")
+        and not subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode
+    ):
+        return ["docker", "compose"]
+    pytest.skip("needs docker-compose: apt-get install docker-compose")
+
+
+def read_compose(tmp_path: Path, values: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What docker-compose makes of the example environment with these values filled in."""
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    filled = re.sub(r"^(\w+)=$", lambda line: f"{line[1]}={values.get(line[1], '')}", example, flags=re.MULTILINE)
+    environment = tmp_path / "environment"
+    environment.write_text(filled, encoding="utf-8")
+    command = [*compose_command(), "--file", str(ROOT / "docker-compose.yml"), "--env-file", str(environment), "config"]
+    # No variable of this machine may fill a gap.
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> dict[str, Service]:
+    """The services of the filled example."""
+    answer = read_compose(tmp_path, REQUIRED)
+    assert answer.returncode == 0, answer.stderr
+    return dict(yaml.safe_load(answer.stdout)["services"])
+
+
+@pytest.mark.parametrize("missing", sorted(REQUIRED))
+def test_nothing_starts_half_configured(missing: str, tmp_path: Path) -> None:
+    """Each value that the example leaves empty must be set, and the refusal names it."""
+    answer = read_compose(tmp_path, {name: value for name, value in REQUIRED.items() if name != missing})
+    assert answer.returncode != 0
+    assert "set it in .env" in answer.stderr
+    assert missing in answer.stderr
+
+
+def test_every_service_is_there_and_watched(services: dict[str, Service]) -> None:
+    """All but the one-shot migration have a health check and come back by themselves."""
+    assert set(services) == SERVICES
+    for name in SERVICES - {"migrate"}:
+        assert services[name]["restart"] == "unless-stopped", name
+        assert services[name]["healthcheck"]["test"], name
+        assert services[name]["mem_limit"], name
+        assert services[name]["logging"]["options"]["max-size"], name
+    assert services["migrate"]["restart"] == "no"
+
+
+def test_nothing_of_ours_runs_before_the_database_is_current(services: dict[str, Service]) -> None:
+    """Gateway and workers wait for the migration, and the migration for PostgreSQL."""
+    for name in OURS - {"migrate"}:
+        conditions = {needed: how["condition"] for needed, how in services[name]["depends_on"].items()}
+        assert conditions["migrate"] == "service_completed_successfully"
+        assert conditions["redis"] == "service_healthy"
+    assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+
+
+def test_no_service_is_root_or_can_become_it(services: dict[str, Service]) -> None:
+    """Each container runs as a numbered user that is not 0, read-only, without capabilities."""
+    for name, service in services.items():
+        user = service.get("user") or last_user(service["build"]["dockerfile"])
+        assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service.get("privileged"), name
+
+
+def last_user(dockerfile: str) -> str:
+    """The user that an image's process runs as."""
+    users = re.findall(r"^USER (\S+)$", (ROOT / dockerfile).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return str(users[-1]) if users else "0:0"
+
+
+def test_each_service_knows_only_the_secrets_it_needs(services: dict[str, Service]) -> None:
+    """PostgreSQL does not know Redis' password, nor Orthanc the database's."""
+    known = {
+        name: {secret for secret in ("aaaa1111", "bbbb2222", "cccc3333") if secret in str(service)}
+        for name, service in services.items()
+    }
+    everything = {"aaaa1111", "bbbb2222", "cccc3333"}
+    assert known == {
+        "postgres": {"aaaa1111"},
+        "redis": {"bbbb2222"},
+        "orthanc": {"cccc3333"},
+        **dict.fromkeys(OURS, everything),
+    }
+
+
+@pytest.mark.parametrize(
+    "path", ["docker-compose.yml", ".env.example", "docker/Dockerfile", "docker/orthanc.Dockerfile"]
+)
+def test_no_file_holds_a_password(path: str) -> None:
+    """Wherever a password is assigned, the value is a variable that must be set, or nothing."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    for value in re.findall(r"^\s*\w*PASSWORD\w*\s*[:=](.*)$", text, flags=re.MULTILINE):
+        assert re.fullmatch(r'\s*("\$\{\w+:\?[^}]+\}")?', value), value
+    for credentials in re.findall(r"://\w*:([^@\s]+)@", text):
+        assert credentials.startswith("${"), credentials
+
+
+def test_only_the_dicom_port_is_open_to_the_network(services: dict[str, Service]) -> None:
+    """The page and Orthanc's REST interface answer on this machine alone, database and broker nowhere."""
+    published = {name: [port_of(port) for port in service.get("ports", [])] for name, service in services.items()}
+    assert published == {
+        **{name: [] for name in SERVICES},
+        "orthanc": [("", 4242), ("127.0.0.1", 8042)],
+        "gateway": [("127.0.0.1", 8080)],
+    }
+    assert {name for name, service in services.items() if "outside" in service["networks"]} == {"orthanc", "gateway"}
+
+
+def port_of(port: str | dict[str, Any]) -> tuple[str, int]:
+    """Host address and published port, as either generation of docker-compose prints them."""
+    if isinstance(port, dict):
+        return str(port.get("host_ip", "")), int(port["published"])
+    host, published, _target = port.rsplit(":", 2)
+    return host, int(published)
+
+
+def test_the_settings_understand_what_compose_hands_them(
+    services: dict[str, Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every FIRSTREAD_ variable is a setting, and together they make a valid configuration."""
+    for name in OURS:
+        environment = services[name]["environment"]
+        unknown = {
+            variable
+            for variable in environment
+            if variable.removeprefix("FIRSTREAD_").lower() not in Settings.model_fields
+        }
+        assert not unknown
+    monkeypatch.chdir(tmp_path)  # away from a developer's own .env
+    for variable, value in services["gateway"]["environment"].items():
+        if value is not None:
+            monkeypatch.setenv(variable, str(value))
+    settings = Settings()
+    assert settings.database_url == "postgresql://firstread:aaaa1111@postgres:5432/firstread"
+    assert settings.broker_url == "redis://:bbbb2222@redis:6379/0"
+    assert settings.orthanc_auth == ("firstread", "cccc3333")
+    assert settings.orthanc_dicom_host == "pacs.example.org"
+    assert settings.prevalence == Settings.model_fields["prevalence"].default
+
+
+def test_the_examples_choices_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line that the example leaves commented out is valid as it stands, and reaches the gateway."""
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    choices = dict(re.findall(r"^#(FIRSTREAD_\w+)=(.*)$", example, flags=re.MULTILINE))
+    assert choices
+    monkeypatch.chdir(tmp_path)
+    for variable, value in choices.items():
+        monkeypatch.setenv(variable, value)
+    settings = Settings()
+    assert settings.modalities == {"CR", "DX", "DR", "RG"}
+    answer = read_compose(tmp_path, REQUIRED)
+    passed_on = yaml.safe_load(answer.stdout)["services"]["gateway"]["environment"]
+    assert set(choices) <= set(passed_on)
+
+
+def test_orthanc_finds_every_variable_of_its_configuration(services: dict[str, Service]) -> None:
+    """Each ${NAME} in orthanc.json is set by the Compose file or by the image."""
+    used = set(re.findall(r"\$\{(\w+)\}", (ROOT / "orthanc" / "orthanc.json").read_text(encoding="utf-8")))
+    image = (ROOT / services["orthanc"]["build"]["dockerfile"]).read_text(encoding="utf-8")
+    by_image = set(re.findall(r"(\w+)=", " ".join(re.findall(r"^ENV (.*)$", image, flags=re.MULTILINE))))
+    assert used
+    assert used <= set(services["orthanc"]["environment"]) | by_image
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_each_command_exists(name: str, services: dict[str, Service]) -> None:
+    """What Compose runs is a command of the installed product."""
+    answer = CliRunner().invoke(app, [*services[name]["command"], "--help"])
+    assert answer.exit_code == 0, answer.output
+
+
+def test_an_image_holds_the_product_and_nothing_else() -> None:
+    """The build context lets in every package of the wheel and neither secrets, nor history, nor films."""
+    patterns = (ROOT / ".dockerignore").read_text(encoding="utf-8").split("\n")
+    rules = [line for line in patterns if line and not line.startswith("#")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    let_in = {rule[1:] for rule in rules if rule.startswith("!")}
+    assert rules[0] == "*"
+    assert {*wheel["packages"], *wheel["force-include"], "requirements.lock", "pyproject.toml"} <= let_in
+    assert not let_in & {".", ".env", ".git", ".venv", ".firstread", "tests", "docs"}

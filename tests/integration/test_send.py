@@ -1,0 +1,385 @@
+"""C-STORE to a real Orthanc, and to peers that misbehave."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, generate_uid
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.dimse_primitives import C_STORE
+
+from firstread.send import Outcome, SendResult, progress_bar, send
+from firstread.wrap import open_study_files, wrap_picture
+from tests.bad_films import BAD_FILMS, chest
+from worklist.errors import InvalidInput, PacsUnavailable
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("Orthanc") is None, reason="Orthanc is not installed (apt install orthanc)"),
+    # pynetdicom drops the socket of a refused connection without closing it
+    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orthanc:
+    """A running Orthanc."""
+
+    http: httpx.Client
+    dicom_port: int
+
+    def instances(self) -> list[str]:
+        """Its instances, by Orthanc's identifiers."""
+        return list(self.http.get("/instances").json())
+
+    def file_of(self, sop_instance_uid: str) -> bytes:
+        """The Part 10 file of an instance."""
+        (found,) = self.http.post("/tools/lookup", content=sop_instance_uid).json()
+        return self.http.get(f"/instances/{found['ID']}/file").content
+
+    def send(self, sources: list[Path | Dataset]) -> SendResult:
+        """Send to this Orthanc."""
+        return send(sources, host="127.0.0.1", port=self.dicom_port, called_aet="ORTHANC")
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """An Orthanc of its own on free ports, in a temporary folder, without plug-ins."""
+    folder = tmp_path_factory.mktemp("orthanc")
+    http_port, dicom_port = free_port(), free_port()
+    configuration = {
+        "StorageDirectory": str(folder / "db"),
+        "IndexDirectory": str(folder / "db"),
+        "HttpPort": http_port,
+        "DicomPort": dicom_port,
+        "DicomAet": "ORTHANC",
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowStore": True,
+        "RemoteAccessAllowed": False,
+        "OverwriteInstances": True,
+        "Plugins": [],
+    }
+    (folder / "orthanc.json").write_text(json.dumps(configuration))
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(["Orthanc", folder / "orthanc.json"], stdout=log, stderr=log, cwd=folder)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30, trust_env=False) as http:
+            deadline = time.monotonic() + 60
+            while not _answers(http):
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.1)
+            yield Orthanc(http=http, dicom_port=dicom_port)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/system").is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _emptied(orthanc: Orthanc) -> None:
+    for instance in orthanc.instances():
+        orthanc.http.delete(f"/instances/{instance}")
+
+
+def saved(film: Dataset, path: Path) -> Path:
+    """A film as a Part 10 file."""
+    film.save_as(path, enforce_file_format=True)
+    return path
+
+
+def raw_dataset(content: bytes) -> bytes:
+    """What lies behind the file meta information of a Part 10 file."""
+    stream = BytesIO(content)
+    meta = dcmread(stream, stop_before_pixels=True).file_meta
+    return content[128 + 4 + 12 + meta.FileMetaInformationGroupLength :]
+
+
+def test_files_arrive_byte_for_byte(orthanc: Orthanc, tmp_path: Path) -> None:
+    """What Orthanc keeps behind the file meta is what the file held, whatever is wrong with it."""
+    path = BAD_FILMS["window_center_text"](tmp_path)
+    result = orthanc.send([path])
+    assert [(outcome.name, outcome.status, outcome.reason) for outcome in result.outcomes] == [(str(path), "0000", "")]
+    assert raw_dataset(orthanc.file_of(dcmread(path).SOPInstanceUID)) == raw_dataset(path.read_bytes())
+
+
+def test_compressed_pixels_stay_compressed(orthanc: Orthanc, tmp_path: Path) -> None:
+    """A JPEG-LS file is sent in JPEG-LS."""
+    film = chest()
+    film.compress(JPEGLSLossless, generate_instance_uid=False)
+    path = saved(film, tmp_path / "film.dcm")
+    assert orthanc.send([path]).failed == ()
+    stored = orthanc.file_of(film.SOPInstanceUID)
+    assert dcmread(BytesIO(stored)).file_meta.TransferSyntaxUID == JPEGLSLossless
+    assert raw_dataset(stored) == raw_dataset(path.read_bytes())
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_a_bare_dataset_arrives_byte_for_byte(syntax: UID, orthanc: Orthanc, tmp_path: Path) -> None:
+    """A file without preamble and file meta is sent in the encoding that it has."""
+    film = chest()
+    path = tmp_path / "bare"
+    Dataset(film).save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=True, enforce_file_format=False)
+    assert orthanc.send([path]).failed == ()
+    stored = orthanc.file_of(film.SOPInstanceUID)
+    assert dcmread(BytesIO(stored)).file_meta.TransferSyntaxUID == syntax
+    assert raw_dataset(stored) == path.read_bytes()
+
+
+def test_incomplete_file_meta_is_completed(orthanc: Orthanc, tmp_path: Path) -> None:
+    """A file whose meta lacks the SOP Instance UID is sent under the one in its dataset."""
+    film = chest()
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film.file_meta = meta
+    film.preamble = bytes(128)
+    film.save_as(tmp_path / "film.dcm", enforce_file_format=False)
+    assert orthanc.send([tmp_path / "film.dcm"]).failed == ()
+    assert (dcmread(BytesIO(orthanc.file_of(film.SOPInstanceUID))).pixel_array == film.pixel_array).all()
+
+
+def test_datasets_and_pictures_are_sent_too(orthanc: Orthanc, tmp_path: Path) -> None:
+    """A dataset in memory and a PNG arrive as the images that they are."""
+    picture = tmp_path / "film.png"
+    Image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20)).save(picture)
+    film = chest()
+    result = orthanc.send([film, picture])
+    assert [outcome.name for outcome in result.outcomes] == [film.SOPInstanceUID, str(picture)]
+    assert result.failed == ()
+    for dataset in (film, wrap_picture(picture)):
+        stored = dcmread(BytesIO(orthanc.file_of(dataset.SOPInstanceUID)))
+        assert (stored.pixel_array == dataset.pixel_array).all()
+
+
+def test_one_bad_file_does_not_stop_the_others(orthanc: Orthanc, tmp_path: Path) -> None:
+    """Files that are no images, broken, or in a transfer syntax that the PACS refuses fail alone, with their reason."""
+    good = [saved(chest(), tmp_path / f"good{number}.dcm") for number in (1, 2)]
+    (tmp_path / "text").write_text("not an image")
+    (tmp_path / "cut.dcm").write_bytes(good[0].read_bytes()[:200])
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    strange = chest()
+    strange.PixelData = encapsulate([b"garbage!"])
+    strange.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.110")  # JPEG XL, which Orthanc 1.10.1 refuses
+    saved(strange, tmp_path / "jxl.dcm")
+    seen: list[tuple[Outcome, int]] = []
+    result = send(
+        [good[0], tmp_path / "text", tmp_path / "cut.dcm", tmp_path / "cut.png", tmp_path / "jxl.dcm", good[1]],
+        host="127.0.0.1",
+        port=orthanc.dicom_port,
+        called_aet="ORTHANC",
+        on_progress=lambda outcome, total: seen.append((outcome, total)),
+    )
+    assert {outcome.name for outcome in result.outcomes if outcome.is_stored} == {str(path) for path in good}
+    reasons = {Path(outcome.name).name: outcome.reason for outcome in result.failed}
+    assert set(reasons) == {"text", "cut.dcm", "cut.png", "jxl.dcm"}
+    assert "neither DICOM, PNG nor JPEG" in reasons["text"]
+    assert "broken picture" in reasons["cut.png"]
+    assert "does not accept" in reasons["jxl.dcm"]
+    assert "JPEG XL" in reasons["jxl.dcm"]
+    assert [outcome for outcome, _total in seen] == list(result.outcomes)
+    assert {total for _outcome, total in seen} == {6}
+    assert len(orthanc.instances()) == 2
+
+
+@pytest.mark.parametrize("name", sorted(BAD_FILMS))
+def test_orthanc_takes_in_every_bad_film(name: str, orthanc: Orthanc, tmp_path: Path) -> None:
+    """Each of the bad films gets past Orthanc, so that Firstread has to deal with it."""
+    paths = list(open_study_files([BAD_FILMS[name](tmp_path)]))
+    result = orthanc.send(list(paths))
+    assert [outcome.status for outcome in result.outcomes] == ["0000"] * len(paths)
+    expected = len({dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in paths})
+    assert len(orthanc.instances()) == expected
+
+
+def test_a_second_object_under_one_uid_replaces_the_first(orthanc: Orthanc, tmp_path: Path) -> None:
+    """With OverwriteInstances, Orthanc keeps the later of two films that share their UIDs."""
+    first, second = sorted(BAD_FILMS["one_sop_instance_uid_twice"](tmp_path).iterdir())
+    orthanc.send([first, second])
+    stored = orthanc.file_of(dcmread(first).SOPInstanceUID)
+    assert raw_dataset(stored) == raw_dataset(second.read_bytes())
+
+
+def test_nothing_to_send_needs_no_pacs() -> None:
+    """Without sources there is no association, and the result is empty."""
+    assert send([], host="127.0.0.1", port=free_port(), called_aet="ORTHANC") == SendResult(outcomes=())
+
+
+@pytest.mark.parametrize("title", ["", "  ", "A_TITLE_TOO_LONG_"])
+def test_a_bad_ae_title_is_refused(title: str) -> None:
+    """An AE title is 1 to 16 characters long (PS3.5 6.2)."""
+    with pytest.raises(InvalidInput) as caught:
+        send([], host="127.0.0.1", port=1, called_aet=title)
+    assert caught.value.code == "bad_ae_title"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "pacs.invalid"])
+def test_a_pacs_that_is_not_there(host: str) -> None:
+    """A closed port and an unknown host are one transient error that says what to check."""
+    port = free_port()
+    with pytest.raises(PacsUnavailable) as caught:
+        send([chest()], host=host, port=port, called_aet="ORTHANC")
+    assert caught.value.code == "pacs_unreachable"
+    assert f"ORTHANC at {host}:{port}" in caught.value.message
+    assert "check host, port and AE title" in caught.value.message
+
+
+def test_a_port_that_speaks_something_else(orthanc: Orthanc) -> None:
+    """Orthanc's HTTP port is no DICOM server."""
+    with pytest.raises(PacsUnavailable) as caught:
+        send([chest()], host="127.0.0.1", port=orthanc.http.base_url.port or 0, called_aet="ORTHANC")
+    assert caught.value.code == "pacs_unreachable"
+
+
+def test_a_pacs_that_turns_us_away(orthanc: Orthanc) -> None:
+    """A wrong called AE title is rejected, and the message gives the reason and both titles."""
+    with pytest.raises(PacsUnavailable) as caught:
+        send([chest()], host="127.0.0.1", port=orthanc.dicom_port, called_aet="WRONG", calling_aet="SENDER")
+    assert caught.value.code == "association_rejected"
+    assert "WRONG" in caught.value.message
+    assert "SENDER" in caught.value.message
+
+
+def tiny_images(count: int) -> list[Dataset]:
+    """Datasets of next to nothing, each of a storage SOP class of its own."""
+    images = []
+    for context in AllStoragePresentationContexts[:count]:
+        image = Dataset()
+        image.SOPClassUID, image.SOPInstanceUID = context.abstract_syntax, generate_uid()
+        image.file_meta = FileMetaDataset()
+        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        images.append(image)
+    return images
+
+
+class Peer:
+    """A small PACS that answers each C-STORE as it is told, and takes notes.
+
+    Args:
+        answer: from the number of the request, 0 for the first, to its status, or what else to do.
+    """
+
+    def __init__(self, answer: Callable[[Peer, int], int]) -> None:
+        self.contexts: list[int] = []  # proposed, by association
+        self.received: list[str] = []
+        self._answer = answer
+        entity = AE(ae_title="PEER")
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(context.abstract_syntax or "", ExplicitVRLittleEndian)
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_REQUESTED, self._note)]
+        server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        assert server is not None
+        self.server = server
+        self.port = int(server.server_address[1])
+
+    def __enter__(self) -> Self:
+        """Listen."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Stop listening."""
+        self.server.shutdown()
+
+    def send(self, images: Iterable[Path | Dataset]) -> SendResult:
+        """Send to this peer."""
+        return send(images, host="127.0.0.1", port=self.port, called_aet="PEER")
+
+    def _note(self, event: evt.Event) -> None:
+        self.contexts.append(len(event.assoc.requestor.requested_contexts))
+
+    def _store(self, event: evt.Event) -> Dataset:
+        assert isinstance(event.request, C_STORE)
+        self.received.append(str(event.request.AffectedSOPInstanceUID))
+        response = Dataset()
+        response.Status = self._answer(self, len(self.received) - 1)
+        response.ErrorComment = "told so" if response.Status else ""
+        if response.Status == _ABORT:
+            event.assoc.abort()
+        return response
+
+
+_ABORT = 0xFFFF
+
+
+def test_more_contexts_than_one_association_holds() -> None:
+    """130 SOP classes go over two associations, and neither proposes more than 128 contexts (PS3.8 9.3.2.2)."""
+    images = tiny_images(130)
+    with Peer(lambda _peer, _number: 0x0000) as peer:
+        result = peer.send(images)
+    assert sorted(peer.contexts) == [2, 128]
+    assert result.failed == ()
+    assert sorted(peer.received) == sorted(image.SOPInstanceUID for image in images)
+
+
+def test_a_refusal_is_told_with_status_and_comment() -> None:
+    """The PACS's status and error comment are passed on, and a warning counts as stored."""
+    with Peer(lambda _peer, number: (0xA700, 0xB000)[number]) as peer:
+        result = peer.send(tiny_images(2))
+    assert [(outcome.status, outcome.is_stored) for outcome in result.outcomes] == [("A700", False), ("B000", True)]
+    assert [outcome.reason for outcome in result.outcomes] == [
+        "Refused: Out of Resources: told so",
+        "Coercion of Data Elements: told so",
+    ]
+
+
+def test_an_aborted_association_costs_one_image_alone() -> None:
+    """Where the PACS breaks off at one image, the next goes over a new association."""
+    with Peer(lambda _peer, number: (0, _ABORT, 0)[number]) as peer:
+        result = peer.send(tiny_images(3))
+    assert [outcome.is_stored for outcome in result.outcomes] == [True, False, True]
+    assert "broke off" in result.outcomes[1].reason
+    assert peer.contexts == [3, 3]
+
+
+def test_a_pacs_that_goes_away_halfway_fails_the_rest() -> None:
+    """Once images were sent, a lost PACS is told image by image, so that the result says what arrived."""
+
+    def answer(peer: Peer, number: int) -> int:
+        if number == 0:
+            return 0x0000
+        peer.server.server_close()
+        return _ABORT
+
+    with Peer(answer) as peer:
+        result = peer.send(tiny_images(3))
+    assert [outcome.is_stored for outcome in result.outcomes] == [True, False, False]
+    assert "no DICOM server answers" in result.outcomes[2].reason
+
+
+def test_the_progress_bar_names_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bar goes to stderr, and names each image that was not sent with its status and reason."""
+    with progress_bar() as on_progress:
+        on_progress(Outcome(name="good.dcm", status="0000", reason=""), 2)
+        on_progress(Outcome(name="[bad].dcm", status="A700", reason="out of space"), 2)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "[bad].dcm: out of space" in captured.err
+    assert "A700" in captured.err
+    assert "good.dcm" not in captured.err

@@ -1,0 +1,302 @@
+"""The real servers that tests talk to: PostgreSQL, Redis and Orthanc, on free loopback ports.
+
+Each lives in a folder of its own and ends with the process that started it, however that process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psycopg
+import pydicom
+import pytest
+import redis
+
+from firstread.processes import wait_until_ready
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+_LOOPBACK = "127.0.0.1"
+_STOP_S = 15.0
+
+_AnyServer = TypeVar("_AnyServer", bound="Server")
+
+
+def find_shared_data() -> Path:
+    """The folder of real films beside a developer's checkout; a test that needs it is skipped where there is none."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real films in {folder}")
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports on which nobody listens at present."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((_LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def find_program(name: str, *places: Path) -> str:
+    """Where a program lies; a test that needs a missing one fails, because a skipped test proves nothing."""
+    path = os.pathsep.join([*map(str, places), os.environ.get("PATH", ""), "/usr/sbin"])
+    found = shutil.which(name, path=path)
+    if found is None:
+        pytest.fail(f"{name} is not installed: run make setup", pytrace=False)
+    return found
+
+
+class Server:
+    """One program that is started, waited for, and stopped by its process id.
+
+    Args:
+        name: what it is called in messages.
+        command: program and arguments.
+        is_ready: tells whether it answers.
+        log: file that takes its output.
+        account: the account it runs under; None for our own.
+        stop_signal: what asks it to end at once.
+        environment: variables beside our own.
+    """
+
+    def __init__(  # noqa: PLR0913 - what sets one program apart from another
+        self,
+        name: str,
+        command: list[str],
+        is_ready: Callable[[], bool],
+        *,
+        log: Path,
+        account: str | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._name = name
+        self._command = [*_as(account), "--pdeathsig", stop_signal.name.removeprefix("SIG"), *command]
+        self._is_ready = is_ready
+        self._log = log
+        self._stop_signal = stop_signal
+        self._environment = environment or {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers; nothing where it runs already."""
+        if self._process:
+            return
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until_ready(self._name, self._is_ready, self._log)
+
+    def stop(self) -> None:
+        """End it and wait until it is gone; nothing where it does not run."""
+        if self._process is None:
+            return
+        self._process.send_signal(self._stop_signal)
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+class PostgresServer(Server):
+    """PostgreSQL without a care for durability. Its owner is the account postgres where we are root."""
+
+    def __init__(self, folder: Path) -> None:
+        places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+        self._port = free_ports(1)[0]
+        account = "postgres" if os.geteuid() == 0 else None
+        if account:
+            shutil.chown(folder, account)
+        settings = {
+            "port": self._port,
+            "listen_addresses": _LOOPBACK,
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+        }
+        data = str(folder / "data")
+        super().__init__(
+            "PostgreSQL",
+            [
+                find_program("postgres", *places),
+                *("-D", data),
+                *(f"--{name}={value}" for name, value in settings.items()),
+            ],
+            self._answers,
+            log=folder / "postgres.log",
+            account=account,
+            stop_signal=signal.SIGINT,  # the "fast" shutdown: it waits for no client
+        )
+        initialize = [find_program("initdb", *places), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        subprocess.run(
+            [*_as(account), *initialize, "--locale=C", "--no-sync", "--no-instructions"],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
+
+    def create_database(self, template: str | None = None) -> str:
+        """A new database, empty or a copy of another one; returns its name."""
+        name = f"test_{uuid.uuid4().hex}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def url(self, name: str) -> str:
+        """SQLAlchemy URL of a database."""
+        return f"postgresql+psycopg://postgres@{_LOOPBACK}:{self._port}/{name}"
+
+    def _execute(self, statement: str) -> None:
+        with self._connect() as connection:
+            connection.execute(statement)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(host=_LOOPBACK, port=self._port, user="postgres", dbname="postgres", autocommit=True)
+
+    def _answers(self) -> bool:
+        try:
+            self._connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+class RedisServer(Server):
+    """Redis without a file."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_ports(1)[0]
+        self.url = f"redis://{_LOOPBACK}:{port}/0"
+        command = [find_program("redis-server"), "--port", str(port), "--bind", _LOOPBACK, "--save", "", "--dir"]
+        super().__init__("Redis", [*command, str(folder)], self._answers, log=folder / "redis.log")
+
+    def flush(self) -> None:
+        """Forget everything."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+class OrthancServer(Server):
+    """Orthanc with the product's own configuration and plug-in, on the same ports however often it is started.
+
+    Args:
+        folder: where it keeps everything.
+        doorbell_url: where its plug-in rings; nowhere where empty.
+        environment: variables beside our own.
+    """
+
+    def __init__(self, folder: Path, *, doorbell_url: str = "", environment: dict[str, str] | None = None) -> None:
+        http_port, self.dicom_port = free_ports(2)
+        self.url = f"http://{_LOOPBACK}:{http_port}"
+        self.aet = "ORTHANC"
+        self._storage = folder / "storage"
+        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=20)
+        configuration = {
+            **json.loads((REPOSITORY / "orthanc" / "orthanc.json").read_text(encoding="utf-8")),
+            "StorageDirectory": str(self._storage),
+            "IndexDirectory": str(self._storage),
+            "PythonScript": str(REPOSITORY / "orthanc" / "plugin.py"),
+            "Firstread": {"DoorbellUrl": doorbell_url},
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "RegisteredUsers": {},
+            "HttpPort": http_port,
+            "DicomPort": self.dicom_port,
+            "DicomAet": self.aet,
+            "StableAge": 1,
+        }
+        file = folder / "orthanc.json"
+        file.write_text(json.dumps(configuration), encoding="utf-8")
+        super().__init__(
+            "Orthanc",
+            [find_program("Orthanc"), str(file)],
+            self._answers,
+            log=folder / "orthanc.log",
+            stop_signal=signal.SIGKILL,  # asked politely it takes 4 s; what it has acknowledged survives either way
+            environment=environment,
+        )
+
+    def post(self, dataset: pydicom.Dataset) -> str:
+        """Store a dataset as it is; returns Orthanc's identifier of the instance."""
+        part10 = io.BytesIO()
+        dataset.save_as(part10, enforce_file_format=True)
+        return str(self._http.post("/instances", content=part10.getvalue()).raise_for_status().json()["ID"])
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """What its REST interface answers."""
+        return self._http.get(path).raise_for_status().json()
+
+    def delete(self, path: str) -> None:
+        """Remove a resource."""
+        self._http.delete(path).raise_for_status()
+
+    def delete_everything(self) -> None:
+        """Remove every study; the numbers of the change log go on."""
+        for study in self.get("/studies"):
+            self.delete(f"/studies/{study}")
+
+    def replace(self) -> None:
+        """Be another Orthanc at the same place: nothing stored, and changes numbered from 1."""
+        self.stop()
+        shutil.rmtree(self._storage)
+        self.start()
+
+    def stop(self) -> None:
+        """End it and wait until it is gone."""
+        super().stop()
+        self._http.close()
+        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=20)
+
+    def _answers(self) -> bool:
+        try:
+            return self._http.get("/system").is_success
+        except httpx.HTTPError:
+            return False
+
+
+@contextlib.contextmanager
+def running(server: _AnyServer) -> Iterator[_AnyServer]:
+    """A server that runs for the time of a block."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def _as(account: str | None) -> list[str]:
+    drop = [f"--reuid={account}", f"--regid={account}", "--init-groups"] if account else []
+    return [find_program("setpriv"), *drop]

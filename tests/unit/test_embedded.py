@@ -1,0 +1,439 @@
+"""The embedded scorer: on networks small enough to know every number, and on the weights that are shipped."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from models import Scorer
+from models.embedded import WEIGHTS, EmbeddedScorer, locate
+from models.film import Film
+from models.pixels import MIRRORED_FILM, TURNED_FILM, SquareGeometry
+from worklist.errors import ModelUnavailable
+from worklist.finding import Analysis, Finding, FindingType, ImageReference, QualityNote, Region, Side
+
+NIH = Path(__file__).parents[2] / ".." / "shared" / "data" / "nih"
+SIZE_PX = 64
+CELLS = 16
+KEYS = (*(type_.value for type_ in FindingType), "urgent")
+
+Greys = npt.NDArray[np.float32]
+
+
+def write_network(
+    folder: Path,
+    *,
+    gains: Sequence[float] = (1.0,) * 6,
+    names: tuple[str, str] = ("logits", "evidence"),
+    changes: Callable[[dict[str, Any]], object] = len,
+) -> None:
+    """A network whose evidence is `gain` times the mean grey of each cell, its mean the logit, urgent their largest."""
+    cell = SIZE_PX // CELLS
+    weights = np.broadcast_to(np.array(gains, np.float32)[:, None, None, None] / cell**2, (6, 1, cell, cell))
+    logits, evidence = names
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["film", "weights"], [evidence], strides=[cell, cell]),
+            helper.make_node("ReduceMean", [evidence, "space"], ["means"], keepdims=0),
+            helper.make_node("ReduceMax", ["means", "findings"], ["largest"], keepdims=1),
+            helper.make_node("Concat", ["means", "largest"], [logits], axis=1),
+        ],
+        "test",
+        [helper.make_tensor_value_info("film", TensorProto.FLOAT, ["n", 1, SIZE_PX, SIZE_PX])],
+        [
+            helper.make_tensor_value_info(logits, TensorProto.FLOAT, ["n", 7]),
+            helper.make_tensor_value_info(evidence, TensorProto.FLOAT, ["n", 6, CELLS, CELLS]),
+        ],
+        [
+            numpy_helper.from_array(np.ascontiguousarray(weights), "weights"),
+            numpy_helper.from_array(np.array([2, 3]), "space"),
+            numpy_helper.from_array(np.array([1]), "findings"),
+        ],
+    )
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    card = {
+        "name": "test",
+        "version": "7",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "input_px": SIZE_PX,
+        "outputs": [{"key": key, "scale": 0.5, "bias": 0.25, "threshold": 0.5} for key in KEYS],
+    }
+    changes(card)
+    (folder / "embedded.onnx").write_bytes(content)
+    (folder / "embedded.json").write_text(json.dumps(card), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedScorer:
+    """A scorer to which bright is evidence of everything, in falling order of the findings."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_network(folder, gains=(60, 50, 40, 30, 20, 10))
+    return EmbeddedScorer(folder)
+
+
+def film_of(pixels: Greys, *codes: str) -> Film:
+    """A film of these greys, with quality notes of these codes."""
+    image = ImageReference(
+        study_instance_uid="1.2.1",
+        series_instance_uid="1.2.2",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
+        sop_instance_uid="1.2.3",
+        rows=pixels.shape[0],
+        columns=pixels.shape[1],
+    )
+    return Film(image=image, pixels=pixels, quality=tuple(QualityNote(code=code, message=code) for code in codes))
+
+
+def spot(rows: int, columns: int, x: float, y: float, *, background: float = 0.2) -> Greys:
+    """A grey film with a bright square of a sixth of its longer side, centered at shares (x, y) of its size."""
+    pixels = np.full((rows, columns), background, np.float32)
+    half = max(rows, columns) // 12
+    row, column = int(y * rows), int(x * columns)
+    pixels[max(0, row - half) : row + half, max(0, column - half) : column + half] = 1.0
+    return pixels
+
+
+def by_type(analysis: Analysis) -> dict[FindingType, Finding]:
+    """The findings of an analysis by their type."""
+    return {finding.type: finding for finding in analysis.findings}
+
+
+def test_it_is_a_scorer(scorer: EmbeddedScorer) -> None:
+    """The embedded scorer keeps the protocol."""
+    keeps_the_protocol: Scorer = scorer
+    assert keeps_the_protocol.algorithm.name == "test"
+
+
+def test_probabilities_are_calibrated_logits(tmp_path: Path) -> None:
+    """Each probability is sigmoid(scale * logit + bias), and the score is that of the urgent output."""
+
+    def calibrate(card: dict[str, Any]) -> None:
+        for place, output in enumerate(card["outputs"]):
+            output |= {"scale": 0.1 * (place + 1), "bias": -0.2 * place, "threshold": 0.05 * (place + 1)}
+
+    gains = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    write_network(tmp_path, gains=gains, changes=calibrate)
+    analysis = EmbeddedScorer(tmp_path).score(film_of(np.full((80, 80), 0.5, np.float32)))
+
+    def expected(place: int, logit: float) -> float:
+        return 1 / (1 + math.exp(-(0.1 * (place + 1) * logit - 0.2 * place)))
+
+    findings = by_type(analysis)
+    for place, type_ in enumerate(FindingType):
+        assert findings[type_].probability == pytest.approx(expected(place, 0.5 * gains[place]), abs=1e-4)
+        assert findings[type_].threshold == pytest.approx(0.05 * (place + 1))
+    assert analysis.score == pytest.approx(expected(6, 3.0), abs=1e-4)
+    assert analysis.threshold == pytest.approx(0.35)
+
+
+def test_an_analysis_is_complete(scorer: EmbeddedScorer) -> None:
+    """An analysis holds all six findings by falling probability, the film's notes, and when and how long it took."""
+    before = datetime.now(UTC)
+    analysis = scorer.score(film_of(spot(300, 200, 0.3, 0.5), "low_contrast"))
+    probabilities = [finding.probability for finding in analysis.findings]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert {finding.type for finding in analysis.findings} == set(FindingType)
+    assert [note.code for note in analysis.quality] == ["low_contrast"]
+    assert analysis.completed_at.utcoffset() == before.utcoffset()
+    assert analysis.completed_at.microsecond % 1000 == 0
+    assert abs((analysis.completed_at - before).total_seconds()) < 10
+    assert 0 < analysis.elapsed_ms < 10_000
+    assert analysis.scorer == scorer.algorithm
+
+
+def test_the_same_film_gets_the_same_findings(scorer: EmbeddedScorer) -> None:
+    """Scoring twice gives the same numbers and boxes."""
+    film = film_of(spot(300, 200, 0.3, 0.5))
+    assert scorer.score(film).findings == scorer.score(film).findings
+
+
+def test_certain_logits_stay_probabilities(tmp_path: Path) -> None:
+    """Logits far beyond the range of exp give 1, not an overflow."""
+    write_network(tmp_path, gains=(1e6,) * 6)
+    assert EmbeddedScorer(tmp_path).score(film_of(spot(80, 80, 0.5, 0.5))).score == 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(200, 700), columns=st.integers(200, 700), x=st.floats(0.15, 0.85), y=st.floats(0.15, 0.85))
+def test_the_box_lies_around_the_evidence(scorer: EmbeddedScorer, rows: int, columns: int, x: float, y: float) -> None:
+    """Wherever the evidence of a film of any shape lies, the box lies around it, in pixels of the source image."""
+    region = scorer.score(film_of(spot(rows, columns, x, y))).findings[0].region
+    assert region is not None
+    half, cell = max(rows, columns) // 12, max(rows, columns) / CELLS
+    for low, size, center, limit in (
+        (region.x, region.width, int(x * columns), columns),
+        (region.y, region.height, int(y * rows), rows),
+    ):
+        assert low == pytest.approx(max(0, center - half), abs=cell)
+        assert low + size == pytest.approx(min(limit, center + half), abs=cell)
+
+
+@pytest.mark.parametrize("shape", [(600, 300), (300, 600)])
+def test_boxes_never_reach_into_the_padding(scorer: EmbeddedScorer, shape: tuple[int, int]) -> None:
+    """Evidence at the film's very edge gives a box that ends with the film."""
+    for x, y in ((0.0, 0.0), (1.0, 1.0)):
+        region = scorer.score(film_of(spot(*shape, x, y))).findings[0].region
+        assert region is not None
+        assert (region.x, region.y) == (0, 0) if x == 0 else (region.x > 0 and region.y > 0)
+        assert region.x + region.width <= shape[1]
+        assert region.y + region.height <= shape[0]
+
+
+def test_dark_padding_is_no_background() -> None:
+    """Evidence spread over the whole of a narrow film is diffuse, although the padding around it has none."""
+    geometry = SquareGeometry(rows=600, columns=150, size_px=SIZE_PX)
+    evidence = np.zeros((CELLS, CELLS), np.float32)
+    evidence[:, 6:10] = 10.0
+    assert locate(evidence, geometry) is None
+
+
+def test_only_the_part_around_the_peak_is_boxed() -> None:
+    """Of two separate spots the stronger one is boxed alone."""
+    evidence = np.zeros((CELLS, CELLS), np.float32)
+    evidence[3:5, 2:4], evidence[10:12, 11:13] = 8.0, 10.0
+    region = locate(evidence, SquareGeometry(rows=640, columns=640, size_px=SIZE_PX))
+    assert region is not None
+    assert region.x > 320
+    assert region.y > 320
+
+
+def test_a_peak_that_hardly_stands_out_is_no_place() -> None:
+    """A peak less than 1.5 calibrated log odds above the film's median points nowhere."""
+    spot_of_cells = np.zeros((CELLS, CELLS), np.float32)
+    spot_of_cells[4:9, 4:9] = 1.0
+    geometry = SquareGeometry(rows=640, columns=640, size_px=SIZE_PX)
+    assert locate(spot_of_cells * np.float32(1.49) + np.float32(0.3), geometry) is None
+    assert locate(spot_of_cells * np.float32(1.51) + np.float32(0.3), geometry) is not None
+
+
+@pytest.mark.parametrize(
+    ("x", "codes", "side"),
+    [
+        (0.25, (), Side.RIGHT),
+        (0.75, (), Side.LEFT),
+        (0.5, (), None),
+        (0.25, (MIRRORED_FILM,), Side.LEFT),
+        (0.75, (MIRRORED_FILM,), Side.RIGHT),
+        (0.25, (TURNED_FILM,), None),
+    ],
+)
+def test_sides_are_the_patients(scorer: EmbeddedScorer, x: float, codes: tuple[str, ...], side: Side | None) -> None:
+    """The image's left is the patient's right, unless the film is mirrored; near the midline there is no side."""
+    findings = by_type(scorer.score(film_of(spot(400, 400, x, 0.5), *codes)))
+    assert findings[FindingType.PNEUMOTHORAX].side is side
+    assert findings[FindingType.PLEURAL_EFFUSION].side is side
+
+
+def test_a_heart_has_no_side(tmp_path: Path) -> None:
+    """Cardiomegaly and pulmonary edema may have a box but never a side."""
+    write_network(tmp_path, gains=(0, 0, 0, 0, 60, 50), changes=_only_bright_is_positive)
+    findings = by_type(EmbeddedScorer(tmp_path).score(film_of(spot(400, 400, 0.7, 0.6))))
+    for type_ in (FindingType.CARDIOMEGALY, FindingType.PULMONARY_EDEMA):
+        assert findings[type_].region is not None
+        assert findings[type_].side is None
+
+
+def _only_bright_is_positive(card: dict[str, Any]) -> None:
+    for output in card["outputs"]:
+        output["bias"] = -0.01
+
+
+def test_at_most_three_findings_have_boxes(scorer: EmbeddedScorer) -> None:
+    """Of six positive findings with a place, the three most probable have boxes."""
+    analysis = scorer.score(film_of(spot(400, 400, 0.3, 0.3)))
+    assert len(analysis.positive_findings) == 6
+    assert [finding.region is not None for finding in analysis.findings] == [True] * 3 + [False] * 3
+
+
+def test_negative_findings_have_neither_box_nor_side(tmp_path: Path) -> None:
+    """A finding below its threshold points nowhere, however sharp its evidence."""
+    write_network(
+        tmp_path, gains=(60,) * 6, changes=lambda card: [output.update(threshold=1) for output in card["outputs"]]
+    )
+    analysis = EmbeddedScorer(tmp_path).score(film_of(spot(400, 400, 0.3, 0.3)))
+    assert not analysis.positive_findings
+    assert all(finding.region is None and finding.side is None for finding in analysis.findings)
+
+
+def test_an_even_film_has_no_boxes(scorer: EmbeddedScorer) -> None:
+    """Evidence that is the same everywhere points nowhere."""
+    analysis = scorer.score(film_of(np.full((400, 300), 0.9, np.float32)))
+    assert analysis.positive_findings
+    assert all(finding.region is None for finding in analysis.findings)
+
+
+def test_the_device_uid_follows_the_weights(tmp_path: Path, scorer: EmbeddedScorer) -> None:
+    """The Device UID is a 2.25 UID that is the same for the same weights and another for others."""
+    write_network(tmp_path, gains=(60, 50, 40, 30, 20, 10))
+    assert EmbeddedScorer(tmp_path).algorithm.device_uid == scorer.algorithm.device_uid
+    assert re.fullmatch(r"2\.25\.[1-9]\d{1,38}", scorer.algorithm.device_uid)
+    write_network(tmp_path, gains=(60, 50, 40, 30, 20, 11))
+    assert EmbeddedScorer(tmp_path).algorithm.device_uid != scorer.algorithm.device_uid
+
+
+def _without_urgent(card: dict[str, Any]) -> None:
+    card["outputs"].pop()
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("model_damaged", lambda card: card.update(sha256="0" * 64)),
+        ("model_invalid", lambda card: card.pop("input_px")),
+        ("model_invalid", _without_urgent),
+        ("model_invalid", lambda card: card["outputs"][0].update(scale=-1)),
+        ("model_invalid", lambda card: card["outputs"][0].update(bias=math.nan)),
+        ("model_invalid", lambda card: card["outputs"][0].update(threshold="high")),
+    ],
+    ids=["other weights", "no size", "no urgent output", "negative scale", "NaN bias", "threshold in words"],
+)
+def test_a_wrong_card_is_refused(tmp_path: Path, code: str, changes: Callable[[dict[str, Any]], object]) -> None:
+    """A JSON that does not fit the weights or lacks a number stops the model from loading, in one line."""
+    write_network(tmp_path, changes=changes)
+    with pytest.raises(ModelUnavailable) as refused:
+        EmbeddedScorer(tmp_path)
+    assert refused.value.code == code
+    assert "\n" not in refused.value.message
+    assert "embedded" in refused.value.message
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    """A folder without weights says which folder, and what to do."""
+    with pytest.raises(ModelUnavailable, match=f"{re.escape(str(tmp_path))}: install") as refused:
+        EmbeddedScorer(tmp_path)
+    assert refused.value.code == "model_missing"
+
+
+def test_json_that_is_none_is_refused(tmp_path: Path) -> None:
+    """A sidecar that does not parse stops the model from loading."""
+    write_network(tmp_path)
+    (tmp_path / "embedded.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ModelUnavailable) as refused:
+        EmbeddedScorer(tmp_path)
+    assert refused.value.code == "model_invalid"
+
+
+def test_other_networks_are_refused(tmp_path: Path) -> None:
+    """A file with the right digest that is no network, or another network, is refused."""
+    write_network(tmp_path, names=("logits", "heat"))
+    with pytest.raises(ModelUnavailable, match="heat") as refused:
+        EmbeddedScorer(tmp_path)
+    assert refused.value.code == "model_damaged"
+    junk = b"no network"
+    write_network(tmp_path, changes=lambda card: card.update(sha256=hashlib.sha256(junk).hexdigest()))
+    (tmp_path / "embedded.onnx").write_bytes(junk)
+    with pytest.raises(ModelUnavailable) as refused:
+        EmbeddedScorer(tmp_path)
+    assert refused.value.code == "model_damaged"
+
+
+def test_numbers_that_are_none_fail_the_film(tmp_path: Path) -> None:
+    """A network that gives NaN fails the film instead of scoring it."""
+    write_network(tmp_path, gains=(math.nan,) * 6)
+    with pytest.raises(ModelUnavailable) as refused:
+        EmbeddedScorer(tmp_path).score(film_of(spot(80, 80, 0.5, 0.5)))
+    assert refused.value.code == "model_failed"
+
+
+def test_a_size_the_network_does_not_take_fails_the_film(tmp_path: Path) -> None:
+    """A card with another input size than the network's ends in an error of ours, not of ONNX Runtime."""
+    write_network(tmp_path, changes=lambda card: card.update(input_px=32))
+    with pytest.raises(ModelUnavailable) as refused:
+        EmbeddedScorer(tmp_path).score(film_of(spot(80, 80, 0.5, 0.5)))
+    assert refused.value.code == "model_failed"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> EmbeddedScorer:
+    """The scorer with the weights that are shipped."""
+    return EmbeddedScorer()
+
+
+def test_the_shipped_weights_load(shipped: EmbeddedScorer) -> None:
+    """The shipped weights match their digest, pass the checker and stay small."""
+    card = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
+    assert shipped.algorithm.sha256 == card["sha256"]
+    assert [output["key"] for output in card["outputs"]] == list(KEYS)
+    assert 0.5 < shipped.model_size_mb < 16
+    onnx.checker.check_model(str(WEIGHTS / "embedded.onnx"))
+
+
+def test_more_threads_give_the_same_scores(shipped: EmbeddedScorer) -> None:
+    """The number of threads changes the time, not the score."""
+    film = film_of(spot(500, 400, 0.4, 0.6))
+    assert EmbeddedScorer(threads=2).score(film).score == pytest.approx(shipped.score(film).score, abs=1e-5)
+
+
+def _nih_rows(name: str) -> list[dict[str, str]]:
+    if not NIH.is_dir():
+        pytest.skip("the films for development are not here")
+    with (NIH / name).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _nih_film(file: str, scale: int = 1) -> Film:
+    with Image.open(NIH / file) as picture:
+        grey = picture.convert("L")
+        if scale > 1:
+            grey = grey.resize((grey.width * scale, grey.height * scale), Image.Resampling.BICUBIC)
+        return film_of(np.asarray(grey, np.float32) / np.float32(255))
+
+
+def test_the_shipped_weights_rank_urgent_films_higher(shipped: EmbeddedScorer) -> None:
+    """On held-out films at 512 px, an urgent one has the higher score three times in five at the least."""
+    rows = [row for row in _nih_rows("manifest.csv") if row["split"] == "val" and "512" in row["file"]]
+    urgent, other = (
+        np.array([shipped.score(_nih_film(row["file"])).score for row in rows if float(row["urgent6"]) == label])
+        for label in (1, 0)
+    )
+    assert min(len(urgent), len(other)) > 50
+    assert np.mean(urgent[:, None] > other[None]) > 0.6
+
+
+def test_scores_do_not_depend_on_the_resolution(shipped: EmbeddedScorer) -> None:
+    """A film enlarged fourfold gets the same score to within 0.05."""
+    for row in [row for row in _nih_rows("manifest.csv") if "512" in row["file"]][:6]:
+        small, big = shipped.score(_nih_film(row["file"])), shipped.score(_nih_film(row["file"], scale=4))
+        assert big.score == pytest.approx(small.score, abs=0.05)
+
+
+def test_the_boxes_of_the_shipped_weights_are_where_readers_drew_them(shipped: EmbeddedScorer) -> None:
+    """Boxes of effusions and large hearts overlap those drawn by hand far more than chance would have it."""
+    names = {"Effusion": FindingType.PLEURAL_EFFUSION, "Cardiomegaly": FindingType.CARDIOMEGALY}
+    files = {row["image"]: row["file"] for row in _nih_rows("manifest.csv")}
+    overlaps = []
+    for row in _nih_rows("bbox.csv"):
+        if row["finding"] not in names or row["image"] not in files:
+            continue
+        film = _nih_film(files[row["image"]])
+        region = by_type(shipped.score(film))[names[row["finding"]]].region
+        if region:
+            shrink = film.image.columns / 1024  # the boxes are in pixels of the originals
+            x, y, width, height = (float(row[key]) * shrink for key in ("x", "y", "w", "h"))
+            overlaps.append(_overlap(region, (x, y, x + width, y + height)))
+    assert len(overlaps) >= 5
+    assert np.mean(overlaps) > 0.2
+
+
+def _overlap(region: Region, drawn: tuple[float, float, float, float]) -> float:
+    """Intersection over union."""
+    across = min(region.x + region.width, drawn[2]) - max(region.x, drawn[0])
+    down = min(region.y + region.height, drawn[3]) - max(region.y, drawn[1])
+    shared = max(0.0, across) * max(0.0, down)
+    return shared / (region.width * region.height + (drawn[2] - drawn[0]) * (drawn[3] - drawn[1]) - shared)

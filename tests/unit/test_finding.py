@@ -1,0 +1,125 @@
+"""Findings, regions and the Analysis: only valid ones can be built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from pydicom.sr.codedict import codes
+
+from worklist.finding import Algorithm, Analysis, Finding, FindingType, Region, Snippet
+
+MakeAnalysis = Callable[..., Analysis]
+
+
+def test_every_finding_has_its_snomed_code() -> None:
+    """The codes are those of SNOMED CT, and no two findings share one."""
+    assert {kind: kind.code.value for kind in FindingType} == {
+        FindingType.PNEUMOTHORAX: codes.SCT.Pneumothorax.value,
+        FindingType.PLEURAL_EFFUSION: codes.SCT.PleuralEffusion.value,
+        FindingType.CONSOLIDATION: "95436008",
+        FindingType.PNEUMONIA: "233604007",
+        FindingType.CARDIOMEGALY: "8186001",
+        FindingType.PULMONARY_EDEMA: codes.SCT.PulmonaryEdema.value,
+    }
+    assert {kind.code.scheme for kind in FindingType} == {"SCT"}
+    assert all(0 < len(kind.code.meaning) <= 64 for kind in FindingType)
+
+
+def test_every_finding_has_its_promised_name() -> None:
+    """The English names are the ones that pages and interfaces promise."""
+    assert [kind.label for kind in FindingType] == [
+        "Pneumothorax",
+        "Pleural effusion",
+        "Consolidation",
+        "Pneumonia",
+        "Cardiomegaly",
+        "Pulmonary edema",
+    ]
+
+
+@pytest.mark.parametrize("value", [-0.001, 1.001, math.nan, math.inf, -math.inf])
+def test_what_is_no_probability_is_refused(value: float, make_analysis: MakeAnalysis) -> None:
+    """Neither a finding nor an Analysis takes a number outside 0 to 1, or none at all."""
+    with pytest.raises(ValueError, match="probability must be between 0 and 1"):
+        Finding(type=FindingType.PNEUMONIA, probability=value, threshold=0.5)
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
+        Finding(type=FindingType.PNEUMONIA, probability=0.5, threshold=value)
+    with pytest.raises(ValueError, match="score must be between 0 and 1"):
+        make_analysis(value)
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
+        replace(make_analysis(0.5), threshold=value)
+
+
+@pytest.mark.parametrize(("x", "y", "width", "height"), [(-1, 0, 1, 1), (0, -1, 1, 1), (0, 0, 0, 1), (0, 0, 1, 0)])
+def test_an_empty_or_negative_box_is_refused(x: int, y: int, width: int, height: int) -> None:
+    """A region has at least one pixel, and none left of or above the image."""
+    with pytest.raises(ValueError, match="a region needs"):
+        Region(x=x, y=y, width=width, height=height)
+
+
+@pytest.mark.parametrize(
+    ("region", "fits"),
+    [
+        (Region(x=0, y=0, width=2500, height=2048), True),
+        (Region(x=2499, y=2047, width=1, height=1), True),
+        (Region(x=2499, y=2047, width=2, height=1), False),
+        (Region(x=2499, y=2047, width=1, height=2), False),
+        (Region(x=2100, y=10, width=300, height=300), True),
+        (Region(x=10, y=2100, width=300, height=300), False),
+    ],
+)
+def test_a_box_lies_within_its_image(region: Region, fits: bool, make_analysis: MakeAnalysis) -> None:  # noqa: FBT001
+    """On a film of 2048 rows and 2500 columns x counts columns and y counts rows."""
+    finding = Finding(type=FindingType.PNEUMONIA, probability=0.7, threshold=0.5, region=region)
+    if fits:
+        assert replace(make_analysis(0.7), findings=(finding,)).findings == (finding,)
+    else:
+        with pytest.raises(ValueError, match="lies outside an image of 2500 x 2048 pixels"):
+            replace(make_analysis(0.7), findings=(finding,))
+
+
+def test_a_time_without_a_zone_is_refused(make_analysis: MakeAnalysis) -> None:
+    """Years later nobody could say which hour was meant."""
+    with pytest.raises(ValueError, match="time zone"):
+        replace(make_analysis(0.7), completed_at=datetime(2026, 11, 22, 6))  # noqa: DTZ001 - the point of the test
+
+
+def test_the_operating_point_itself_is_positive(make_analysis: MakeAnalysis) -> None:
+    """At its threshold a finding is positive and a film urgent; a hair below, neither."""
+    below = math.nextafter(0.5, 0)
+    assert Finding(type=FindingType.PNEUMONIA, probability=0.5, threshold=0.5).is_positive
+    assert not Finding(type=FindingType.PNEUMONIA, probability=below, threshold=0.5).is_positive
+    assert make_analysis(0.5).is_urgent
+    assert not make_analysis(below).is_urgent
+
+
+def test_positive_findings_come_most_probable_first(make_analysis: MakeAnalysis) -> None:
+    """Whatever order a model gave them in, and without those below their operating point."""
+    analysis = make_analysis(
+        0.9, {FindingType.PNEUMONIA: 0.6, FindingType.PNEUMOTHORAX: 0.9, FindingType.CARDIOMEGALY: 0.1}
+    )
+    for findings in (analysis.findings, analysis.findings[::-1]):
+        positive = replace(analysis, findings=findings).positive_findings
+        assert [finding.type for finding in positive] == [FindingType.PNEUMOTHORAX, FindingType.PNEUMONIA]
+
+
+def test_an_explanation_changes_no_number(make_analysis: MakeAnalysis) -> None:
+    """Explaining adds words and who wrote them, and leaves everything else as it was."""
+    analysis = make_analysis(0.9, {FindingType.PNEUMONIA: 0.6})
+    explainer = Algorithm(name="words", version="2", sha256="1" * 64, device_uid="2.25.2")
+    snippet = Snippet(source="1.2.3.9", snippet="No pneumothorax.")
+    explained = analysis.explained(
+        "Look at the left base.", explainer=explainer, prompt_version="3", snippets=(snippet,)
+    )
+    assert (explained.explanation, explained.explainer, explained.prompt_version, explained.snippets) == (
+        "Look at the left base.",
+        explainer,
+        "3",
+        (snippet,),
+    )
+    assert replace(explained, explanation="", explainer=None, prompt_version="", snippets=()) == analysis
+    assert explained.completed_at == datetime(2026, 11, 22, 6, 0, 1, 234000, tzinfo=UTC)
