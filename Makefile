@@ -26,5 +26,5 @@ bench: setup
 # Pin every dependency again, with digests.
 lock:
 	uv pip compile pyproject.toml --generate-hashes --no-header --python-version 3.11 -o requirements.lock --upgrade
-	uv pip compile pyproject.toml --extra dev --extra demo --generate-hashes --no-header --python-version 3.11 \
+	uv pip compile pyproject.toml --extra dev --extra demo --extra evaluation --generate-hashes --no-header --python-version 3.11 \
 		-o requirements-dev.lock --upgrade

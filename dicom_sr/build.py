@@ -63,24 +63,18 @@ def build_results(
 
     Raises:
         PermanentError: the source cannot carry results, or it is not the image of the Analysis.
-        ValueError: pixels of another size, or an algorithm without name, version or device UID.
+        ValueError: pixels of another size, or an algorithm that is not fully identified.
     """
     film = Source(source)
     image = analysis.image
     _require_same_image(film.image_reference(), image)
     if pixels.shape != (image.rows, image.columns) or pixels.dtype != np.uint8:
         raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, not uint8 {(image.rows, image.columns)}")
-    algorithms = tuple(algorithm for algorithm in (analysis.scorer, analysis.explainer) if algorithm)
+    scorer, explainer = analysis.scorer, analysis.explainer
+    algorithms = (scorer,) if explainer is None else (scorer, explainer)
     _require_identified(algorithms)
-    made_of = (
-        analysis.scorer.sha256,
-        *(
-            (analysis.explainer.name, analysis.explainer.version, analysis.explainer.sha256)
-            if analysis.explainer
-            else ()
-        ),
-        analysis.prompt_version,
-    )
+    explained_by = () if explainer is None else (explainer.name, explainer.version, explainer.sha256)
+    made_of = (scorer.sha256, *explained_by, analysis.prompt_version)
     identities = _Identities(image=image, revision=revision, algorithms=algorithms, made_of=made_of)
 
     triage_identity = identities.of(_TRIAGE)
@@ -213,6 +207,7 @@ def _require_same_image(found: ImageReference, judged: ImageReference) -> None:
 
 
 def _require_identified(algorithms: tuple[Algorithm, ...]) -> None:
-    for algorithm in algorithms:
-        if not (algorithm.name and algorithm.version and algorithm.device_uid):
-            raise ValueError(f"an algorithm needs a name, version and device UID, got {algorithm}")
+    for position, algorithm in enumerate(algorithms):
+        digest = algorithm.sha256 or position > 0  # an explainer may have no weights of its own
+        if not (algorithm.name and algorithm.version and algorithm.device_uid and digest):
+            raise ValueError(f"an algorithm needs a name, version and device UID, a scorer a digest; got {algorithm}")

@@ -10,6 +10,7 @@ from worklist.finding import FindingType, Side
 from worklist.urgency import Urgency
 
 MANUFACTURER: Final = "Firstread"
+FORMAT_VERSION: Final = 1  # of the triage report; a reader refuses what is newer
 SCHEME: Final = "99FIRSTREAD"  # private designators begin with 99 (PS3.16 section 8)
 
 

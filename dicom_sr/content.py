@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from decimal import ROUND_DOWN, Decimal
 
@@ -22,9 +21,8 @@ from highdicom.sr import (
 from pydicom.sr.coding import Code
 
 from dicom_sr import codes
+from dicom_sr.source import CONTROL
 from worklist.finding import Algorithm, ImageReference, Region
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 INFERRED_FROM = RelationshipTypeValues.INFERRED_FROM
@@ -116,7 +114,7 @@ def device_observer(algorithm: Algorithm | None) -> list[ContentItem]:
 def root(title: Code, template: str, *items: Iterable[ContentItem]) -> ContainerContentItem:
     """The root container of a document that follows a DCMR template."""
     container = ContainerContentItem(title, template_id=template)
-    container.ContentSequence = ContentSequence([item for part in items for item in part], is_root=False)
+    container.ContentSequence = ContentSequence([item for part in items for item in part])
     return container
 
 
@@ -127,7 +125,7 @@ def percent(probability: float) -> float:
 
 def clean(value: str) -> str:
     """Text as a UT value keeps it: no control characters but line breaks and tabs, no spaces at the end (PS3.5 6.2)."""
-    return _CONTROL.sub(" ", value).rstrip(" ")
+    return CONTROL.sub(" ", value).rstrip(" ")
 
 
 def _with(item: ContentItem, children: Iterable[ContentItem]) -> ContentItem:

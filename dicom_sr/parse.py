@@ -26,7 +26,6 @@ from worklist.finding import (
 )
 from worklist.urgency import Urgency
 
-KNOWN_FORMAT: Final = 1
 _MANUFACTURER_TAG: Final = "00080070"
 
 
@@ -150,7 +149,7 @@ def _parsed(dataset: Dataset) -> TriageReport:
 
     processing = section(codes.PROCESSING)
     version = int(processing.number(codes.FORMAT))
-    if version > KNOWN_FORMAT:
+    if version > codes.FORMAT_VERSION:
         raise InvalidInput(
             "newer_report", f"a newer Firstread wrote this report (format {version}); upgrade to read it"
         )

@@ -17,6 +17,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as DicomSequence
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, STR_VR, TEXT_VR_DELIMS, PersonName, validate_value
 
 from worklist.errors import PermanentError
@@ -24,7 +25,7 @@ from worklist.finding import ImageReference
 
 _EXPLICIT_VR_LIMIT: Final = 65534  # bytes in a value with a two-byte length (PS3.5 section 7.1.2)
 _CHARACTERS: Final = {"LO": 64, "SH": 16}
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _OFFSET: Final = re.compile(r"(?P<sign>[+-])(?P<hours>0\d|1[0-4])(?P<minutes>[0-5]\d)")  # &ZZXX, -1200 to +1400
 
 # Copied whatever they hold: they say whose and which the study is.
@@ -110,7 +111,7 @@ class Source:
         A string that is merely too long is cut to what its VR holds.
         """
         text, vr = self.text(keyword), dictionary_VR(keyword)
-        if _CONTROL.search(text):
+        if CONTROL.search(text):
             return ""
         if vr in _CHARACTERS:
             return "\\".join(part[: _CHARACTERS[vr]].strip() for part in text.split("\\"))
@@ -130,11 +131,8 @@ class Source:
 
     def items(self, keyword: str) -> list[Source]:
         """The items of a sequence; none where it is absent or unreadable."""
-        try:
-            value = self._dataset.get(keyword)
-        except Exception:  # noqa: BLE001 - pydicom raises whatever a broken sequence makes it stumble over
-            return []
-        return [Source(item, self._encodings) for item in value or () if isinstance(item, Dataset)]
+        value = self._value(keyword)
+        return [Source(item, self._encodings) for item in value] if isinstance(value, DicomSequence) else []
 
     def copied_items(self, keyword: str) -> list[Dataset]:
         """The items of a sequence as new data sets: their valid standard attributes, without private ones."""
@@ -153,7 +151,7 @@ class Source:
         return new
 
     def image_reference(self) -> ImageReference:
-        """What identifies the source image.
+        """What identifies the source image; rows and columns are 0 where it does not state them.
 
         Raises:
             PermanentError: a UID is missing.
@@ -166,7 +164,7 @@ class Source:
                 "unidentified_source",
                 "the source image lacks its study, series, SOP Class or SOP Instance UID; send it again in full",
             )
-        rows, columns = (int(self._dataset.get(keyword, None) or 0) for keyword in ("Rows", "Columns"))
+        rows, columns = (value if isinstance(value, int) else 0 for value in map(self._value, ("Rows", "Columns")))
         return ImageReference(
             study_instance_uid=uids[0],
             series_instance_uid=uids[1],
@@ -225,6 +223,12 @@ class Source:
                 _set(item, "AccessionNumber", self.text("AccessionNumber"))
             items.append(item)
         return items
+
+    def _value(self, keyword: str) -> object:
+        try:
+            return self._dataset.get(keyword)
+        except Exception:  # noqa: BLE001 - pydicom raises whatever a broken element makes it stumble over
+            return None
 
     @property
     def _zone(self) -> timezone | None:

@@ -19,6 +19,7 @@ from dicom_sr.content import (
     CONTAINS,
     HAS_CONCEPT_MOD,
     box,
+    clean,
     code,
     device_observer,
     image,
@@ -32,7 +33,6 @@ from dicom_sr.revision import Revision
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, QualityNote
 from worklist.urgency import Urgency
 
-FORMAT_VERSION: Final = 1
 DISCLAIMER: Final = (
     "Written by software, not by a radiologist. Not a diagnosis: unverified and preliminary, for research use. "
     "It only suggests an order of reading. A finding that is not listed, or lies below its threshold, "
@@ -51,7 +51,7 @@ def triage_content(analysis: Analysis, *, urgency: Urgency, revision: Revision) 
     """The content tree of the triage report.
 
     Raises:
-        ValueError: a quality note's code is not lower-case words joined by underscores.
+        ValueError: a quality note has no message, or a code that is not lower-case words joined by underscores.
     """
     return root(
         codes.CHEST_CAD_REPORT,
@@ -212,7 +212,7 @@ def _processing(revision: Revision, summary: Code) -> list[ContentItem]:
         [
             code(codes.CAD_SUMMARY, summary),
             number(codes.REVISION, revision.number, codes.NO_UNITS, relationship=CONTAINS),
-            number(codes.FORMAT, FORMAT_VERSION, codes.NO_UNITS, relationship=CONTAINS),
+            number(codes.FORMAT, codes.FORMAT_VERSION, codes.NO_UNITS, relationship=CONTAINS),
         ],
         text(codes.FETCHED_AT, revision.fetched_at.isoformat()),
         text(codes.SCORED_AT, revision.scored_at.isoformat()),
@@ -221,8 +221,8 @@ def _processing(revision: Revision, summary: Code) -> list[ContentItem]:
 
 
 def _quality_code(note: QualityNote) -> Code:
-    if not _QUALITY_CODE.fullmatch(note.code):
-        raise ValueError(f"a quality note's code is lower-case words joined by underscores, got {note.code!r}")
+    if not _QUALITY_CODE.fullmatch(note.code) or not clean(note.message):
+        raise ValueError(f"a quality note has a code of lower-case words joined by underscores and a message: {note}")
     return codes.quality_note(note.code)
 
 

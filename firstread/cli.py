@@ -54,7 +54,8 @@ def gateway() -> None:
     """Serve the reading list, and take in what Orthanc receives."""
     import uvicorn
 
-    from firstread.compose import build_gateway, require_current_database, set_up_logging
+    from firstread.compose import require_current_database, set_up_logging
+    from firstread.compose_gateway import build_gateway
     from firstread.settings import Settings
 
     settings = Settings()
@@ -74,7 +75,8 @@ def worker(
     queues: Annotated[str, typer.Option(help="Which queues to serve, each in a process of its own.")] = "score,report",
 ) -> None:
     """Score and report what the gateway hands out."""
-    from firstread.compose import build_worker_app, require_current_database, set_up_logging
+    from firstread.compose import require_current_database, set_up_logging
+    from firstread.compose_worker import build_worker_app
     from firstread.processes import Program, Supervisor
     from firstread.settings import Settings
 
@@ -112,17 +114,18 @@ def send(
     from firstread.wrap import open_study_files
 
     settings = Settings()
+    files = list(open_study_files(paths))
+    if not files:
+        raise InvalidInput("nothing_to_send", "there is nothing to send: name DICOM, PNG or JPEG files")
     with progress_bar() as on_progress:
         result = c_store(
-            open_study_files(paths),
+            files,
             host=host or settings.orthanc_dicom_host,
             port=port or settings.orthanc_dicom_port,
             called_aet=aet or settings.orthanc_aet,
             calling_aet=settings.aet,
             on_progress=on_progress,
         )
-    if not result.outcomes:
-        raise InvalidInput("nothing_to_send", "there is nothing to send: name DICOM, PNG or JPEG files")
     if result.failed:
         raise PermanentError(
             "not_sent", f"{len(result.failed)} of {len(result.outcomes)} images were not sent, see above"

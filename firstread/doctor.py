@@ -17,7 +17,8 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
-from firstread.compose import build_orthanc_client, build_scorer, open_database
+from firstread.compose import build_orthanc_client, open_database
+from firstread.compose_worker import build_scorer
 from firstread.samples import build_samples
 from firstread.send import send
 from firstread.settings import Settings

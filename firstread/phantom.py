@@ -23,7 +23,7 @@ _SOFT, _LUNG, _BONE = 0.20, 0.055, 0.36  # attenuation per cm near 65 keV; bone 
 _PHOTONS = 6e5  # per square millimeter of the open beam
 _SCATTER = 0.010  # of the open beam, behind a grid
 _FEET_CM = 40.0  # below any film
-_ENLARGED = {FindingType.CARDIOMEGALY: 1.45, FindingType.PULMONARY_EDEMA: 1.22}  # hearts
+_ENLARGED = {FindingType.CARDIOMEGALY: 1.34, FindingType.PULMONARY_EDEMA: 1.22}  # hearts
 _SIDES = (-1, 1)  # the patient's right and left
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_sr.parse import TriageReport, parse
-from firstread.compose import build_pacs
+from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
 from firstread.tables import print_json
 from firstread.wrap import load_any

@@ -29,6 +29,7 @@ from firstread.wrap import is_picture, load_any, split_dicom, wrap_picture
 from worklist.errors import InvalidInput, PacsUnavailable
 
 _MAX_CONTEXTS = 128  # presentation contexts of one association: the odd numbers below 256, PS3.8 9.3.2.2
+_NEEDED = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
 _CONNECT_S, _ANSWER_S = 10, 120
 
 
@@ -129,7 +130,8 @@ def send(  # noqa: PLR0913 - the peer's address is what a person types
     contexts = sorted({item.context for item in items})
     for start in range(0, len(contexts), _MAX_CONTEXTS):
         some = contexts[start : start + _MAX_CONTEXTS]
-        for outcome in _send_batch([item for item in items if item.context in some], some, peer):
+        batch = [item for item in items if item.context in some]
+        for outcome in _send_batch(batch, some, peer, may_raise=start == 0):
             tell(outcome)
     return SendResult(outcomes=tuple(outcomes))
 
@@ -174,20 +176,25 @@ def _item(source: Path | Dataset) -> _Item:
     if is_picture(source):
         context = (DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian)
         return _Item(name=_name(source), context=context, fetch=lambda _folder: wrap_picture(source))
-    meta, offset = split_dicom(source)
-    if all(meta.get(word) for word in _NEEDED):
-        context = (meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
-        return _Item(name=_name(source), context=context, fetch=lambda _folder: source)
-    meta = load_any(source).file_meta
+    found, offset = split_dicom(source)
+    try:
+        # what the dataset says of itself counts: a PACS refuses an image whose file meta says otherwise
+        meta: Dataset = load_any(source, header_only=True).file_meta
+    except InvalidInput:
+        if not all(found.get(word) for word in _NEEDED):
+            raise
+        meta = found  # nobody can read the dataset, but it can be sent
     context = (meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
+    if all(meta[word].value == found.get(word) for word in _NEEDED):
+        return _Item(name=_name(source), context=context, fetch=lambda _folder: source)
     return _Item(name=_name(source), context=context, fetch=partial(_with_file_meta, source, meta, offset))
 
 
-def _with_file_meta(path: Path, meta: FileMetaDataset, offset: int, folder: Path) -> Path:
-    """A temporary copy of a file: the same dataset, byte for byte, behind the file meta information that it lacks."""
+def _with_file_meta(path: Path, meta: Dataset, offset: int, folder: Path) -> Path:
+    """A temporary copy of a file: the same dataset, byte for byte, behind file meta information that is right."""
     copy = folder / "image.dcm"
     head = DicomBytesIO()
-    write_file_meta_info(head, meta)
+    write_file_meta_info(head, FileMetaDataset(meta))
     with path.open("rb") as source, copy.open("wb") as target:
         target.write(bytes(128) + b"DICM" + head.getvalue())
         source.seek(offset)
@@ -199,7 +206,9 @@ def _name(source: Path | Dataset) -> str:
     return str(source.get("SOPInstanceUID", "a dataset")) if isinstance(source, Dataset) else str(source)
 
 
-def _send_batch(items: Sequence[_Item], contexts: Sequence[tuple[UID, UID]], peer: _Peer) -> Iterator[Outcome]:
+def _send_batch(
+    items: Sequence[_Item], contexts: Sequence[tuple[UID, UID]], peer: _Peer, *, may_raise: bool
+) -> Iterator[Outcome]:
     """Send images over one association, or the next one where the PACS broke it off."""
     association: Association | None = None
     with tempfile.TemporaryDirectory(prefix="firstread-") as folder:
@@ -209,7 +218,7 @@ def _send_batch(items: Sequence[_Item], contexts: Sequence[tuple[UID, UID]], pee
                     try:
                         association = _associate(contexts, peer)
                     except PacsUnavailable as error:
-                        if number == 0:
+                        if may_raise and number == 0:
                             raise
                         for left in items[number:]:
                             yield Outcome(name=left.name, status=None, reason=error.message)
@@ -267,6 +276,3 @@ def _store(association: Association, item: _Item, folder: Path, peer: _Peer) -> 
     _category, meaning = STORAGE_SERVICE_CLASS_STATUS.get(response.Status, ("", "unknown status"))
     reason = ": ".join(filter(None, [meaning, response.get("ErrorComment", "")]))
     return Outcome(name=item.name, status=f"{response.Status:04X}", reason=reason)
-
-
-_NEEDED = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")

@@ -10,7 +10,7 @@ import pydicom
 from rich.console import Console
 from rich.table import Table
 
-from firstread.compose import build_explainer, build_scorer
+from firstread.compose_worker import build_explainer, build_scorer
 from firstread.settings import Settings
 from firstread.tables import print_json
 from firstread.wrap import load_any, open_study_files

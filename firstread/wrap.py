@@ -73,11 +73,15 @@ def open_study_files(paths: Iterable[Path]) -> Iterator[Path]:
                     yield Path(folder, name)
 
 
-def load_any(path: Path) -> Dataset:
+def load_any(path: Path, *, header_only: bool = False) -> Dataset:
     """One DICOM, PNG or JPEG file as a dataset with file meta information, told apart by content, not by name.
 
     A DICOM file without the Part 10 preamble or file meta information (PS3.10 section 7.1) is read too, and gets a
-    file meta of the encoding in which it was found.
+    file meta of the encoding in which it was found. UIDs in the file meta that contradict the dataset give way to it.
+
+    Args:
+        path: the file.
+        header_only: stop before the pixels of a DICOM file.
 
     Raises:
         InvalidInput: not_an_image, the file is none of the three; unreadable_dicom, it is broken DICOM;
@@ -86,7 +90,7 @@ def load_any(path: Path) -> Dataset:
     if is_picture(path):
         return wrap_picture(path)
     with _reading_dicom(path) as file:
-        dataset = dcmread(file, force=True)
+        dataset = dcmread(file, force=True, stop_before_pixels=header_only)
         missing = [word for word in ("SOPClassUID", "SOPInstanceUID") if not dataset.get(word)]
     if missing:
         raise InvalidInput("unreadable_dicom", f"{path} is DICOM without {' and '.join(missing)}: export it again")
@@ -95,17 +99,19 @@ def load_any(path: Path) -> Dataset:
 
 
 def split_dicom(path: Path) -> tuple[Dataset, int]:
-    """The file meta information of a DICOM file, empty where it has none, and the offset of the dataset behind it.
+    """The file meta information of a Part 10 file, and the offset of the dataset behind it.
+
+    Where the preamble is missing the file is not Part 10 (PS3.10 section 7.1), and the file meta comes back empty.
 
     Raises:
         InvalidInput: as load_any.
     """
     with _reading_dicom(path) as file:
         file.seek(128)
-        if file.read(4) != b"DICM":
-            file.seek(0)
+        is_part_10 = file.read(4) == b"DICM"
+        file.seek(132 if is_part_10 else 0)
         meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_is_dataset)
-        return meta, file.tell()
+        return meta if is_part_10 else Dataset(), file.tell()
 
 
 def _is_dataset(tag: BaseTag, _vr: str | None, _length: int) -> bool:
@@ -268,7 +274,7 @@ def _harmless(stem: str) -> str:
 
 
 def complete_file_meta(dataset: Dataset) -> None:
-    """Give a dataset the file meta information that PS3.10 section 7.1 demands, where it has none."""
+    """Give a dataset the file meta information that PS3.10 section 7.1 demands, with the dataset's own UIDs."""
     meta = dataset.file_meta if hasattr(dataset, "file_meta") else FileMetaDataset()
     if "TransferSyntaxUID" not in meta:
         found = (dataset.original_encoding[0], dataset.original_encoding[1])

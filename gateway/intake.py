@@ -8,12 +8,12 @@ holds is then looked at afresh. Reading a change twice changes nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from gateway.dispatch import Dispatcher
 from gateway.orthanc import Change, InstanceFacts, OrthancClient
@@ -24,7 +24,8 @@ from worklist.scope import ScopeRules, assess_scope, is_own_object
 
 FEED = "orthanc"
 _STRETCH = 50  # changes written in one transaction: a burst shows up film by film, not all at its end
-_MARKS = 16
+_MARKS = 16  # that are remembered; ...
+_MOST_MARKS = 4 * _MARKS  # ... that are gathered before they are thinned
 _PATROL_EVERY = timedelta(seconds=60)  # a study's presence in the PACS is checked no more often than this
 
 log = structlog.get_logger()
@@ -68,6 +69,7 @@ class Intake:
         self._stop = threading.Event()
         self._deleted: set[str] = set()
         self._troubles: dict[str, str] = {}
+        self._is_ours = False
         self.last_read_at: datetime | None = None
         self.last_rung_at: datetime | None = None
 
@@ -88,28 +90,42 @@ class Intake:
             while not self._stop.is_set():
                 self._bell.wait(self._pace.poll.total_seconds())
                 self._bell.clear()
-                if not self._stop.is_set() and self._lock.hold():
+                if not self._stop.is_set():
                     self.look()
         finally:
             self._lock.release()
 
     def look(self) -> None:
-        """One round; a step that fails is logged once, and tried again in the next round."""
+        """One round, where the feed is ours; a step that fails is logged once, and tried again in the next round."""
+        self._is_ours = self._attempt(self._take_feed)
+        if not self._is_ours:
+            self._deleted.clear()  # whoever has the feed finds out by patrol
+            return
         for step in (self._read_feed, self._dispatch, self._ask_unsettled, self._patrol):
-            try:
-                step()
-                if self._troubles.pop(step.__name__, None):
-                    log.info("works again", step=step.__name__.strip("_"))
-            except (FirstreadError, SQLAlchemyError) as error:
-                trouble = str(getattr(error, "orig", None) or error)
-                if self._troubles.get(step.__name__) != trouble:
-                    log.warning("will be tried again", step=step.__name__.strip("_"), error=trouble)
-                self._troubles[step.__name__] = trouble
+            self._attempt(step)
 
     @property
     def is_reading(self) -> bool:
         """Whether this process holds the feed and read it without trouble the last time."""
-        return self.last_read_at is not None and not self._troubles
+        return self._is_ours and self.last_read_at is not None and not self._troubles
+
+    def _attempt(self, step: Callable[[], bool | None]) -> bool:
+        name = step.__name__.strip("_")
+        try:
+            outcome = step()
+        except Exception as error:
+            trouble = str(getattr(error, "orig", None) or error)
+            if self._troubles.get(name) != trouble:
+                is_known = isinstance(error, (FirstreadError, SQLAlchemyError))
+                log.warning("will be tried again", step=name, error=trouble, exc_info=None if is_known else error)
+            self._troubles[name] = trouble
+            return False
+        if self._troubles.pop(name, None):
+            log.info("works again", step=name)
+        return outcome is not False
+
+    def _take_feed(self) -> bool:
+        return self._lock.hold()
 
     def _dispatch(self) -> None:
         self._dispatcher.run()
@@ -123,42 +139,42 @@ class Intake:
         while not self._stop.is_set():
             changes = self._orthanc.changes(cursor.sequence, _STRETCH)
             if changes:
-                cursor = self._admit(changes, cursor)
+                last = changes[-1]
+                cursor = FeedCursor(sequence=last.sequence, marks=_thinned([last.mark, *cursor.marks]))
+                self._admit(changes, cursor)
             self.last_read_at = datetime.now(UTC)
             if len(changes) < _STRETCH:
                 return
-            self._dispatcher.run()
+            self._attempt(self._dispatch)  # an absent broker keeps no film off the list
 
     def _is_same_feed(self, cursor: FeedCursor) -> bool:
         # Deleting a study deletes its changes too, so the newest mark alone may be missing for a good reason.
         for mark in cursor.marks:
-            found = self._orthanc.changes(int(mark.split(maxsplit=1)[0]) - 1, 1)
+            found = self._orthanc.changes(_sequence(mark) - 1, 1)
             if found and found[0].mark == mark:
                 return True
         return not cursor.marks and cursor.sequence == 0
 
-    def _admit(self, changes: Sequence[Change], cursor: FeedCursor) -> FeedCursor:
+    def _admit(self, changes: Sequence[Change], following: FeedCursor | None = None) -> None:
         now = datetime.now(UTC)
-        received = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
-        last = changes[-1]
-        following = FeedCursor(sequence=last.sequence, marks=(last.mark, *cursor.marks)[:_MARKS])
+        arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
         try:
-            self._records.admit(self._receive(received), stable, now, feed=FEED, cursor=following)
-        except (DataError, IntegrityError, StatementError) as error:
-            if isinstance(error, OperationalError):
-                raise
+            self._records.admit(self._receive(arrived), stable, now, feed=FEED, cursor=following)
+        except (DataError, IntegrityError):
             if len(changes) > 1:  # find the one that the database refuses, so that it blocks no other
                 for change in changes:
-                    cursor = self._admit([change], cursor)
-                return cursor
-            log.exception("passed over: the database refuses what this change brings", change=last.mark)
-            self._records.admit([], [], now, feed=FEED, cursor=following)
-        return following
+                    self._admit([change])
+            else:
+                log.exception("passed over: the database refuses what this change brings", change=changes[0].mark)
+            if following:
+                self._records.admit([], [], now, feed=FEED, cursor=following)
+        # A study that is new to Orthanc, and reported by us, was deleted and sent again while nobody looked.
+        self._reopen_lost_reports([change.orthanc_id for change in changes if change.change_type == "NewStudy"])
 
-    def _receive(self, received: Iterable[tuple[str, datetime]]) -> list[ReceivedInstance]:
+    def _receive(self, arrived: Iterable[tuple[str, datetime]]) -> list[ReceivedInstance]:
         instances = []
-        for orthanc_id, received_at in received:
+        for orthanc_id, received_at in arrived:
             facts = self._orthanc.instance(orthanc_id)
             if facts is None or is_own_object(facts.header):
                 continue
@@ -189,28 +205,28 @@ class Intake:
     def _look_at_everything(self, *, is_first: bool) -> FeedCursor:
         horizon = datetime.now(UTC) - self._pace.lookback
         undated = self._orthanc.instance_ids()
-        recent: dict[str, datetime] = {}
+        arrivals: list[Change] = []
         marks: list[str] = []
         for change in self._orthanc.all_changes():
-            marks = [*marks[-_MARKS + 1 :], change.mark]
-            if change.orthanc_id in undated and change.change_type == "NewInstance":
+            marks.insert(0, change.mark)
+            if len(marks) > _MOST_MARKS:
+                marks = list(_thinned(marks))
+            if change.change_type == "NewInstance" and change.orthanc_id in undated:
                 undated.discard(change.orthanc_id)
-                if change.date >= horizon:
-                    recent[change.orthanc_id] = change.date
+                arrivals.append(change)
         for orthanc_id in undated:  # the log of these was deleted
             date = self._orthanc.reception_date(orthanc_id)
-            if date and date >= horizon:
-                recent[orthanc_id] = date
+            if date:
+                arrivals.append(Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date))
         if not is_first:
             self._part_with_the_absent()
-        in_order = sorted(recent.items(), key=lambda pair: pair[1])
-        for start in range(0, len(in_order), _STRETCH):
-            self._records.admit(self._receive(in_order[start : start + _STRETCH]), [], datetime.now(UTC))
-            self._dispatcher.run()
+        recent = sorted((change for change in arrivals if change.date >= horizon), key=lambda change: change.date)
+        for start in range(0, len(recent), _STRETCH):
+            self._admit(recent[start : start + _STRETCH])
+            self._attempt(self._dispatch)
         if not is_first:
-            self._reopen_lost_reports()
-        sequence = int(marks[-1].split(maxsplit=1)[0]) if marks else 0
-        cursor = FeedCursor(sequence=sequence, marks=tuple(reversed(marks)))
+            self._reopen_lost_reports(self._records.listed())
+        cursor = FeedCursor(sequence=_sequence(marks[0]) if marks else 0, marks=_thinned(marks))
         self._records.admit([], [], datetime.now(UTC), feed=FEED, cursor=cursor)
         return cursor
 
@@ -219,8 +235,8 @@ class Intake:
             if self._orthanc.study(orthanc_id) is None:
                 self._records.record_presence(orthanc_id, datetime.now(UTC), is_present=False)
 
-    def _reopen_lost_reports(self) -> None:
-        for study_instance_uid, sop_instance_uid in self._records.reported_documents():
+    def _reopen_lost_reports(self, orthanc_ids: Collection[str]) -> None:
+        for study_instance_uid, sop_instance_uid in self._records.reported_documents(orthanc_ids):
             if not self._orthanc.lookup(sop_instance_uid):
                 self._records.reopen_report(study_instance_uid, datetime.now(UTC))
 
@@ -235,8 +251,9 @@ class Intake:
             self._records.admit([], stable, now)
 
     def _patrol(self) -> None:
-        while self._deleted:
-            self._check_presence(self._deleted.pop())
+        for orthanc_id in tuple(self._deleted):
+            self._check_presence(orthanc_id)
+            self._deleted.discard(orthanc_id)
         overdue = self._records.longest_unchecked(datetime.now(UTC) - _PATROL_EVERY)
         if overdue:
             self._check_presence(overdue)
@@ -244,3 +261,20 @@ class Intake:
     def _check_presence(self, orthanc_id: str) -> None:
         is_present = self._orthanc.study(orthanc_id) is not None
         self._records.record_presence(orthanc_id, datetime.now(UTC), is_present=is_present)
+
+
+def _sequence(mark: str) -> int:
+    return int(mark.split(maxsplit=1)[0])
+
+
+def _thinned(marks: Sequence[str]) -> tuple[str, ...]:
+    """A few of the marks, newest first: close together at the near end, far apart at the other.
+
+    So the deletion of the newest studies, which deletes their changes, leaves others to know the feed by.
+    """
+    kept = list(marks)
+    while len(kept) > _MARKS:
+        numbers = [_sequence(mark) for mark in kept]
+        gaps = [(newer - older) / (numbers[0] - older + 1) for newer, older in zip(numbers, numbers[2:], strict=False)]
+        del kept[1 + gaps.index(min(gaps))]
+    return tuple(kept)

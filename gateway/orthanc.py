@@ -118,7 +118,7 @@ class OrthancClient:
 
     def lookup(self, uid: str) -> list[dict[str, Any]]:
         """The resources that carry a DICOM UID."""
-        return list(self._answer("POST", "/tools/lookup", content=uid).json())
+        return list(self._decode(self._answer("POST", "/tools/lookup", content=uid)))
 
     def upload(self, part10: bytes) -> str:
         """Store a DICOM file; returns Orthanc's word for what it did with it, Success or AlreadyStored."""
@@ -134,13 +134,21 @@ class OrthancClient:
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.content
 
     def _json(self, path: str, **parameters: int) -> Any:  # noqa: ANN401 - JSON
-        return self._answer("GET", path, params=parameters).json()
+        return self._decode(self._answer("GET", path, params=parameters))
 
     def _find(self, path: str, *, text: bool = False) -> Any:  # noqa: ANN401 - JSON
         answer = self._answer("GET", path, absent_ok=True)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
-        return answer.text if text else answer.json()
+        return answer.text if text else self._decode(answer)
+
+    def _decode(self, answer: httpx.Response) -> Any:  # noqa: ANN401 - JSON
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise PacsUnavailable(
+                "pacs_error", f"{answer.url} does not answer as Orthanc does: check FIRSTREAD_ORTHANC_URL"
+            ) from error
 
     def _answer(self, method: str, path: str, *, absent_ok: bool = False, **options: Any) -> httpx.Response:  # noqa: ANN401
         try:

@@ -27,6 +27,8 @@ def upgrade(database: Database) -> None:
 
 def revisions(database: Database) -> tuple[str | None, str | None]:
     """The database's revision and the newest one; equal where nothing is to be done."""
-    with database.engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+    current = None
+    if not (database.is_sqlite and not Path(database.url.database or "").exists()):  # looking must not create the file
+        with database.engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
     return current, ScriptDirectory.from_config(configure(database)).get_current_head()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 from models.film import Film
 from worklist.finding import Algorithm, Analysis
+
+# ONNX Runtime reports to its maker unless this is set before it is imported; a hospital reports nothing.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 class Scorer(Protocol):

@@ -12,7 +12,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -36,11 +36,12 @@ MIRRORED_FILM = "mirrored_film"
 TURNED_FILM = "turned_film"
 
 _LOW_RESOLUTION_PX = 512
-_LOW_CONTRAST = 0.25  # between the 5th and 95th percentile; the least of 500 films of ChestX-ray14 has 0.33
-_CUT_OFF_SHARE = 0.5  # of the pixels; the most of the same films have 0.45
+_LOW_CONTRAST = 0.25  # between the 5th and 95th percentile; the lowest of 500 films of ChestX-ray14 is 0.33
+_CUT_OFF_SHARE = 0.5  # of the pixels; the highest of the same films is 0.45
 _ROBUST_PERCENTILES = (0.5, 99.5)
 _SAMPLED_PIXELS = 100_000
 _ROWS_AT_A_TIME = 128
+_LARGEST_VALUE = 1e9  # of a slope, intercept, window or padding value: beyond it something is broken
 _EMPTY: tuple[object, ...] = (None, "", [])
 
 # What pydicom was seen to raise on damaged files: it converts an element on first access, each VR in its own way.
@@ -345,7 +346,7 @@ def _codestream(frame: bytes, layout: _Layout) -> npt.NDArray[Any]:
             f"{layout.columns} x {layout.rows}.",
         )
     # libjpeg fills the rest of a cut-off film with grey without a word, so the end marker is looked for here.
-    if frame.rfind(b"\xff\xd9", -_END_WITHIN_BYTES) < 0:
+    if layout.transfer_syntax_uid in _JPEG and frame.rstrip(b"\0").rfind(b"\xff\xd9", -_END_WITHIN_BYTES) < 0:
         raise _truncated("the encoded image has no end")
     options = {}
     if layout.samples > 1 and layout.transfer_syntax_uid in _JPEG:
@@ -357,14 +358,15 @@ def _codestream(frame: bytes, layout: _Layout) -> npt.NDArray[Any]:
 def _codestream_size(frame: bytes) -> tuple[int, int] | None:
     """(rows, columns) that a JPEG 2000 (ISO/IEC 15444-1 A.5.1) or JPEG (ISO/IEC 10918-1 B.2.2) codestream states."""
     try:
-        if (start := frame.find(b"\xff\x4f\xff\x51")) >= 0:
+        if not frame.startswith(b"\xff\xd8"):
+            start = frame.index(b"\xff\x4f\xff\x51")
             right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
             return (bottom - top, right - left)
         position = 2
         while frame[position + 1] not in {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}:
             position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
         rows, columns = struct.unpack_from(">2H", frame, position + 5)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError):
         return None
     return (rows, columns)
 
@@ -433,7 +435,7 @@ def _modality(dataset: Dataset, layout: _Layout, values: npt.NDArray[Any]) -> np
     slope, intercept = (
         default if value in _EMPTY else _number(value) for value, default in zip(stated, (1.0, 0.0), strict=True)
     )
-    if not slope or intercept is None or not math.isfinite(slope * 2**16 + intercept):
+    if not slope or intercept is None:
         raise UnusableImage("invalid_rescale", "Rescale Slope or Intercept is no usable number: the greys are unknown.")
     return values * slope + intercept
 
@@ -441,14 +443,13 @@ def _modality(dataset: Dataset, layout: _Layout, values: npt.NDArray[Any]) -> np
 def _voi(dataset: Dataset, layout: _Layout, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
     """Greys 0..1 by the first VOI LUT, else by the first window (PS3.3 C.11.2); None where neither is usable."""
     if luts := _value(dataset, "VOILUTSequence"):
-        try:
+        with suppress(*_PYDICOM_ERRORS):
             greys, bits = _apply_lut(luts[0], values, layout)
-        except _PYDICOM_ERRORS:
-            return None
-        return np.asarray(greys / (2**bits - 1))
+            return np.asarray(greys / (2**bits - 1))
     center, width = _number(_value(dataset, "WindowCenter")), _number(_value(dataset, "WindowWidth"))
     function = (*_texts(_value(dataset, "VOILUTFunction")), "LINEAR")[0]
-    if center is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
+    least = 1 if function == "LINEAR" else 1 / _LARGEST_VALUE
+    if center is None or width is None or not least <= width <= _LARGEST_VALUE:
         return None
     if function == "SIGMOID":
         return np.asarray(0.5 + 0.5 * np.tanh(2 * (values - center) / width))
@@ -535,13 +536,13 @@ def _integer(dataset: Dataset, keyword: str, low: int, high: int, *, default: in
 
 
 def _number(value: object) -> float | None:
-    """The first number of a value of any multiplicity; None where it is none or not finite."""
+    """The first number of a value of any multiplicity; None where it is none, or beyond any sensible value."""
     first = value[0] if isinstance(value, Sequence) and not isinstance(value, str) and value else value
     try:
         number = float(first)  # type: ignore[arg-type]  # that this may fail is the point
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= _LARGEST_VALUE else None
 
 
 def _texts(value: object) -> list[str]:

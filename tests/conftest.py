@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 import migrations
 from tests.servers import OrthancServer, PostgresServer, RedisServer, running
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
 from worklist.records import Database
+from worklist.records.tables import Base
 
 
 @pytest.fixture(scope="session")
@@ -76,40 +79,35 @@ def orthanc(orthanc_server: OrthancServer) -> OrthancServer:
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres_server: PostgresServer) -> str:
-    """Name of a PostgreSQL database with all tables, for copying."""
-    name = postgres_server.create_database()
-    database = Database(postgres_server.url(name))
-    migrations.upgrade(database)
-    database.close()
-    return name
+    """SQLAlchemy URL of a PostgreSQL database with all tables."""
+    url = postgres_server.url(postgres_server.create_database())
+    with closing(Database(url)) as database:
+        migrations.upgrade(database)
+    return url
 
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An SQLite database with all tables, for copying."""
     file = tmp_path_factory.mktemp("migrated") / "firstread.db"
-    database = Database(f"sqlite:///{file}")
-    migrations.upgrade(database)
-    database.close()
+    with closing(Database(f"sqlite:///{file}")) as database:
+        migrations.upgrade(database)
     return file.read_bytes()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A new database with all tables, once on SQLite and once on PostgreSQL."""
+    """A database with all tables and no rows, once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
         file = tmp_path / "firstread.db"
         file.write_bytes(request.getfixturevalue("migrated_sqlite"))
-        opened = Database(f"sqlite:///{file}")
-        yield opened
-        opened.close()
+        with closing(Database(f"sqlite:///{file}")) as opened:
+            yield opened
     else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        name = server.create_database(request.getfixturevalue("migrated_postgres"))
-        opened = Database(server.url(name))
-        yield opened
-        opened.close()
-        server.drop_database(name)
+        with closing(Database(request.getfixturevalue("migrated_postgres"))) as opened:
+            with opened.write() as session:
+                session.execute(text("TRUNCATE " + ", ".join(Base.metadata.tables)))
+            yield opened
 
 
 @pytest.fixture(scope="session")

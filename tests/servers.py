@@ -148,7 +148,7 @@ class PostgresServer(Server):
             self._answers,
             log=folder / "postgres.log",
             account=account,
-            stop_signal=signal.SIGINT,  # the "fast" shutdown: it waits for no client
+            stop_signal=signal.SIGQUIT,  # the "immediate" shutdown: it waits for nobody and writes nothing
         )
         initialize = [find_program("initdb", *places), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
         subprocess.run(
@@ -158,10 +158,10 @@ class PostgresServer(Server):
             capture_output=True,
         )
 
-    def create_database(self, template: str | None = None) -> str:
-        """A new database, empty or a copy of another one; returns its name."""
+    def create_database(self) -> str:
+        """A new, empty database; returns its name."""
         name = f"test_{uuid.uuid4().hex}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'}")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE template0")
         return name
 
     def drop_database(self, name: str) -> None:
@@ -212,14 +212,15 @@ class RedisServer(Server):
 class OrthancServer(Server):
     """Orthanc with the product's own configuration and plug-in, on the same ports however often it is started.
 
+    Its plug-in rings at doorbell_port, whether or not anybody listens there.
+
     Args:
         folder: where it keeps everything.
-        doorbell_url: where its plug-in rings; nowhere where empty.
         environment: variables beside our own.
     """
 
-    def __init__(self, folder: Path, *, doorbell_url: str = "", environment: dict[str, str] | None = None) -> None:
-        http_port, self.dicom_port = free_ports(2)
+    def __init__(self, folder: Path, *, environment: dict[str, str] | None = None) -> None:
+        http_port, self.dicom_port, self.doorbell_port = free_ports(3)
         self.url = f"http://{_LOOPBACK}:{http_port}"
         self.aet = "ORTHANC"
         self._storage = folder / "storage"
@@ -229,7 +230,7 @@ class OrthancServer(Server):
             "StorageDirectory": str(self._storage),
             "IndexDirectory": str(self._storage),
             "PythonScript": str(REPOSITORY / "orthanc" / "plugin.py"),
-            "Firstread": {"DoorbellUrl": doorbell_url},
+            "Firstread": {"DoorbellUrl": f"http://{_LOOPBACK}:{self.doorbell_port}/events/orthanc"},
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
             "RegisteredUsers": {},

@@ -114,7 +114,7 @@ class Pipeline:
             ),
             fetched_at=fetched_at,
             scored_at=scored_at,
-            reported_at=job.created_at,
+            reported_at=job.created_at.astimezone(),  # local time, as DICOM reads times without an offset
         )
 
     @contextmanager

@@ -56,9 +56,7 @@ _OTHER_WORDS = (
 )
 _SPINE = re.compile(_SPINE_WORDS)
 _OTHER = re.compile(f"{_SPINE_WORDS}|{_OTHER_WORDS}")
-_FRONTAL = re.compile(
-    r"\b(?:PA|AP|P A|A P|FRONT|FRONTAL\w*|FACE|FRENTE|PORTABLE|BEDSIDE|ПРЯМ\w*|DV|VD)\b|正|정면"
-)
+_FRONTAL = re.compile(r"\b(?:PA|AP|P A|A P|FRONT|FRONTAL\w*|FACE|FRENTE|PORTABLE|BEDSIDE|ПРЯМ\w*|DV|VD)\b|正|정면")
 _NOT_FRONTAL = re.compile(
     r"\b(?:LAT|LATERA\w*|LL|RL|LLAT|RLAT|SEITL\w*|PROFIL\w*|PERFIL|BOCZN\w*|BOCN\w*|БОКОВ\w*|ΠΛΑΓΙ\w*|"
     r"DECUB\w*|LLD|RLD|OBL\w*|LAO|RAO|LPO|RPO)\b|側|侧|측면"

@@ -76,10 +76,10 @@ class Fit:
         """Build the network from ImageNet weights, and its optimiser."""
         torch.manual_seed(seed)
         self.recipe, self.films, self.seed, self.epoch = recipe, films, seed, 0
-        self.network = build(recipe.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = build(recipe.network).to(memory_format=torch.channels_last)
         load_imagenet(self.network, pretrained)
         freeze(self.network, recipe.network.frozen_blocks)
-        self.averaged = build(recipe.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged = build(recipe.network).to(memory_format=torch.channels_last)
         self.averaged.load_state_dict(self.network.state_dict())
         # Decaying batch-norm scales and biases only shifts work to the next layer.
         trained = [p for p in self.network.parameters() if p.requires_grad]
@@ -168,7 +168,7 @@ class Fit:
         )
         loss = (losses * believed).sum() / believed.sum()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         return float(loss.detach())

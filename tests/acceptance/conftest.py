@@ -13,7 +13,7 @@ import pydicom
 import pytest
 
 from dicom_sr.parse import TriageReport, parse
-from firstread.compose import build_pacs
+from firstread.compose_worker import build_pacs
 from firstread.demo import Site, running_site, wait_until_done
 from firstread.processes import Supervisor
 from firstread.send import send

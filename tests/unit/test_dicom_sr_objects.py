@@ -25,7 +25,7 @@ from dicom_sr.build import InstanceReference, Results, Revision, build_failure_r
 from dicom_sr.parse import parse
 from dicom_sr.uids import derive_uid
 from worklist.errors import PermanentError
-from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, Region, Side
+from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, QualityNote, Region, Side
 from worklist.urgency import Urgency
 
 ROWS, COLUMNS = 1200, 1000
@@ -343,11 +343,14 @@ def test_a_name_in_an_undeclared_character_set_is_kept() -> None:
     assert str(report.PatientName) == "Müller^Jörg"
 
 
-def test_times_are_told_by_the_films_clock() -> None:
+@pytest.mark.parametrize(
+    ("offset", "date", "time"), [("+1330", "20261123", "013005.000000"), ("-0430", "20261122", "073005.000000")]
+)
+def test_times_are_told_by_the_films_clock(offset: str, date: str, time: str) -> None:
     """Content Date and Time are in the offset that the film states for all its dates and times."""
-    report = build(source=film(TimezoneOffsetFromUTC="+1330")).triage_report
-    assert (report.ContentDate, report.ContentTime) == ("20261123", "013005.000000")
-    assert report.TimezoneOffsetFromUTC == "+1330"
+    report = build(source=film(TimezoneOffsetFromUTC=offset)).triage_report
+    assert (report.ContentDate, report.ContentTime) == (date, time)
+    assert report.TimezoneOffsetFromUTC == offset
     assert parse(report).reported_at == NOON + timedelta(seconds=5)
 
 
@@ -460,11 +463,25 @@ def test_pixels_must_be_the_films(shape: tuple[int, ...]) -> None:
         build(pixels=np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize("field", ["name", "version", "device_uid"])
+@pytest.mark.parametrize("field", ["name", "version", "device_uid", "sha256"])
 def test_an_algorithm_must_be_identified(field: str) -> None:
-    """No result leaves without the name, version and device UID of what made it."""
+    """No result leaves without the name, version, weights digest and device UID of what made it."""
     with pytest.raises(ValueError, match="algorithm"):
         build(analysis(PNEUMOTHORAX, scorer=dataclasses.replace(SCORER, **{field: ""})))
+
+
+@pytest.mark.parametrize(("code", "message"), [("Low Contrast", "Flat."), ("low_contrast", " ")])
+def test_a_quality_note_must_be_stable_and_speak(code: str, message: str) -> None:
+    """A note that could not be read back is refused when it is built."""
+    with pytest.raises(ValueError, match="quality note"):
+        build(analysis(EDEMA, quality=(QualityNote(code=code, message=message),)))
+
+
+def test_an_image_of_unknown_size_can_still_fail() -> None:
+    """A failure report needs no rows and columns, so an image whose size is broken gets one."""
+    source = raw(film(), "Rows", "US", b"\x01")
+    report = build_failure_report(source=source, code="unreadable", message="No size.", revision=revision())
+    assert parse(report.triage_report).source.rows == 0
 
 
 def test_a_revision_needs_a_number_and_zones() -> None:

@@ -26,7 +26,7 @@ from models.embedded import WEIGHTS, EmbeddedScorer, locate
 from models.film import Film
 from models.pixels import MIRRORED_FILM, TURNED_FILM, SquareGeometry
 from worklist.errors import ModelUnavailable
-from worklist.finding import Analysis, Finding, FindingType, ImageReference, QualityNote, Region, Side
+from worklist.finding import Analysis, Finding, FindingType, ImageReference, QualityNote, Side
 
 NIH = Path(__file__).parents[2] / ".." / "shared" / "data" / "nih"
 SIZE_PX = 64
@@ -201,6 +201,14 @@ def test_dark_padding_is_no_background() -> None:
     evidence = np.zeros((CELLS, CELLS), np.float32)
     evidence[:, 6:10] = 10.0
     assert locate(evidence, geometry) is None
+
+
+@pytest.mark.parametrize(("columns", "is_boxed"), [(3, True), (7, False)])
+def test_evidence_over_much_of_the_film_is_diffuse(columns: int, *, is_boxed: bool) -> None:
+    """Evidence is boxed while it covers a fifth of the film, and no longer when it covers two fifths."""
+    evidence = np.zeros((CELLS, CELLS), np.float32)
+    evidence[:, :columns] = 10.0
+    assert (locate(evidence, SquareGeometry(rows=640, columns=640, size_px=SIZE_PX)) is not None) is is_boxed
 
 
 def test_only_the_part_around_the_peak_is_boxed() -> None:
@@ -414,10 +422,10 @@ def test_scores_do_not_depend_on_the_resolution(shipped: EmbeddedScorer) -> None
 
 
 def test_the_boxes_of_the_shipped_weights_are_where_readers_drew_them(shipped: EmbeddedScorer) -> None:
-    """Boxes of effusions and large hearts overlap those drawn by hand far more than chance would have it."""
+    """Boxes of effusions and large hearts overlap those drawn by hand and most are centered in them."""
     names = {"Effusion": FindingType.PLEURAL_EFFUSION, "Cardiomegaly": FindingType.CARDIOMEGALY}
     files = {row["image"]: row["file"] for row in _nih_rows("manifest.csv")}
-    overlaps = []
+    overlaps, centered = [], []
     for row in _nih_rows("bbox.csv"):
         if row["finding"] not in names or row["image"] not in files:
             continue
@@ -426,14 +434,12 @@ def test_the_boxes_of_the_shipped_weights_are_where_readers_drew_them(shipped: E
         if region:
             shrink = film.image.columns / 1024  # the boxes are in pixels of the originals
             x, y, width, height = (float(row[key]) * shrink for key in ("x", "y", "w", "h"))
-            overlaps.append(_overlap(region, (x, y, x + width, y + height)))
+            across = min(region.x + region.width, x + width) - max(region.x, x)
+            down = min(region.y + region.height, y + height) - max(region.y, y)
+            shared = max(0.0, across) * max(0.0, down)
+            overlaps.append(shared / (region.width * region.height + width * height - shared))
+            center = (region.x + region.width / 2 - x, region.y + region.height / 2 - y)
+            centered.append(0 <= center[0] < width and 0 <= center[1] < height)
     assert len(overlaps) >= 5
     assert np.mean(overlaps) > 0.2
-
-
-def _overlap(region: Region, drawn: tuple[float, float, float, float]) -> float:
-    """Intersection over union."""
-    across = min(region.x + region.width, drawn[2]) - max(region.x, drawn[0])
-    down = min(region.y + region.height, drawn[3]) - max(region.y, drawn[1])
-    shared = max(0.0, across) * max(0.0, down)
-    return shared / (region.width * region.height + (drawn[2] - drawn[0]) * (drawn[3] - drawn[1]) - shared)
+    assert np.mean(centered) > 0.5

@@ -290,9 +290,11 @@ def test_the_first_of_several_windows_counts() -> None:
         {"WindowCenter": 2000},
         {"WindowCenter": "nan", "WindowWidth": 100},
         {"WindowCenter": 60_000, "WindowWidth": 10},
+        {"WindowCenter": 2000, "WindowWidth": "1e-310", "VOILUTFunction": "LINEAR_EXACT"},
+        {"WindowCenter": "1e308", "WindowWidth": 1},
         {"VOILUTSequence": [Dataset()]},
     ],
-    ids=["width 0", "no width", "not a number", "beside every pixel", "empty LUT"],
+    ids=["width 0", "no width", "not a number", "beside every pixel", "no width left", "center far off", "empty LUT"],
 )
 def test_an_unusable_window_is_replaced_and_said_so(window: dict[str, object]) -> None:
     """A window that shows nothing gives way to the film's own range, with a quality note."""
@@ -340,6 +342,12 @@ def test_values_beyond_a_voi_lut_take_its_ends() -> None:
     dataset = film_dataset(pixels)
     dataset.VOILUTSequence = [lut_item(256, 100, 8, data=bytes(range(256)), vr="OW")]
     np.testing.assert_allclose(read_film(dataset).pixels, np.clip(pixels - 100, 0, 255) / 255, atol=1e-6)
+
+
+def test_a_broken_voi_lut_gives_way_to_the_window() -> None:
+    """A VOI LUT shorter than its descriptor says is passed over for the window beside it."""
+    dataset = film_dataset(ramp(), VOILUTSequence=[lut_item(900, 0, 16, data=[1, 2])], **WINDOW)
+    np.testing.assert_array_equal(read_film(dataset).pixels, read_film(film_dataset(ramp(), **WINDOW)).pixels)
 
 
 def test_a_modality_lut_equals_pydicom() -> None:
@@ -402,7 +410,7 @@ def test_negative_padding_under_the_wrong_vr_is_understood() -> None:
     """A signed Pixel Padding Value that was stored as an unsigned number means the negative one."""
     pixels = ramp("i2", low=0, high=2000)
     pixels[:20] = -2000
-    dataset = film_dataset(pixels)
+    dataset = film_dataset(pixels, PhotometricInterpretation="MONOCHROME1")
     dataset.add_new("PixelPaddingValue", "US", 65536 - 2000)
     assert not read_film(dataset).pixels[:20].any()
 
@@ -589,6 +597,17 @@ def test_a_codestream_of_another_size_is_refused(syntax: uid.UID) -> None:
     assert code_of(encapsulated(small, syntax, frame)) == expected
 
 
+@pytest.mark.parametrize("syntax", [uid.JPEGLSLossless, uid.JPEGLosslessSV1, uid.JPEG2000Lossless])
+def test_a_codestream_that_claims_gigabytes_never_reaches_a_decoder(syntax: uid.UID) -> None:
+    """A small frame that states 60,000 x 60,000 pixels is refused for its size before anything is allocated."""
+    claimed, size = (">2I", (COLUMNS, ROWS)) if syntax == uid.JPEG2000Lossless else (">2H", (ROWS, COLUMNS))
+    frame = bytes(LOSSLESS[syntax](ramp()))
+    assert struct.pack(claimed, *size) in frame
+    bomb = frame.replace(struct.pack(claimed, *size), struct.pack(claimed, 60_000, 60_000))
+    with pytest.raises(UnusableImage, match="encoded image has 60000 x 60000 pixels"):
+        read_film(encapsulated(ramp(), syntax, bomb))
+
+
 def test_a_codestream_with_more_bits_than_its_header_is_refused() -> None:
     """Sixteen encoded bits under a header of eight would wrap around, and are refused."""
     dataset = encapsulated(ramp("u1", high=255), uid.JPEGLSLossless, imagecodecs.jpegls_encode(ramp(high=65535)))
@@ -751,6 +770,20 @@ def test_the_square_shows_the_film_where_geometry_says(rows: int, columns: int, 
     np.testing.assert_allclose(square[inside(*marked, 2)], 1.0, atol=2e-3)
     np.testing.assert_allclose(square[inside(*whole, 2) & ~inside(*marked, -2)], 0.5, atol=2e-3)
     np.testing.assert_allclose(square[~inside(*whole, -2)], 0.0, atol=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(1000, 601), (601, 1000), (777, 777), (1003, 40)])
+def test_a_mark_keeps_its_place_to_a_fraction_of_a_pixel(shape: tuple[int, int]) -> None:
+    """The center of brightness of a mark lies within a tenth of a model pixel of where geometry maps it."""
+    rows, columns = shape
+    film = np.zeros(shape, np.float32)
+    mark = (columns // 4, rows // 5, columns // 4 + columns // 3, rows // 5 + rows // 4)
+    film[mark[1] : mark[3], mark[0] : mark[2]] = 1.0
+    square, geometry = fit_square(film, 64)
+    x0, y0, x1, y1 = geometry.to_model(*mark)
+    centers = np.arange(64) + 0.5
+    assert (square.sum(axis=0) @ centers) / square.sum() == pytest.approx((x0 + x1) / 2, abs=0.1)
+    assert (square.sum(axis=1) @ centers) / square.sum() == pytest.approx((y0 + y1) / 2, abs=0.1)
 
 
 def test_shrinking_averages_over_the_area() -> None:

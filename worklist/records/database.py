@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from sqlalchemy import Connection, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -39,6 +39,8 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "handle_error", _hide_detail)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -72,6 +74,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry)
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _hide_detail(context: ExceptionContext) -> None:
+    # PostgreSQL adds "DETAIL: Failing row contains (...)", which holds a patient's name and gets logged.
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error and error.args and isinstance(error.args[0], str):
+            error.args = (error.args[0].partition("\nDETAIL:")[0], *error.args[1:])
 
 
 class ExclusiveLock:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from worklist.order import OrderPriority
@@ -137,15 +137,22 @@ class IntakeRecords:
         with self._database.read() as session:
             return list(session.scalars(select(StudyRow.orthanc_id).where(StudyRow.withdrawn_at.is_(None))))
 
-    def reported_documents(self) -> list[tuple[str, str]]:
-        """Pairs of Study Instance UID and SOP Instance UID of the current results of every listed study."""
+    def reported_documents(self, orthanc_ids: Collection[str]) -> list[tuple[str, str]]:
+        """Pairs of Study Instance UID and SOP Instance UID of the current results of listed studies."""
+        pairs = []
         with self._database.read() as session:
-            rows = session.execute(
-                select(ResultRow.study_instance_uid, ResultRow.sop_instance_uid)
-                .join(StudyRow, StudyRow.study_instance_uid == ResultRow.study_instance_uid)
-                .where(StudyRow.withdrawn_at.is_(None), ResultRow.revision == StudyRow.reported_revision)
-            )
-            return [(row[0], row[1]) for row in rows]
+            for orthanc_id in orthanc_ids:
+                rows = session.execute(
+                    select(ResultRow.study_instance_uid, ResultRow.sop_instance_uid)
+                    .join(StudyRow, StudyRow.study_instance_uid == ResultRow.study_instance_uid)
+                    .where(
+                        StudyRow.orthanc_id == orthanc_id,
+                        StudyRow.withdrawn_at.is_(None),
+                        ResultRow.revision == StudyRow.reported_revision,
+                    )
+                )
+                pairs += [(row[0], row[1]) for row in rows]
+        return pairs
 
     def reopen_report(self, study_instance_uid: str, now: datetime) -> None:
         """Have a revision's results written again, under the same UIDs, because the PACS has lost them."""
@@ -182,9 +189,15 @@ class IntakeRecords:
         report = report_job(session, study)
         if report and report.state != JobState.SCHEDULED:
             study.revision += 1  # the report has begun without this film: it belongs to the next one
-        session.add(
-            new_job(study, JobPath.SCORE, now, sop_instance_uid=instance.sop_instance_uid, digest=instance.digest)
+        job = new_job(study, JobPath.SCORE, now, sop_instance_uid=instance.sop_instance_uid, digest=instance.digest)
+        session.execute(  # where these pixels come back after others under the same UID
+            delete(JobRow).where(
+                JobRow.study_instance_uid == job.study_instance_uid,
+                JobRow.sop_instance_uid == job.sop_instance_uid,
+                JobRow.digest == job.digest,
+            )
         )
+        session.add(job)
 
     def _settle(self, session: Session, orthanc_id: str, now: datetime) -> None:
         for study in session.scalars(select(StudyRow).where(StudyRow.orthanc_id == orthanc_id).with_for_update()):
@@ -194,9 +207,11 @@ class IntakeRecords:
 
 
 def _welcome_back(session: Session, study: StudyRow, received_at: datetime) -> None:
-    study.withdrawn_at = None
+    # Its films and our results left with it, and not all of them need come back.
+    study.withdrawn_at = study.reported_revision = study.analysis = None
     study.received_at = study.last_image_at = received_at
-    _forget_report(session, study)
+    for table in (InstanceRow, JobRow, ResultRow):
+        session.execute(delete(table).where(table.study_instance_uid == study.study_instance_uid))
 
 
 def _forget_report(session: Session, study: StudyRow) -> None:
@@ -234,11 +249,11 @@ def _new_instance(instance: ReceivedInstance) -> InstanceRow:
 
 
 def _describe(study: StudyRow, instance: ReceivedInstance) -> None:
-    study.patient_id = instance.patient_id
-    study.patient_name = instance.patient_name
-    study.accession_number = instance.accession_number
-    study.study_description = instance.study_description
-    if instance.scope_failure is None or not study.modality:
+    if instance.scope_failure is None or not study.modality:  # films speak for a study, documents where none does
+        study.patient_id = instance.patient_id
+        study.patient_name = instance.patient_name
+        study.accession_number = instance.accession_number
+        study.study_description = instance.study_description
         study.modality = instance.modality
     if instance.order_priority is not OrderPriority.ROUTINE:
         study.order_priority = instance.order_priority

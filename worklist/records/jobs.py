@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy import and_, delete, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
@@ -248,6 +248,10 @@ class JobRecords:
             if row is None:
                 return False
             study = lock_study(session, row.study_instance_uid)
+            of_revision = and_(
+                ResultRow.study_instance_uid == row.study_instance_uid, ResultRow.revision == row.revision
+            )
+            session.execute(delete(ResultRow).where(of_revision))  # of an earlier run, which the PACS has lost
             for result in results:
                 session.merge(
                     ResultRow(
@@ -261,8 +265,9 @@ class JobRecords:
                 )
             _finish(row, JobEvent.COMPLETE, now)
             if study:
-                study.reported_revision = row.revision
-                study.analysis = analysis
+                if row.revision >= (study.reported_revision or 0):  # a slow report may end after the next one
+                    study.reported_revision = row.revision
+                    study.analysis = analysis
                 restate(session, study, self._policy, now)
             return True
 
@@ -284,13 +289,27 @@ class JobRecords:
                 restate(session, study, self._policy, now)
 
     def retry(self, study_instance_uids: Iterable[str], now: datetime) -> int:
-        """Schedule the failed jobs of these studies again, of all studies where none is named; returns how many."""
+        """Schedule the failed jobs of these studies again, of all studies where none is named; returns how many.
+
+        Jobs that a newer image or revision has overtaken stay failed, and so do those of studies that are gone.
+        """
         uids = list(study_instance_uids)
+        is_current_film = exists().where(
+            InstanceRow.study_instance_uid == JobRow.study_instance_uid,
+            InstanceRow.sop_instance_uid == JobRow.sop_instance_uid,
+            InstanceRow.digest == JobRow.digest,
+        )
+        is_current_report = and_(JobRow.path == JobPath.REPORT, JobRow.revision == StudyRow.revision)
         with self._database.write() as session:
-            failed = select(JobRow).where(JobRow.state == JobState.CANCELED)
+            failed = (
+                select(JobRow)
+                .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
+                .where(JobRow.state == JobState.CANCELED, StudyRow.withdrawn_at.is_(None))
+                .where(or_(is_current_film, is_current_report))
+            )
             if uids:
                 failed = failed.where(JobRow.study_instance_uid.in_(uids))
-            rows = session.scalars(failed.with_for_update()).all()
+            rows = session.scalars(failed.with_for_update(of=JobRow)).all()
             for row in rows:
                 row.state = next_state(row.state, JobEvent.RERUN)
                 row.attempts = row.enqueues = 0
@@ -301,7 +320,8 @@ class JobRecords:
                 if study is None:
                     continue
                 report = report_job(session, study)
-                if report and report.state == JobState.COMPLETED:  # it told of the failure: the next one will not
+                if report and report.state in {JobState.IN_PROGRESS, JobState.COMPLETED}:
+                    # It told of the failure: the next one will not.
                     study.revision += 1
                     session.add(new_job(study, JobPath.REPORT, now))
                 restate(session, study, self._policy, now)

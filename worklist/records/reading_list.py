@@ -110,7 +110,9 @@ def _listed(session: Session, rows: Iterable[Row[StudyRow, int]]) -> list[Listed
     uids = [study.study_instance_uid for study, _ in pairs]
     results: dict[str, list[ResultRow]] = {uid: [] for uid in uids}
     for result in session.scalars(
-        select(ResultRow).where(ResultRow.study_instance_uid.in_(uids)).order_by(ResultRow.position)
+        select(ResultRow)
+        .where(ResultRow.study_instance_uid.in_(uids))
+        .order_by(ResultRow.position, ResultRow.series_instance_uid)
     ):
         results[result.study_instance_uid].append(result)
     films: dict[str, list[FilmFacts]] = {uid: [] for uid in uids}

@@ -1,0 +1,96 @@
+"""The parts by themselves, on one thread: pixels, network, SR."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pydicom
+
+from bench.figures import Figure, median_ms
+from bench.films import simulated_films
+from dicom_sr.build import Revision, build_results
+from models.embedded import WEIGHTS, EmbeddedScorer
+from models.film import Film
+from models.pixels import fit_square, open_dataset, read_film, to_display
+from models.template import TemplateExplainer
+from worklist.finding import Finding, FindingType, Region
+from worklist.urgency import Urgency
+
+_REPEATS = 15
+
+
+def measure_parts() -> list[Figure]:
+    """Times of an uncompressed film of 2500 x 2048 pixels and 16 bits, and of the objects made from it."""
+    scorer, explainer = EmbeddedScorer(threads=1), TemplateExplainer()
+    input_px = int(json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))["input_px"])
+    (dataset,) = simulated_films(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        film = read_film(open_dataset(path))
+        # A film of the network's own size needs no fitting, so what remains is the network.
+        small = Film(
+            image=replace(film.image, rows=input_px, columns=input_px), pixels=fit_square(film.pixels, input_px)[0]
+        )
+        figures = [
+            Figure(
+                name="Film 2500 x 2048: decode and window",
+                value=median_ms(lambda: read_film(dataset), _REPEATS),
+                unit="ms",
+            ),
+            Figure(
+                name="Film 2500 x 2048: fit to the network's square",
+                value=median_ms(lambda: fit_square(film.pixels, input_px), _REPEATS),
+                unit="ms",
+            ),
+            Figure(
+                name="Inference and evidence, p50",
+                value=median_ms(lambda: scorer.score(small), _REPEATS),
+                unit="ms",
+                at_most=10,
+            ),
+            Figure(
+                name="From file to Analysis, p50",
+                value=median_ms(lambda: scorer.score(read_film(open_dataset(path))), _REPEATS),
+                unit="ms",
+                at_most=60,
+            ),
+            Figure(name="Model file", value=scorer.model_size_mb, unit="MB", at_most=10),
+        ]
+    findings = tuple(
+        Finding(
+            type=kind,
+            probability=0.9 - 0.1 * number,
+            threshold=0.5,
+            region=Region(x=300 + 400 * number, y=500, width=350, height=400),
+        )
+        for number, kind in enumerate(list(FindingType)[:3])
+    )
+    three = explainer.explain(replace(scorer.score(film), findings=findings, score=0.9), film)
+    now = datetime.now(UTC)
+    revision = Revision(number=1, fetched_at=now, scored_at=now, reported_at=now)
+    pixels = to_display(film)
+
+    def build_and_encode() -> int:
+        results = build_results(three, urgency=Urgency.CRITICAL, source=dataset, pixels=pixels, revision=revision)
+        return sum(len(_encoded(item)) for item in results.objects)
+
+    figures.append(
+        Figure(
+            name="Build and encode all objects of three findings, p50",
+            value=median_ms(build_and_encode, _REPEATS),
+            unit="ms",
+            at_most=120,
+        )
+    )
+    return figures
+
+
+def _encoded(dataset: pydicom.Dataset) -> bytes:
+    stream = pydicom.filebase.DicomBytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
