@@ -92,8 +92,8 @@ def new_object(source: Source, identity: Identity) -> Dataset:
     new.SoftwareVersions = version
     new.DeviceSerialNumber = identity.algorithms[0].device_uid if identity.algorithms else version
     new.ContentQualification = "RESEARCH"
-    if identity.algorithms:
-        new.ContributingEquipmentSequence = [_contribution(algorithm, at) for algorithm in identity.algorithms]
+    contributors = identity.algorithms or (own_device(),)
+    new.ContributingEquipmentSequence = [_contribution(algorithm, at) for algorithm in contributors]
     return new
 
 
@@ -121,7 +121,7 @@ def new_document(
     new.PerformedProcedureCodeSequence = []
     image = source.image_reference()
     new.CurrentRequestedProcedureEvidenceSequence = [
-        _hierarchical_reference(
+        evidence(
             InstanceReference(
                 sop_class_uid=image.sop_class_uid,
                 sop_instance_uid=image.sop_instance_uid,
@@ -131,7 +131,7 @@ def new_document(
         )
     ]
     if predecessors:
-        new.PredecessorDocumentsSequence = [_hierarchical_reference(predecessor) for predecessor in predecessors]
+        new.PredecessorDocumentsSequence = [evidence(predecessor) for predecessor in predecessors]
     if answered := source.referenced_requests():
         new.ReferencedRequestSequence = answered
     new.CodingSchemeIdentificationSequence = [_coding_scheme()]
@@ -157,6 +157,13 @@ def software_version() -> str:
         return "not installed"
 
 
+def own_device() -> Algorithm:
+    """Firstread itself, as the device behind a report that no algorithm had a part in."""
+    version = software_version()
+    device_uid = derive_uid("device", codes.MANUFACTURER, version)
+    return Algorithm(name=codes.MANUFACTURER, version=version, sha256="", device_uid=device_uid)
+
+
 def _contribution(algorithm: Algorithm, at: datetime) -> Dataset:
     """A Contributing Equipment Sequence item (PS3.3 C.12.1) with what IHE AIR 6.5.3.1 demands."""
     item = Dataset()
@@ -166,20 +173,24 @@ def _contribution(algorithm: Algorithm, at: datetime) -> Dataset:
     item.SoftwareVersions = algorithm.version
     item.DeviceUID = algorithm.device_uid
     item.ContributionDateTime = at.strftime("%Y%m%d%H%M%S.%f")
-    item.ContributionDescription = f"SHA-256 of the weights: {algorithm.sha256}"
+    if algorithm.sha256:
+        item.ContributionDescription = f"SHA-256 of the weights: {algorithm.sha256}"
     return item
 
 
-def _hierarchical_reference(reference: InstanceReference) -> Dataset:
-    sop = Dataset()
-    sop.ReferencedSOPClassUID = reference.sop_class_uid
-    sop.ReferencedSOPInstanceUID = reference.sop_instance_uid
-    series = Dataset()
-    series.SeriesInstanceUID = reference.series_instance_uid
-    series.ReferencedSOPSequence = [sop]
+def evidence(*references: InstanceReference) -> Dataset:
+    """Objects of one study, each of another series, as a Hierarchical SOP Instance Reference (PS3.3 table C.17-3)."""
     study = Dataset()
-    study.StudyInstanceUID = reference.study_instance_uid
-    study.ReferencedSeriesSequence = [series]
+    study.StudyInstanceUID = references[0].study_instance_uid
+    study.ReferencedSeriesSequence = []
+    for reference in references:
+        sop = Dataset()
+        sop.ReferencedSOPClassUID = reference.sop_class_uid
+        sop.ReferencedSOPInstanceUID = reference.sop_instance_uid
+        series = Dataset()
+        series.SeriesInstanceUID = reference.series_instance_uid
+        series.ReferencedSOPSequence = [sop]
+        study.ReferencedSeriesSequence.append(series)
     return study
 
 

@@ -8,11 +8,19 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    EnhancedSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from dicom_sr.attributes import Identity, new_document
 from dicom_sr.crops import choose_crops, crop_image
 from dicom_sr.findings_report import findings_content, located_findings
+from dicom_sr.key_image import key_image
+from dicom_sr.overlay import overlay
 from dicom_sr.revision import InstanceReference, Revision
 from dicom_sr.source import Source
 from dicom_sr.triage_report import failure_content, triage_content
@@ -31,12 +39,14 @@ class Results:
     triage_report: Dataset
     findings_report: Dataset | None = None
     crops: tuple[Dataset, ...] = ()
+    overlay: Dataset | None = None
+    key_image: Dataset | None = None
 
     @property
     def objects(self) -> tuple[Dataset, ...]:
         """All objects in the order of storing: a stored triage report means a complete revision."""
-        findings = () if self.findings_report is None else (self.findings_report,)
-        return (*self.crops, *findings, self.triage_report)
+        optional = (self.findings_report, self.overlay, self.key_image)
+        return (*self.crops, *(item for item in optional if item is not None), self.triage_report)
 
     @property
     def document_references(self) -> tuple[InstanceReference, ...]:
@@ -44,13 +54,15 @@ class Results:
         return tuple(InstanceReference.to(item) for item in self.objects if item.Modality == "SR")
 
 
-def build_results(
+def build_results(  # noqa: PLR0913 - one film, one run, and what the site wants of it
     analysis: Analysis,
     *,
     urgency: Urgency,
     source: Dataset,
     pixels: npt.NDArray[np.uint8],
     revision: Revision,
+    write_overlay: bool = False,
+    write_key_image: bool = False,
 ) -> Results:
     """Triage report, findings and crops of an Analysis; the same input gives the same bytes.
 
@@ -60,6 +72,8 @@ def build_results(
         source: the attributes of the film that was judged; pixel data are not needed.
         pixels: uint8, shape (rows, columns): the film at full resolution, windowed, MONOCHROME2.
         revision: which run this is.
+        write_overlay: also a presentation state, where there is a box and the film's display can be restated.
+        write_key_image: also a key image note, where a finding reaches its threshold.
 
     Raises:
         PermanentError: the source cannot carry results, or it is not the image of the Analysis.
@@ -88,8 +102,8 @@ def build_results(
         )
         for position, crop in enumerate(choose_crops(analysis), start=1)
     )
-    findings_report = None
-    if located_findings(analysis):
+    findings_report, presentation_state, note = None, None, None
+    if located := located_findings(analysis):
         identity = identities.of(_FINDINGS)
         findings_report = new_document(
             film,
@@ -97,13 +111,34 @@ def build_results(
             content=findings_content(analysis, lambda position: identities.uid("tracking", position)),
             predecessors=tuple(old for old in revision.predecessor if old.sop_class_uid == Comprehensive3DSRStorage),
         )
+        if write_overlay:
+            presentation_state = overlay(
+                located,
+                image=image,
+                source=film,
+                identity=identities.of(_OVERLAY),
+                tracking_uid=lambda position: identities.uid("tracking", position),
+            )
+    if write_key_image and analysis.positive_findings:
+        note = key_image(
+            analysis,
+            source=film,
+            identity=identities.of(_KEY_IMAGE),
+            presentation_state=None if presentation_state is None else InstanceReference.to(presentation_state),
+        )
     triage_report = new_document(
         film,
         triage_identity,
         content=triage_content(analysis, urgency=urgency, revision=revision),
-        predecessors=revision.predecessor,
+        predecessors=_documents(revision),
     )
-    return Results(triage_report=triage_report, findings_report=findings_report, crops=crops)
+    return Results(
+        triage_report=triage_report,
+        findings_report=findings_report,
+        crops=crops,
+        overlay=presentation_state,
+        key_image=note,
+    )
 
 
 def build_failure_report(  # noqa: PLR0913 - what is known of a failure
@@ -146,7 +181,7 @@ def build_failure_report(  # noqa: PLR0913 - what is known of a failure
         revision=revision,
     )
     identity = identities.of(_TRIAGE)
-    return Results(triage_report=new_document(film, identity, content=content, predecessors=revision.predecessor))
+    return Results(triage_report=new_document(film, identity, content=content, predecessors=_documents(revision)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +198,10 @@ class _Kind:
 _CROP: Final = _Kind("crop", SecondaryCaptureImageStorage, "OT", 1, "AI evidence crops, not a diagnosis")
 _FINDINGS: Final = _Kind("findings", Comprehensive3DSRStorage, "SR", 2, "AI findings, not a diagnosis")
 _TRIAGE: Final = _Kind("triage", EnhancedSRStorage, "SR", 3, "AI triage report, not a diagnosis")
+_OVERLAY: Final = _Kind(
+    "overlay", GrayscaleSoftcopyPresentationStateStorage, "PR", 4, "AI findings overlay, not a diagnosis"
+)
+_KEY_IMAGE: Final = _Kind("key image", KeyObjectSelectionDocumentStorage, "KO", 5, "AI key image, not a diagnosis")
 _FIRST_SERIES_NUMBER: Final = 9000  # viewers open the lowest series first, which must be the film's
 
 
@@ -196,6 +235,13 @@ class _Identities:
         return derive_uid(
             image.study_instance_uid, self.revision.number, kind, position, image.sop_instance_uid, *self.made_of
         )
+
+
+def _documents(revision: Revision) -> tuple[InstanceReference, ...]:
+    """The SR documents before this revision; overlays and key image notes cannot be predecessors (PS3.3 C.17.2)."""
+    return tuple(
+        old for old in revision.predecessor if old.sop_class_uid in {EnhancedSRStorage, Comprehensive3DSRStorage}
+    )
 
 
 def _require_same_image(found: ImageReference, judged: ImageReference) -> None:

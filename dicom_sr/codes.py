@@ -35,6 +35,7 @@ EXPLAINER = _own("explainer", "Origin of the explanation")
 PROCESSING = _own("processing", "Processing")
 DISCLAIMER = _own("disclaimer", "Disclaimer")
 FAILURE = _own("failure", "Failure")
+OF_INTEREST = _dcm("113000", "Of Interest")  # CID 7010
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 
 # Statements

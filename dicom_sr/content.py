@@ -21,6 +21,7 @@ from highdicom.sr import (
 from pydicom.sr.coding import Code
 
 from dicom_sr import codes
+from dicom_sr.attributes import own_device
 from dicom_sr.source import CONTROL
 from worklist.finding import Algorithm, ImageReference, Region
 
@@ -98,14 +99,13 @@ def outline(region: Region) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 def device_observer(algorithm: Algorithm | None) -> list[ContentItem]:
     """Observation context (TID 1001, 1004): a device observed, and which (IHE AIR 6.5.3.1)."""
+    device = algorithm or own_device()
     items = [code(codes.OBSERVER_TYPE, codes.DEVICE, relationship=HAS_OBS_CONTEXT)]
-    if algorithm is None:
-        return items
-    items.append(UIDRefContentItem(codes.OBSERVER_UID, algorithm.device_uid, relationship_type=HAS_OBS_CONTEXT))
+    items.append(UIDRefContentItem(codes.OBSERVER_UID, device.device_uid, relationship_type=HAS_OBS_CONTEXT))
     for name, value in (
         (codes.OBSERVER_NAME, codes.MANUFACTURER),
         (codes.OBSERVER_MANUFACTURER, codes.MANUFACTURER),
-        (codes.OBSERVER_MODEL, algorithm.name),
+        (codes.OBSERVER_MODEL, device.name),
     ):
         items.append(TextContentItem(name, value, relationship_type=HAS_OBS_CONTEXT))
     return items

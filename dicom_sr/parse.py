@@ -190,7 +190,7 @@ def _analysis(section: Callable[[Code], _Section], source: ImageReference, score
     return Analysis(
         image=source,
         scorer=scorer,
-        findings=tuple(_finding(item) for item in section(codes.NUMBERS).items),
+        findings=tuple(_finding(item) for item in section(codes.NUMBERS).items if item.ValueType == "CODE"),
         score=impression.number(codes.PROBABILITY),
         threshold=impression.number(codes.THRESHOLD),
         completed_at=origin.moment(codes.COMPLETED_AT),

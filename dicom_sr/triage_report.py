@@ -2,7 +2,8 @@
 
 The order is the reader's: urgency, one sentence, one line a finding; then quality, explanation and earlier reports;
 then the numbers, their origin and the disclaimer. Everything a person must see is a sentence, because viewers that
-show an SR as text drop the codes and numbers below a CODE or a TEXT, and some drop the names of items.
+show an SR as text drop the codes and numbers below a CODE or a TEXT, and some (OHIF 3) drop the names of items and
+run all items of a section together: so each is a whole sentence, and what is only a list says of what.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ _HEADLINES: Final = {
     Urgency.URGENT: "URGENT, read early.",
     Urgency.ROUTINE: "ROUTINE, read in turn.",
 }
+# A viewer that drops numbers and names of items leaves a bare list of findings: these say what the list is.
+_LOOKED_FOR: Final = "Everything that was looked for, suspected or not, coded for machines:"
+_NOT_LOOKED_FOR: Final = "None of these was looked for:"
+_QUOTED: Final = "Quoted from earlier reports, each with its source:"
 _QUALITY_CODE: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -68,12 +73,17 @@ def triage_content(analysis: Analysis, *, urgency: Urgency, revision: Revision) 
         section(codes.EXPLANATION, text(codes.COMMENT, analysis.explanation)),
         section(
             codes.PREVIOUS_FINDINGS,
+            text(codes.COMMENT, _QUOTED if analysis.snippets else ""),
             *(
                 text(codes.PREVIOUS_FINDING, snippet.snippet) + text(codes.QUOTED_FROM, snippet.source)
                 for snippet in analysis.snippets
             ),
         ),
-        section(codes.NUMBERS, [_coded(finding, analysis.image) for finding in analysis.findings]),
+        section(
+            codes.NUMBERS,
+            text(codes.COMMENT, _LOOKED_FOR),
+            [_coded(finding, analysis.image) for finding in analysis.findings],
+        ),
         section(
             codes.SCORER,
             text(codes.COMMENT, f"Scored in {analysis.elapsed_ms:.0f} ms by {_identity(analysis.scorer)}."),
@@ -120,7 +130,11 @@ def failure_content(  # noqa: PLR0913 - what is known of a failure
             text(codes.COMMENT, f"Not looked for because of this: {names}." if names else ""),
         ),
         section(codes.FAILURE, text(codes.FAILURE_CODE, failure_code)),
-        section(codes.NUMBERS, [code(codes.NOT_LOOKED_FOR, codes.FINDING_TYPES[kind]) for kind in looked_for]),
+        section(
+            codes.NUMBERS,
+            text(codes.COMMENT, _NOT_LOOKED_FOR if looked_for else ""),
+            [code(codes.NOT_LOOKED_FOR, codes.FINDING_TYPES[kind]) for kind in looked_for],
+        ),
         section(
             codes.SCORER,
             text(codes.COMMENT, f"Not scored by {_identity(scorer)}." if scorer else ""),
@@ -155,7 +169,7 @@ def _lines(analysis: Analysis) -> list[list[ContentItem]]:
     lines = [
         text(
             codes.FINDING,
-            f"{named(finding)}: {percent(finding.probability)} % (threshold {percent(finding.threshold)} %)",
+            f"{named(finding)}: {percent(finding.probability)} % (threshold {percent(finding.threshold)} %).",
         )
         for finding in analysis.positive_findings
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -168,14 +169,42 @@ def triage(
 
 
 @app.command()
-def report(
-    source: Annotated[str, typer.Argument(help="An SR file, or a Study Instance UID in the PACS.")],
+def evaluate(
+    predictions: Annotated[Path, typer.Option(help="What triage --json wrote, or JSON lines or CSV.")],
+    labels: Annotated[Path, typer.Option(help="What is true of these films: CSV or JSON lines.")],
     *,
+    plots: Annotated[Path | None, typer.Option(help="A folder for pictures of the curves.")] = None,
+    prevalence: Annotated[float, typer.Option(help="At which predictive values are stated.")] = 0.1,
     as_json: Json = False,
 ) -> None:
-    """Read an AI result back."""
-    from firstread.read_back import print_report, read_report
+    """Hold predictions against labels."""
+    from firstread.evaluate import evaluate_files, print_evaluation
+
+    print_evaluation(evaluate_files(predictions, labels, prevalence=prevalence, plots=plots), as_json=as_json)
+
+
+@app.command()
+def report(
+    source: Annotated[str, typer.Argument(help="An SR file, or a Study Instance UID in the PACS.")] = "",
+    *,
+    as_json: Json = False,
+    every: Annotated[bool, typer.Option("--all", help="All reports in the PACS as CSV, a row a finding.")] = False,
+    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Reports of this day and later.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="The file of --all; stdout where left out.")] = None,
+) -> None:
+    """Read an AI result back, or all of them."""
     from firstread.settings import Settings
+
+    if every:
+        if source or as_json:
+            raise InvalidInput("bad_usage", "--all takes neither a file, a study nor --json: it prints CSV")
+        from firstread.report_table import write_report_table
+
+        write_report_table(Settings(), since=since.date() if since else None, path=csv)
+        return
+    if not source or since or csv:
+        raise InvalidInput("bad_usage", "name an SR file or a Study Instance UID, or --all with --since and --csv")
+    from firstread.read_back import print_report, read_report
 
     print_report(read_report(source, Settings()), as_json=as_json)
 
@@ -227,7 +256,8 @@ def upgrade() -> None:
 
 def main() -> None:
     """Run the command; every expected failure is one line on stderr."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as tidily as on Ctrl-C
+    for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a script's background job starts with it ignored
+        signal.signal(stop, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
     except TyperException as error:

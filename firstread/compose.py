@@ -30,6 +30,7 @@ def set_up_logging(settings: Settings) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s: %(message)s"
     )
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote the headers of patients' images
 
 
 def open_database(settings: Settings) -> Database:

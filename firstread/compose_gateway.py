@@ -10,10 +10,13 @@ from fastapi import FastAPI
 from firstread.compose import build_job_records, build_orthanc_client
 from firstread.settings import Settings
 from gateway.app import GatewayParts, build_app
+from gateway.dicomweb import DicomWebOrigin
 from gateway.dispatch import Dispatcher, build_sender
 from gateway.intake import Intake, IntakePace
 from gateway.pages import SiteFacts
-from worklist.records import Database, ExclusiveLock, IntakeRecords, ReadingList
+from gateway.predict import PredictLimits
+from gateway.viewer import OPEN_STUDY
+from worklist.records import Database, ExclusiveLock, IntakeRecords, PredictionRecords, ReadingList
 
 _FEED_LOCK = 7_319_002
 
@@ -44,11 +47,23 @@ def build_gateway(settings: Settings) -> FastAPI:
             orthanc=orthanc,
             dispatcher=dispatcher,
             intake=intake,
+            predictions=PredictionRecords(database),
+            predict_limits=PredictLimits(
+                upload_bytes=settings.predict_upload_mb * 1_000_000,
+                wait_s=settings.predict_wait_s,
+                keep=timedelta(seconds=settings.prediction_keep_s),
+            ),
             site=SiteFacts(
                 version=version("firstread"),
                 dicom_host=settings.orthanc_dicom_host,
                 dicom_port=settings.orthanc_dicom_port,
                 dicom_aet=settings.orthanc_aet,
+                upload_mb=settings.predict_upload_mb,
+                viewer=OPEN_STUDY if settings.viewer_dir else None,
             ),
+            dicomweb=DicomWebOrigin(
+                url=settings.orthanc_url, root=settings.orthanc_dicomweb_root, auth=settings.orthanc_auth
+            ),
+            viewer_dir=settings.viewer_dir,
         )
     )

@@ -8,16 +8,18 @@ from firstread.compose import build_job_records
 from firstread.settings import Settings
 from models import Explainer, Scorer
 from models.embedded import WEIGHTS, EmbeddedScorer
+from models.gates import GatedScorer
 from models.template import TemplateExplainer
 from worker.pacs import Pacs
 from worker.pipeline import Pipeline
+from worker.predict import Predictor
 from worker.tasks import TimeLimits, build_worker
-from worklist.records import Database
+from worklist.records import Database, PredictionRecords
 
 
 def build_scorer(settings: Settings) -> Scorer:
-    """The fast path's model, loaded."""
-    return EmbeddedScorer(settings.model_dir or WEIGHTS, threads=settings.scorer_threads)
+    """The fast path's model, loaded, behind the gates."""
+    return GatedScorer(EmbeddedScorer(settings.model_dir or WEIGHTS, threads=settings.scorer_threads))
 
 
 def build_explainer(settings: Settings) -> Explainer:
@@ -32,14 +34,30 @@ def build_pacs(settings: Settings) -> Pacs:
     return Pacs(root, auth=settings.orthanc_auth)
 
 
-def build_pipeline(settings: Settings) -> Pipeline:
-    """What a worker process does its jobs with."""
-    return Pipeline(
-        jobs=build_job_records(settings, Database(settings.database_url)),
-        pacs=build_pacs(settings),
+def build_predictor(settings: Settings) -> Predictor:
+    """What judges a single file, with its models loaded."""
+    return Predictor(
         scorer=build_scorer(settings),
         explainer=build_explainer(settings),
+        urgency=settings.reading_policy.urgency,
+        scope=settings.scope_rules,
+    )
+
+
+def build_pipeline(settings: Settings) -> Pipeline:
+    """What a worker process does its jobs with."""
+    database = Database(settings.database_url)
+    predictor = build_predictor(settings)
+    return Pipeline(
+        jobs=build_job_records(settings, database),
+        pacs=build_pacs(settings),
+        scorer=predictor.scorer,
+        explainer=predictor.explainer,
         policy=settings.reading_policy,
+        predictions=PredictionRecords(database),
+        predictor=predictor,
+        write_overlay=settings.write_overlay,
+        write_key_image=settings.write_key_image,
     )
 
 

@@ -28,6 +28,7 @@ from worklist.records import Database
 
 _LOOPBACK = "127.0.0.1"
 _AET = "ORTHANC"
+_VIEWER = Path(sys.prefix) / "share" / "ohif"  # where make setup puts it
 _STABLE_AGE_S = 2
 _PATIENCE_S = 1800  # a demo that has not ended by then never will
 _UNFINISHED = {"waiting", "scored"}
@@ -91,6 +92,7 @@ class Site:
             "FIRSTREAD_HTTP_PORT": str(self.port_base),
             "FIRSTREAD_DIMSE_PORT": str(self.port_base + 3),
             "FIRSTREAD_QUIET_S": str(self.stable_age_s + 10),
+            **({"FIRSTREAD_VIEWER_DIR": str(_VIEWER)} if _VIEWER.is_dir() else {}),
         }
 
 
@@ -170,11 +172,11 @@ def wait_until_done(site: Site, sent: int, patience_s: float = _PATIENCE_S) -> d
     unfinished = sent
     while time.monotonic() < deadline:
         try:
-            behind = httpx.get(f"{site.gateway_url}/ready", trust_env=False).json().get("changes_behind")
+            ready = httpx.get(f"{site.gateway_url}/ready", trust_env=False).json()
             worklist = httpx.get(f"{site.gateway_url}/worklist?limit=1000", trust_env=False).json()
         except (httpx.HTTPError, ValueError):
-            behind = None  # the gateway is being restarted
-        if behind == 0:
+            ready = {}  # the gateway is being restarted
+        if ready.get("changes_behind") == 0 and ready.get("open_jobs") == 0:
             items = worklist["items"]
             unfinished = sum(1 for item in items if item["state"] in _UNFINISHED) + max(0, sent - worklist["total"])
             if unfinished == 0:

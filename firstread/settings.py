@@ -51,11 +51,17 @@ class Settings(BaseSettings):
     """Folder of the scorer's weights; the ones shipped with Firstread where unset."""
     scorer_threads: int = Field(default=1, ge=1)
     """Processor threads of one scoring."""
+    write_overlay: bool = False
+    """Whether boxes and labels also go into the PACS as a presentation state (GSPS), for viewers without SR."""
+    write_key_image: bool = False
+    """Whether a film with a suspected finding also gets a key image note (KOS)."""
 
     http_host: str = "127.0.0.1"
     """Where the gateway listens; 0.0.0.0 only behind a hospital's own access control."""
     http_port: int = 8080
     """The gateway's port."""
+    viewer_dir: Path | None = None
+    """Folder of OHIF for the address /viewer/, as make setup puts into .venv/share/ohif; no viewer where unset."""
     aet: str = "FIRSTREAD"
     """Firstread's own AE title, used when it sends."""
 
@@ -95,6 +101,12 @@ class Settings(BaseSettings):
     """A film that takes longer to score is given up for this attempt."""
     report_time_limit_s: int = Field(default=600, ge=5)
     """The same for a report."""
+    predict_upload_mb: int = Field(default=64, ge=1, le=1000)
+    """Largest file that POST /predict takes, in megabytes (10^6 bytes)."""
+    predict_wait_s: float = Field(default=30.0, gt=0)
+    """How long POST /predict waits for a worker before it answers 503."""
+    prediction_keep_s: int = Field(default=3600, ge=60)
+    """After this long a prediction and its pictures are erased; its upload is erased once it is judged."""
     log_json: bool = False
     """One JSON object a line instead of readable logs."""
 

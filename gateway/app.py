@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
@@ -14,14 +16,18 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.dicomweb import DicomWebOrigin, build_dicomweb
 from gateway.dispatch import Dispatcher
+from gateway.fhir import build_fhir
 from gateway.intake import FEED, Intake
 from gateway.orthanc import OrthancClient
 from gateway.pages import SiteFacts, build_pages, mount_static
+from gateway.predict import PredictLimits, build_predict, sweep
 from gateway.problems import install_problems
 from gateway.reading_list import build_reading_list, item
+from gateway.viewer import mount_viewer
 from worklist.errors import FirstreadError
-from worklist.records import Database, IntakeRecords, ReadingList
+from worklist.records import Database, IntakeRecords, PredictionRecords, ReadingList
 
 _PAGE_LENGTH = 500
 _MOST_BEHIND = 1000  # changes that are counted; beyond it the number no longer matters
@@ -37,7 +43,11 @@ class GatewayParts:
     orthanc: OrthancClient
     dispatcher: Dispatcher
     intake: Intake
+    predictions: PredictionRecords
+    predict_limits: PredictLimits
     site: SiteFacts
+    dicomweb: DicomWebOrigin
+    viewer_dir: Path | None = None
 
 
 class Ring(BaseModel):
@@ -58,6 +68,7 @@ class Readiness(BaseModel):
 
     ready: bool
     changes_behind: int | None
+    open_jobs: int | None
     checks: dict[str, Check]
 
 
@@ -69,7 +80,9 @@ def build_app(parts: GatewayParts) -> FastAPI:
         del app
         thread = threading.Thread(target=parts.intake.run, name="intake", daemon=True)
         thread.start()
+        sweeper = asyncio.create_task(sweep(parts.predictions, parts.predict_limits.keep))
         yield
+        sweeper.cancel()
         parts.intake.stop()
         thread.join(timeout=10)
         parts.orthanc.close()
@@ -78,10 +91,15 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app = FastAPI(title="Firstread", version=parts.site.version, lifespan=lifespan)
     install_problems(app)
     app.include_router(build_reading_list(parts.reading_list, parts.orthanc))
+    app.include_router(build_fhir(parts.reading_list))
+    app.include_router(build_predict(parts.predictions, parts.dispatcher, parts.predict_limits))
     app.include_router(
         build_pages(lambda: [item(study) for study in parts.reading_list.page(limit=_PAGE_LENGTH)[1]], parts.site)
     )
+    app.include_router(build_dicomweb(parts.dicomweb))
     mount_static(app)
+    if parts.viewer_dir:
+        mount_viewer(app, parts.viewer_dir)
 
     @app.post("/events/orthanc", status_code=202, tags=["intake"])
     def doorbell(ring: Ring | None = None) -> dict[str, str]:
@@ -105,7 +123,8 @@ def build_app(parts: GatewayParts) -> FastAPI:
             "feed": feed,
         }
         is_ready = all(check.ok for check in checks.values())
-        answer = Readiness(ready=is_ready, changes_behind=behind, checks=checks)
+        open_jobs = parts.dispatcher.count_open() if checks["database"].ok else None
+        answer = Readiness(ready=is_ready, changes_behind=behind, open_jobs=open_jobs, checks=checks)
         return JSONResponse(answer.model_dump(), status_code=200 if is_ready else 503)
 
     return app

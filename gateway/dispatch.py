@@ -13,6 +13,7 @@ from worklist.records import JobRecords
 from worklist.study import JobPath
 
 TASKS = {JobPath.SCORE: "firstread.score_study", JobPath.REPORT: "firstread.report_study"}
+PREDICT = "firstread.predict"
 _AT_ONCE = 200
 
 log = structlog.get_logger()
@@ -63,6 +64,21 @@ class Dispatcher:
             if sent:
                 self._jobs.record_enqueued(sent, datetime.now(UTC))
         return len(sent)
+
+    def send_prediction(self, prediction_id: str) -> None:
+        """Ask for a prediction; this is no job of the list, so nobody asks again.
+
+        Raises:
+            BrokerUnavailable: the broker did not take the message.
+        """
+        try:
+            self._sender.send_task(PREDICT, args=[prediction_id], queue=str(JobPath.SCORE), retry=False)
+        except (OperationalError, OSError) as error:
+            raise _unavailable(error) from error
+
+    def count_open(self) -> int:
+        """How many jobs are neither done nor failed."""
+        return self._jobs.count_open()
 
     def check_broker(self) -> None:
         """Connect to the broker.

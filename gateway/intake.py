@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +24,7 @@ from worklist.records import ExclusiveLock, FeedCursor, IntakeRecords, ReceivedI
 from worklist.scope import ScopeRules, assess_scope, is_own_object
 
 FEED = "orthanc"
+_HEADERS_AT_ONCE = 4
 _STRETCH = 50  # changes written in one transaction: a burst shows up film by film, not all at its end
 _MARKS = 16  # that are remembered; ...
 _MOST_MARKS = 4 * _MARKS  # ... that are gathered before they are thinned
@@ -156,6 +158,8 @@ class Intake:
         return not cursor.marks and cursor.sequence == 0
 
     def _admit(self, changes: Sequence[Change], following: FeedCursor | None = None) -> None:
+        # A study that is new to Orthanc, and reported by us, was deleted and sent again while nobody looked.
+        self._reopen_lost_reports([change.orthanc_id for change in changes if change.change_type == "NewStudy"])
         now = datetime.now(UTC)
         arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
@@ -169,13 +173,13 @@ class Intake:
                 log.exception("passed over: the database refuses what this change brings", change=changes[0].mark)
             if following:
                 self._records.admit([], [], now, feed=FEED, cursor=following)
-        # A study that is new to Orthanc, and reported by us, was deleted and sent again while nobody looked.
-        self._reopen_lost_reports([change.orthanc_id for change in changes if change.change_type == "NewStudy"])
 
-    def _receive(self, arrived: Iterable[tuple[str, datetime]]) -> list[ReceivedInstance]:
+    def _receive(self, arrived: Sequence[tuple[str, datetime]]) -> list[ReceivedInstance]:
+        # Several at once, because a CT of a thousand slices may stand before the next film.
+        with ThreadPoolExecutor(_HEADERS_AT_ONCE) as readers:
+            found = list(readers.map(self._orthanc.instance, [orthanc_id for orthanc_id, _ in arrived]))
         instances = []
-        for orthanc_id, received_at in arrived:
-            facts = self._orthanc.instance(orthanc_id)
+        for (orthanc_id, received_at), facts in zip(arrived, found, strict=True):
             if facts is None or is_own_object(facts.header):
                 continue
             if not facts.header.get("StudyInstanceUID"):
@@ -205,7 +209,7 @@ class Intake:
     def _look_at_everything(self, *, is_first: bool) -> FeedCursor:
         horizon = datetime.now(UTC) - self._pace.lookback
         undated = self._orthanc.instance_ids()
-        arrivals: list[Change] = []
+        recent: list[Change] = []
         marks: list[str] = []
         for change in self._orthanc.all_changes():
             marks.insert(0, change.mark)
@@ -213,14 +217,15 @@ class Intake:
                 marks = list(_thinned(marks))
             if change.change_type == "NewInstance" and change.orthanc_id in undated:
                 undated.discard(change.orthanc_id)
-                arrivals.append(change)
+                if change.date >= horizon:
+                    recent.append(change)
         for orthanc_id in undated:  # the log of these was deleted
             date = self._orthanc.reception_date(orthanc_id)
-            if date:
-                arrivals.append(Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date))
+            if date and date >= horizon:
+                recent.append(Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date))
         if not is_first:
             self._part_with_the_absent()
-        recent = sorted((change for change in arrivals if change.date >= horizon), key=lambda change: change.date)
+        recent.sort(key=lambda change: change.date)
         for start in range(0, len(recent), _STRETCH):
             self._admit(recent[start : start + _STRETCH])
             self._attempt(self._dispatch)

@@ -18,6 +18,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from worklist.finding import DISCLAIMER
+
 Item = Mapping[str, Any]
 
 _HERE = Path(__file__).parent
@@ -45,6 +47,7 @@ class SiteFacts:
         dicom_aet: Orthanc's AE title.
         viewer: address to which a Study Instance UID is appended to open the study in the viewer, such as
             "viewer/viewer?StudyInstanceUIDs="; None shows no such link.
+        upload_mb: largest file that may be tried, in megabytes (10^6 bytes).
     """
 
     version: str
@@ -52,6 +55,7 @@ class SiteFacts:
     dicom_port: int
     dicom_aet: str
     viewer: str | None = None
+    upload_mb: int = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +96,6 @@ STATES = (
         meaning="The AI's work on it did not succeed; the details say why. A missing score says nothing about it.",
     ),
 )
-DISCLAIMER = "Not a diagnosis. Research use. Unverified AI output."
 
 _BLANK: Item = {
     "rank": "",
@@ -111,7 +114,7 @@ _BLANK: Item = {
 
 
 def build_pages(load_items: Callable[[], Sequence[Item]], site: SiteFacts) -> APIRouter:
-    """The router of `GET /`.
+    """The router of `GET /` and `GET /try`.
 
     Args:
         load_items: returns the items of `GET /worklist`, in reading order; called in a worker thread.
@@ -137,6 +140,11 @@ def build_pages(load_items: Callable[[], Sequence[Item]], site: SiteFacts) -> AP
     @router.get("/", response_class=HTMLResponse, include_in_schema=False)
     def worklist_page() -> HTMLResponse:
         html = page.render(items=load_items(), site=site, now=datetime.now(UTC), **words)
+        return HTMLResponse(html, headers={**_SECURITY_HEADERS, "Cache-Control": "no-store"})
+
+    @router.get("/try", response_class=HTMLResponse, include_in_schema=False)
+    def try_page() -> HTMLResponse:
+        html = templates.get_template("try.html").render(site=site, **words)
         return HTMLResponse(html, headers={**_SECURITY_HEADERS, "Cache-Control": "no-store"})
 
     return router

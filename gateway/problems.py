@@ -12,14 +12,16 @@ from starlette.exceptions import HTTPException
 from worklist.errors import FirstreadError, PermanentError
 
 MEDIA_TYPE = "application/problem+json"
+_RETRY_AFTER_S = 5
 
 
 class Problem(HTTPException):
     """A refusal with a title for the kind and a detail for this case."""
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
+    def __init__(self, status: int, title: str, detail: str, **more: object) -> None:
         super().__init__(status, detail)
         self.title = title
+        self.more = more
 
 
 def problem(status: int, title: str, detail: str, **more: object) -> JSONResponse:
@@ -34,8 +36,10 @@ def install_problems(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def _refused(request: Request, error: HTTPException) -> JSONResponse:
         del request
-        title = error.title if isinstance(error, Problem) else HTTPStatus(error.status_code).phrase
-        answer = problem(error.status_code, title, str(error.detail))
+        title, more = HTTPStatus(error.status_code).phrase, {}
+        if isinstance(error, Problem):
+            title, more = error.title, error.more
+        answer = problem(error.status_code, title, str(error.detail), **more)
         answer.headers.update(error.headers or {})
         return answer
 
@@ -53,4 +57,7 @@ def install_problems(app: FastAPI) -> None:
         status = (
             HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(error, PermanentError) else HTTPStatus.SERVICE_UNAVAILABLE
         )
-        return problem(status, status.phrase, error.message, code=error.code)
+        answer = problem(status, status.phrase, error.message, code=error.code)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            answer.headers["Retry-After"] = str(_RETRY_AFTER_S)
+        return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from http import HTTPStatus
 
 import pydicom
@@ -13,9 +14,13 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import EnhancedSRStorage
 
+from dicom_sr.codes import MANUFACTURER
 from dicom_sr.parse import is_own
+from dicom_sr.revision import InstanceReference
 from worklist.errors import InvalidInput, PacsUnavailable, UnusableImage
 
+_PAGE = 500
+_MOST_BROKEN = 16  # unreadable files in a row, where a PACS that refuses everything is given up
 _TIMEOUT_S = (3.0, 60.0)  # to connect, between two pieces of an answer
 
 
@@ -67,6 +72,47 @@ class Pacs:
             if instance.get("SOPClassUID") == EnhancedSRStorage
         ]
         return [report for report in reports if is_own(report)]
+
+    def find_triage_reports(self, since: date | None = None) -> tuple[list[InstanceReference], int]:
+        """Every AI triage report, by QIDO-RS (PS3.18 section 10.6), and how many objects the PACS cannot describe.
+
+        Args:
+            since: the first Series Date, which is the day on which the report was written; None for all.
+        """
+        filters = {"Modality": "SR", "Manufacturer": MANUFACTURER}
+        if since is not None:
+            filters["SeriesDate"] = f"{since:%Y%m%d}-"
+        found: dict[str, InstanceReference] = {}  # once each: what comes in meanwhile may shift a page
+        unreadable = 0
+        with self._translated():
+            offset, page = 0, self._page(filters, 0, _PAGE)
+            while page:
+                for instance in page:
+                    if instance is None:
+                        unreadable += 1
+                    elif is_own(instance) and instance.get("SOPClassUID") == EnhancedSRStorage:
+                        found[instance.SOPInstanceUID] = InstanceReference.to(instance)
+                offset += len(page)
+                page = self._page(filters, offset, _PAGE)
+        return list(found.values()), unreadable
+
+    def _page(self, filters: dict[str, str], offset: int, length: int) -> list[pydicom.Dataset | None]:
+        """Matches from an offset on; None for one whose file Orthanc cannot read, for which it refuses the page."""
+        try:
+            entries = self._client.search_for_instances(
+                fields=["SOPClassUID", "Manufacturer"], search_filters=filters, offset=offset, limit=length
+            )
+        except requests.HTTPError as error:
+            if error.response is None or error.response.status_code != HTTPStatus.BAD_REQUEST:
+                raise
+            if length == 1:
+                return [None]
+            half = length // 2
+            page = [*self._page(filters, offset, half), *self._page(filters, offset + half, length - half)]
+            if len(page) > _MOST_BROKEN and not any(page):
+                raise  # it refuses the question, not a file
+            return page
+        return [pydicom.Dataset.from_json(entry) for entry in entries]
 
     def store(self, datasets: Sequence[pydicom.Dataset]) -> None:
         """Store objects of one study (STOW-RS, PS3.18 section 10.5), all of them.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +19,10 @@ from dicom_sr.revision import InstanceReference
 from models import Explainer, Scorer
 from models.pixels import read_film, to_display
 from worker.pacs import Pacs
+from worker.predict import Predictor
 from worklist.errors import FirstreadError, ModelUnavailable, UnusableImage
 from worklist.finding import Analysis, FindingType
-from worklist.records import Job, JobRecords, StoredResult
+from worklist.records import Job, JobRecords, PredictionRecords, StoredResult
 from worklist.study import ReadingPolicy
 from worklist.urgency import assess_urgency
 
@@ -34,6 +38,10 @@ class Pipeline:
     scorer: Scorer
     explainer: Explainer
     policy: ReadingPolicy
+    predictions: PredictionRecords
+    predictor: Predictor
+    write_overlay: bool = False
+    write_key_image: bool = False
 
     def score(self, job_id: str) -> None:
         """The fast path: fetch one film, score it, and move its study."""
@@ -72,6 +80,23 @@ class Pipeline:
             kept = self.jobs.complete_report(job_id, claim.holder, analysis, stored, datetime.now(UTC))
             log.info("reported", study=job.study_instance_uid, objects=len(stored), kept=kept)
 
+    def predict(self, prediction_id: str) -> None:
+        """Judge an upload; neither what it holds nor what comes of it is logged."""
+        upload = self.predictions.take(prediction_id, datetime.now(UTC))
+        if upload is None:
+            return
+        prior_reports = (("prior_report", upload.prior_report),) if upload.prior_report else ()
+        try:
+            prediction = self.predictor.predict(io.BytesIO(upload.content), "the upload", prior_reports)
+            result = json.dumps(prediction.to_json(f"/predict/{prediction_id}"))
+            self.predictions.complete(prediction_id, result, prediction.pictures())
+        except FirstreadError as error:
+            self.predictions.fail(prediction_id, error)
+        except Exception as error:  # noqa: BLE001 - as in _claimed, but an exception's message may quote the upload
+            place = "".join(traceback.format_tb(error.__traceback__))
+            log.error("prediction failed unexpectedly", error=type(error).__name__, place=place)  # noqa: TRY400
+            self.predictions.fail(prediction_id, _surprise(error))
+
     def _explain(self, job: Job, analysis: Analysis) -> tuple[Analysis, Results]:
         image = analysis.image
         source = self.pacs.fetch_instance(image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid)
@@ -84,6 +109,8 @@ class Pipeline:
             source=source,
             pixels=to_display(film),
             revision=self._revision(job, fetched_at, analysis.completed_at),
+            write_overlay=self.write_overlay,
+            write_key_image=self.write_key_image,
         )
 
     def _tell_failure(self, job: Job) -> Results:
@@ -132,13 +159,16 @@ class Pipeline:
         except Exception as error:
             # Nothing may take the worker down or vanish: the list shows it, the log has the traceback.
             log.exception("job failed unexpectedly", study=claim.job.study_instance_uid)
-            surprise = ModelUnavailable("unexpected_error", f"unexpected {type(error).__name__}: see the worker's log")
-            self.jobs.give_up(job_id, claim.holder, surprise, datetime.now(UTC))
+            self.jobs.give_up(job_id, claim.holder, _surprise(error), datetime.now(UTC))
 
     def _claim(self, job_id: str) -> _Claim | None:
         holder = str(uuid4())
         job = self.jobs.claim(job_id, holder, datetime.now(UTC))
         return _Claim(self.jobs, job, holder) if job else None
+
+
+def _surprise(error: Exception) -> ModelUnavailable:
+    return ModelUnavailable("unexpected_error", f"unexpected {type(error).__name__}: see the worker's log")
 
 
 class _Claim:

@@ -1,7 +1,7 @@
 """The Celery application: two queues, served by separate processes.
 
-Messages carry a job's identifier and nothing else; what is to be done, and whether it still is, stands in the
-records. A message may therefore come twice, late, or never.
+Messages carry the identifier of a job or of an upload and nothing else; what is to be done, and whether it still
+is, stands in the records. A message may therefore come twice, late, or never.
 """
 
 from __future__ import annotations
@@ -72,6 +72,10 @@ def build_worker(broker_url: str, build_pipeline: Callable[[], Pipeline], limits
     @app.task(name=f"firstread.{JobPath.REPORT}_study", time_limit=limits.report_s)
     def report_study(job_id: str) -> None:
         pipeline().report(job_id)
+
+    @app.task(name="firstread.predict", time_limit=limits.score_s)
+    def predict(prediction_id: str) -> None:
+        pipeline().predict(prediction_id)
 
     return app
 

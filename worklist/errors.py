@@ -3,6 +3,7 @@
 FirstreadError
 |- PermanentError        trying again cannot help
 |  |- UnusableImage      the film itself cannot be read or judged
+|  |  |- OutOfScope      it is none that may be judged
 |  |- InvalidInput       a person or another system gave something unusable
 |- TransientError        trying again may help: bounded retry
    |- PacsUnavailable
@@ -39,6 +40,10 @@ class PermanentError(FirstreadError):
 
 class UnusableImage(PermanentError):
     """The film itself cannot be read or judged."""
+
+
+class OutOfScope(UnusableImage):
+    """The image is none that may be judged: another modality, body part or view."""
 
 
 class InvalidInput(PermanentError):

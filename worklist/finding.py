@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+DISCLAIMER = "Not a diagnosis. Research use. Unverified AI output."
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Code:

@@ -1,6 +1,7 @@
-"""Which images Firstread looks at: frontal chest radiographs, told by the header in its many usual spellings.
+"""Which images Firstread looks at: frontal chest radiographs of adults, told by the header in its many spellings.
 
-An image that says nothing about its body part is looked at; one that names another part is not.
+An image that says nothing about its body part is looked at; one that names another part is not. The same goes for the
+patient's age.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from worklist.study import Failure
 
@@ -62,6 +64,10 @@ _NOT_FRONTAL = re.compile(
     r"DECUB\w*|LLD|RLD|OBL\w*|LAO|RAO|LPO|RPO)\b|側|侧|측면"
 )
 
+_ADULT_YEARS = 18
+_AGE = re.compile(r"(\d{1,3})([YMWD])")  # AS, PS3.5 section 6.2
+_PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.2425}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScopeRules:
@@ -85,7 +91,7 @@ def assess_scope(header: Mapping[str, str], rules: ScopeRules) -> Failure | None
         header: attribute values by DICOM keyword, as text; absent ones may be missing.
         rules: the site's choices.
     """
-    return _kind(header, rules) or _body_part(header, rules) or _view(header)
+    return _kind(header, rules) or _body_part(header, rules) or _view(header) or _child(header)
 
 
 def is_own_object(header: Mapping[str, str]) -> bool:
@@ -138,6 +144,38 @@ def _view(header: Mapping[str, str]) -> Failure | None:
         return refused
     words = _texts(header, "SeriesDescription", "ProtocolName")
     return refused if _NOT_FRONTAL.search(words) and not _FRONTAL.search(words) else None
+
+
+def _child(header: Mapping[str, str]) -> Failure | None:
+    ages = [age for age in (_stated_age(header), _age_by_dates(header)) if age is not None]
+    # Where the two disagree one of them is wrong, and an adult's film is not to be lost for that.
+    if not ages or max(ages) >= _ADULT_YEARS:
+        return None
+    return Failure(code="child", message=f"patient is under {_ADULT_YEARS}: only films of adults are scored")
+
+
+def _stated_age(header: Mapping[str, str]) -> float | None:
+    """Patient's Age (0010,1010) in years; None also for 000Y and its like, which stand for an unknown age."""
+    stated = _AGE.fullmatch(header.get("PatientAge", "").strip().upper())
+    return int(stated[1]) / _PER_YEAR[stated[2]] or None if stated else None
+
+
+def _age_by_dates(header: Mapping[str, str]) -> int | None:
+    """Whole years from birth to the study, or to the image where the study has no date; None for a birth after it."""
+    born = _date(header.get("PatientBirthDate", ""))
+    taken = [_date(header.get(keyword, "")) for keyword in ("StudyDate", "AcquisitionDate", "ContentDate")]
+    known = [day for day in taken if day]
+    if born is None or not known or born >= known[0]:
+        return None
+    return known[0].year - born.year - ((known[0].month, known[0].day) < (born.month, born.day))
+
+
+def _date(text: str) -> date | None:
+    """A DA value (PS3.5 section 6.2), also with the dots of ACR-NEMA."""
+    try:
+        return date.fromisoformat(text.strip().replace(".", ""))
+    except ValueError:
+        return None
 
 
 def _says_chest(words: str, rules: ScopeRules) -> bool:

@@ -37,6 +37,10 @@ class UrgencyPolicy:
     critical_findings: frozenset[FindingType] = frozenset({FindingType.PNEUMOTHORAX})
     critical_finding_threshold: float = 0.6
 
+    def urgent_from(self, analysis: Analysis) -> float:
+        """The score from which an Analysis is urgent."""
+        return analysis.threshold if self.urgent_threshold is None else self.urgent_threshold
+
 
 def assess_urgency(analysis: Analysis, policy: UrgencyPolicy) -> Urgency:
     """The urgency class of an Analysis; never lower for a higher score or probability."""
@@ -45,5 +49,4 @@ def assess_urgency(analysis: Analysis, policy: UrgencyPolicy) -> Urgency:
         for finding in analysis.findings
     ):
         return Urgency.CRITICAL
-    threshold = analysis.threshold if policy.urgent_threshold is None else policy.urgent_threshold
-    return Urgency.URGENT if analysis.score >= threshold else Urgency.ROUTINE
+    return Urgency.URGENT if analysis.score >= policy.urgent_from(analysis) else Urgency.ROUTINE

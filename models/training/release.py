@@ -113,7 +113,9 @@ def _output(films: Films, logits: NDArray[np.float64], number: int) -> dict[str,
         "key": _OUTPUTS[number],
         "scale": round(calibration.scale, 6),
         "bias": round(calibration.bias, 6),
-        "threshold": round(points.youden, 6),
+        # A finding is named only where few films without it would be: at Youden's point a rare finding is named
+        # at a probability of a few percent, which tells a reader nothing.
+        "threshold": round(points.youden if _OUTPUTS[number] == "urgent" else points.specificity_95, 6),
         "threshold_sensitivity_95": round(points.sensitivity_95, 6),
         "threshold_specificity_95": round(points.specificity_95, 6),
         "auc": _rounded(measure.auc(label, logit)),

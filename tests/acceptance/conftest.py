@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pydicom
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from dicom_sr.parse import TriageReport, parse
 from firstread.compose_worker import build_pacs
@@ -79,3 +81,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
     site = Site(state=tmp_path_factory.mktemp("site"), port_base=free_port_base(), stable_age_s=1)
     with running_site(site) as supervisor:
         yield RunningSite(site, supervisor)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    path = shutil.which("chromium")
+    assert path, "these tests need a browser: apt-get install chromium"
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=path)
+        yield chromium
+        chromium.close()

@@ -89,6 +89,7 @@ def test_demo_runs_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
         _, shown = demo.communicate(timeout=60)
     finally:
         demo.kill()
+        demo.communicate()
     assert demo.returncode == 0
     assert f"http://127.0.0.1:{base}/" in shown
     assert "Ctrl-C" in shown

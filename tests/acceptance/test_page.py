@@ -7,7 +7,6 @@ import io
 import json
 import random
 import re
-import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,7 +18,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Response
 from PIL import Image, ImageDraw, ImageFilter
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 from sse_starlette import EventSourceResponse
 
@@ -279,17 +278,6 @@ def gateway(running: Gateway) -> Gateway:
     """The running gateway with twelve fresh studies."""
     running.items = twelve_studies()
     return running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
-    path = shutil.which("chromium")
-    assert path, "these tests need a browser: apt-get install chromium"
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

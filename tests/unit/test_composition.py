@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-import firstread.settings
+from firstread.settings import Settings
 from models.embedded import WEIGHTS
 from worklist.order import OrderPolicy
 
@@ -50,5 +50,5 @@ def test_onnx_runtime_is_told_to_stay_silent(module: str) -> None:
 def test_default_prevalence_is_that_of_the_calibration() -> None:
     """The order's default prevalence is the rate of urgent films on which the shipped scores are calibrated."""
     prevalence = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))["prevalence"]
-    assert firstread.settings.Settings(_env_file=None).prevalence == pytest.approx(prevalence, abs=0.01)
+    assert Settings.model_fields["prevalence"].default == pytest.approx(prevalence, abs=0.01)
     assert OrderPolicy().prevalence == pytest.approx(prevalence, abs=0.01)

@@ -547,9 +547,9 @@ def test_urgency_and_the_sentence_come_first() -> None:
         "any urgent finding 95.0 % (the model's threshold is 30.0 %). Not a diagnosis."
     )
     assert [item.TextValue for item in findings.ContentSequence] == [
-        "Pneumothorax, right: 93.0 % (threshold 50.0 %)",
-        "Pleural effusion, left: 71.0 % (threshold 50.0 %)",
-        "Cardiomegaly: 60.0 % (threshold 50.0 %)",
+        "Pneumothorax, right: 93.0 % (threshold 50.0 %).",
+        "Pleural effusion, left: 71.0 % (threshold 50.0 %).",
+        "Cardiomegaly: 60.0 % (threshold 50.0 %).",
         "Below threshold, not excluded: pulmonary edema 12.0 %.",
     ]
 
@@ -569,6 +569,20 @@ def test_nothing_found_is_never_called_normal() -> None:
     statuses = [item for item in tree(report) if meaning(item) == "CAD Processing and Findings Summary"]
     assert [item.ConceptCodeSequence[0].CodeValue for item in statuses] == ["111241"]
     assert not [item for item in tree(report) if meaning(item) == "Finding"]
+
+
+def test_a_list_of_names_says_what_it_lists() -> None:
+    """Where a viewer drops numbers and names of items, a sentence before each bare list keeps it from misleading."""
+
+    def first_of(report: Dataset, heading: str) -> str:
+        (found,) = (item for item in report.ContentSequence if meaning(item) == heading)
+        return str(found.ContentSequence[0].TextValue)
+
+    failure = build_failure_report(
+        source=film(), code="failed", message="No.", revision=revision(), looked_for=(FindingType.PNEUMONIA,)
+    )
+    assert first_of(build().triage_report, "Numbers behind the findings").startswith("Everything that was looked for")
+    assert first_of(failure.triage_report, "Numbers behind the findings") == "None of these was looked for:"
 
 
 def test_a_failure_says_so_first() -> None:

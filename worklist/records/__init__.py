@@ -3,6 +3,7 @@
 from worklist.records.database import Database, ExclusiveLock
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedInstance
 from worklist.records.jobs import Job, JobLimits, JobRecords, StoredResult
+from worklist.records.predictions import PredictionRecords, Upload
 from worklist.records.reading_list import ListedStudy, ReadingList
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "JobLimits",
     "JobRecords",
     "ListedStudy",
+    "PredictionRecords",
     "ReadingList",
     "ReceivedInstance",
     "StoredResult",
+    "Upload",
 ]

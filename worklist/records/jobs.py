@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, exists, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
@@ -330,7 +330,7 @@ class JobRecords:
     def count_open(self) -> int:
         """How many jobs are neither done nor failed."""
         with self._database.read() as session:
-            return len(session.scalars(select(JobRow.job_id).where(JobRow.state.in_(_OPEN))).all())
+            return session.scalar(select(func.count()).where(JobRow.state.in_(_OPEN))) or 0
 
 
 def _held(session: Session, job_id: str, holder: str) -> JobRow | None:

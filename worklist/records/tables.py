@@ -177,6 +177,34 @@ class JobRow(Base):
     )
 
 
+class PredictionRow(Base):
+    """One upload to POST /predict: the image until it is judged, the result until it expires."""
+
+    __tablename__ = "predictions"
+
+    prediction_id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    taken_at: Mapped[datetime | None]
+    failure_code: Mapped[str | None]
+    failure_message: Mapped[str | None]
+    is_permanent: Mapped[bool | None]
+    prior_report: Mapped[str | None]
+    result: Mapped[str | None]
+    upload: Mapped[bytes | None]  # last, so that no other column lies behind it on the disk
+
+
+class PredictionPictureRow(Base):
+    """A picture of a prediction as PNG; position counts crops from 1 and is 0 for the whole film."""
+
+    __tablename__ = "prediction_pictures"
+
+    prediction_id: Mapped[str] = mapped_column(
+        ForeignKey("predictions.prediction_id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True)
+    png: Mapped[bytes]
+
+
 class ResultRow(Base):
     """One object that Firstread wrote into the PACS; position counts crops from 1 and is 0 for documents."""
 

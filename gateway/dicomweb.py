@@ -1,0 +1,177 @@
+"""`/dicom-web`: QIDO-RS, WADO-RS and STOW-RS (PS3.18 section 10), handed through to Orthanc piece by piece.
+
+Nothing is held in memory, either way. Orthanc's login is added here, and the caller's own headers stay here but for
+the few that DICOMweb needs. Only the resources below studies, series and instances are reached: neither the rest of
+Orthanc's REST interface nor the plug-in's means to send images to other servers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import httpx
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from gateway.problems import Problem, problem
+from worklist.errors import PacsUnavailable
+
+_ROOT = "dicom-web"
+_LEVELS = ("studies", "series", "instances")
+_METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
+_RETRIEVAL = ("GET", "HEAD", "OPTIONS")
+_CONNECT_S = 3.0
+_IDLE_S = 0.5  # Orthanc closes a connection that was idle for 1 s; one that it is just closing must not be used
+_RESOURCE = re.compile(r"[0-9A-Za-z][\w.,-]*(/[0-9A-Za-z][\w.,-]*)*", re.ASCII)  # no segment is "." or ".."
+_STORAGE = re.compile(r"studies(/[0-9.]+)?")
+_HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", re.ASCII)
+_ASKED = ("accept", "accept-charset", "content-type", "content-length", "range", "if-none-match", "if-modified-since")
+_ANSWERED = ("content-type", "content-length", "content-range", "content-location", "etag", "last-modified", "warning")
+_FAILED_SOP_SEQUENCE = "00081198"
+_GUARDS = {
+    # What a stored object holds is never run as a page of ours, and no cache on the way keeps it.
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cache-Control": "private, no-cache",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DicomWebOrigin:
+    """Orthanc's DICOMweb service.
+
+    Attributes:
+        url: root of Orthanc.
+        root: path of the DICOMweb plug-in below it.
+        auth: user name and password, or None.
+        patience_s: longest wait for an answer, and for each next piece of it.
+    """
+
+    url: str
+    root: str = _ROOT
+    auth: tuple[str, str] | None = None
+    patience_s: float = 60.0
+
+
+def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
+    """The routes of the DICOMweb service; its connections live as long as the application.
+
+    Orthanc writes its own root into the addresses in its answers, so the service answers under that one too.
+    """
+    root = origin.root.strip("/")
+    orthanc = httpx.AsyncClient(
+        base_url=f"{origin.url.rstrip('/')}/{root}",
+        auth=origin.auth,
+        timeout=httpx.Timeout(origin.patience_s, connect=_CONNECT_S),
+        limits=httpx.Limits(keepalive_expiry=_IDLE_S),
+        trust_env=False,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        async with orthanc:
+            yield
+
+    async def resource(request: Request, level: str, below: str = "") -> Response:
+        path = "/".join(filter(None, (level, below.removesuffix("/"))))
+        if level not in _LEVELS or not _RESOURCE.fullmatch(path):
+            raise Problem(404, "no such resource", f"{path} is no DICOMweb resource below studies, series or instances")
+        allowed = (*_RETRIEVAL, "POST") if _STORAGE.fullmatch(path) else _RETRIEVAL
+        if request.method not in allowed:
+            detail = f"{request.method} is refused: images are retrieved here, and stored by POST to studies"
+            raise HTTPException(405, detail, {"Allow": ", ".join(allowed)})
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": ", ".join(allowed)})
+        try:
+            answer = await orthanc.send(_question(orthanc, request, path), stream=True)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is left to read it
+        except httpx.HTTPError as error:
+            raise PacsUnavailable(
+                "pacs_unavailable",
+                f"no answer from Orthanc at {origin.url} ({type(error).__name__}): "
+                "start it or set FIRSTREAD_ORTHANC_URL",
+            ) from error
+        return await _handed_on(answer, is_head=request.method == "HEAD")
+
+    router = APIRouter(lifespan=lifespan)
+    for prefix in dict.fromkeys((_ROOT, root)):
+        for path in (f"/{prefix}/{{level}}", f"/{prefix}/{{level}}/{{below:path}}"):
+            router.add_api_route(path, resource, methods=_METHODS, include_in_schema=False)
+    return router
+
+
+def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.Request:
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        raise Problem(400, "no usable Host", "the Host header must hold a name or address, and a port if need be")
+    headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
+    headers.setdefault("accept", "*/*")
+    # Orthanc builds RetrieveURL and BulkDataURI from this; it wants the host without the quotes of RFC 7239.
+    headers["forwarded"] = f"host={host};proto={request.url.scheme}"
+    headers["accept-encoding"] = "identity"  # images are compressed as they are
+    return orthanc.build_request(
+        "POST" if request.method == "POST" else "GET",  # Orthanc knows no HEAD
+        httpx.URL(path, query=request.scope["query_string"] or None),
+        headers=headers,
+        content=request.stream() if request.method == "POST" else None,
+    )
+
+
+async def _handed_on(answer: httpx.Response, *, is_head: bool) -> Response:
+    if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        await answer.aclose()
+        raise PacsUnavailable(
+            "pacs_refuses_login", "Orthanc refuses our login: set FIRSTREAD_ORTHANC_USERNAME and _PASSWORD"
+        )
+    if answer.is_error and "content-type" not in answer.headers:
+        return await _complaint(answer)
+    headers = {name: answer.headers[name] for name in _ANSWERED if name in answer.headers} | _GUARDS
+    if is_head:
+        await answer.aclose()
+        return Response(status_code=answer.status_code, headers=headers)
+    return _Piecewise(answer, headers)
+
+
+class _Piecewise(StreamingResponse):
+    """Orthanc's answer as it comes in; its connection is given back even where the caller hangs up before it begins."""
+
+    def __init__(self, answer: httpx.Response, headers: dict[str, str]) -> None:
+        super().__init__(answer.aiter_raw(), status_code=answer.status_code, headers=headers)
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._answer.aclose()
+
+
+async def _complaint(answer: httpx.Response) -> Response:
+    """An error to which Orthanc gives no media type.
+
+    That is its own JSON object, which becomes a problem document, or what STOW-RS could not store, in the DICOM JSON or
+    native XML model, which is handed on under its media type.
+    """
+    body = await answer.aread()
+    await answer.aclose()
+    status = HTTPStatus(answer.status_code)
+    if body.startswith(b"<"):
+        return Response(body, status, _GUARDS, "application/dicom+xml")
+    try:
+        told = json.loads(body)
+    except ValueError:
+        told = {"Message": body[:200].decode(errors="replace")}
+    if isinstance(told, dict) and _FAILED_SOP_SEQUENCE in told:
+        return Response(body, status, _GUARDS, "application/dicom+json")
+    detail = (told.get("Details") or told.get("Message") or "") if isinstance(told, dict) else ""
+    return problem(status, status.phrase.lower(), str(detail) or f"Orthanc answers {answer.status_code}")

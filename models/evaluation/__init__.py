@@ -1,0 +1,1 @@
+"""How well predictions agree with labels: the files, the arithmetic and the pictures."""

@@ -1,0 +1,339 @@
+"""Predictions and labels of films, and which belong together."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from models.evaluation.tables import Row, read_rows
+from worklist.errors import InvalidInput
+from worklist.finding import FindingType
+
+URGENT = "urgent"
+TARGETS = (URGENT, *(type_.value for type_ in FindingType))
+SUBGROUPS = ("sex", "age_band", "view")
+
+_FINDINGS = {type_.label.lower(): type_.value for type_ in FindingType} | {
+    "effusion": FindingType.PLEURAL_EFFUSION.value,  # as ChestX-ray14 calls them (Wang et al., CVPR 2017)
+    "edema": FindingType.PULMONARY_EDEMA.value,
+}
+_PREDICTED = _FINDINGS | {"score": URGENT, URGENT: URGENT}
+_LABELLED = _FINDINGS | {URGENT: URGENT, "urgent6": URGENT}
+_TRUTHS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
+_LABEL_OF_FILM = {"urgent": True, "non-urgent": False}
+_ABSTENTIONS = ("out_of_scope", "failed")
+_NO_PREDICTION = "no_prediction"
+_IMAGE_SUFFIX = re.compile(r"\.(dcm|dicom|png|jpe?g)$", re.IGNORECASE)
+_AGE = re.compile(r"(\d{1,3})(?:\.\d*)?([YMWD]?)", re.IGNORECASE)
+_AGE_UNITS = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}  # in a year; Age String, PS3.5 6.2
+_AGE_BANDS = ((17, "0-17"), (39, "18-39"), (59, "40-59"), (79, "60-79"), (120, "80+"))
+_BOX_ITEMS = 5
+_WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Box:
+    """A box in source pixels, (x, y) its upper left corner; target is None where its finding is not stated."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    target: str | None
+
+    def __post_init__(self) -> None:
+        """Refuse boxes without an area."""
+        if not all(map(math.isfinite, (self.x, self.y, self.w, self.h))) or self.w <= 0 or self.h <= 0:
+            raise ValueError("a box needs finite x, y and a width and height above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """What a model said of one film.
+
+    Attributes:
+        file: the film.
+        abstention: why there is no prediction, such as out_of_scope or failed; empty where there is one.
+        probabilities: 0 to 1, by target.
+        thresholds: the model's operating points, by target, as far as they are known.
+        calls: whether the model called the film positive, by target, as far as it is known.
+        boxes: where it saw evidence.
+        model: name, version and SHA-256 of the weights.
+    """
+
+    file: str
+    abstention: str
+    probabilities: Mapping[str, float]
+    thresholds: Mapping[str, float]
+    calls: Mapping[str, bool]
+    boxes: tuple[Box, ...]
+    model: tuple[str, str, str] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Label:
+    """What is true of one film, by target; what is not known is absent.
+
+    Attributes:
+        file: the film.
+        truth: whether the finding is there, by target.
+        patient: whose film it is; None in files without a patient column.
+        groups: value of each of SUBGROUPS that the file states, `unknown` where its cell says nothing.
+        boxes: where readers saw one of the six findings.
+        foreign_boxes: how many boxes of other findings there were.
+    """
+
+    file: str
+    truth: Mapping[str, bool]
+    patient: str | None
+    groups: Mapping[str, str]
+    boxes: tuple[Box, ...]
+    foreign_boxes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matched:
+    """Films that both files know, sorted by the label's file, and those that only one knows."""
+
+    films: tuple[tuple[Prediction, Label], ...]
+    unmatched_predictions: tuple[str, ...]
+    unmatched_labels: tuple[str, ...]
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Predictions from a JSON array or JSON lines of `firstread triage --json`, or from a CSV file.
+
+    A CSV file has the columns file (or image), score (or urgent) and one a finding; score_threshold and
+    <finding>_threshold, label (Urgent or Non-Urgent) and state are optional.
+
+    Raises:
+        InvalidInput: the file cannot be read, or a row does not say what it must; the message names the row.
+    """
+    films = [_prediction(where, row) for where, row in read_rows(path, _PREDICTED)]
+    if all(film.abstention == _NO_PREDICTION for film in films):
+        raise InvalidInput("missing_column", f"{path} has neither a score nor a finding: see firstread triage --json")
+    return films
+
+
+def read_labels(path: Path) -> list[Label]:
+    """Labels from a CSV or JSON file: file (or image), and one column a finding.
+
+    Optional are urgent (or urgent6; else any of the six findings), patient, sex, age, view and boxes, a JSON list of
+    [x, y, w, h, finding] in source pixels. Other columns are not read.
+
+    Raises:
+        InvalidInput: the file cannot be read, or a row does not say what it must; the message names the row.
+    """
+    rows = read_rows(path, _LABELLED)
+    if not any(target in row for _, row in rows for target in TARGETS):
+        names = ", ".join(type_.value for type_ in FindingType)
+        raise InvalidInput("missing_column", f"{path} has no column to compare with: name one urgent, {names}")
+    has_patients = any("patient" in row for _, row in rows)
+    return [_label(where, row, has_patients=has_patients) for where, row in rows]
+
+
+def match(predictions: Sequence[Prediction], labels: Sequence[Label]) -> Matched:
+    """Predictions and labels of the same film, by path, or else by name without the image suffix.
+
+    Of several labels of one name, the one that shares the most trailing folders is meant.
+
+    Raises:
+        InvalidInput: ambiguous_film where that leaves more than one; no_match where no film is in both files.
+    """
+    by_stem: dict[str, list[Label]] = {}
+    for label in labels:
+        by_stem.setdefault(_parts(label.file)[-1], []).append(label)
+    found: dict[str, tuple[Prediction, Label]] = {}
+    unmatched = []
+    for prediction in predictions:
+        candidates = by_stem.get(_parts(prediction.file)[-1], [])
+        if not candidates:
+            unmatched.append(prediction.file)
+            continue
+        closeness = [_closeness(prediction.file, label.file) for label in candidates]
+        closest = [label for label, close in zip(candidates, closeness, strict=True) if close == max(closeness)]
+        if len(closest) > 1:
+            raise InvalidInput(
+                "ambiguous_film",
+                f"{prediction.file} may be {closest[0].file} or {closest[1].file} of the labels: write longer paths",
+            )
+        label = closest[0]
+        if label.file in found:
+            raise InvalidInput(
+                "ambiguous_film",
+                f"{found[label.file][0].file} and {prediction.file} both match {label.file} of the labels: "
+                "remove one prediction or write longer paths",
+            )
+        found[label.file] = (prediction, label)
+    if not found:
+        raise InvalidInput(
+            "no_match",
+            f"no film is in both files: predictions name {predictions[0].file}, labels {labels[0].file}, for example",
+        )
+    return Matched(
+        films=tuple(found[file] for file in sorted(found)),
+        unmatched_predictions=tuple(sorted(unmatched)),
+        unmatched_labels=tuple(sorted(label.file for label in labels if label.file not in found)),
+    )
+
+
+def _prediction(where: str, row: Row) -> Prediction:
+    cells = dict(row)
+    for finding in _items(where, row, "findings"):
+        target = _finding(finding.get("name"))
+        if target and target in cells:
+            raise InvalidInput("two_columns", f"{where} states {target} twice: leave one")
+        if target:
+            cells |= {target: finding.get("probability"), f"{target} threshold": finding.get("threshold")}
+    probabilities = _numbers(where, cells, "")
+    state = str(row.get("state") or "").lower()
+    if probabilities and (state in _ABSTENTIONS or row.get("failure")):
+        raise InvalidInput("contradiction", f"{where} has probabilities and no prediction at once: remove one")
+    model = _model(row.get("model"))
+    thresholds = {**(_operating_points(model[2]) if model else {}), **_numbers(where, cells, " threshold")}
+    calls = {key: p >= thresholds[key] for key, p in probabilities.items() if key in thresholds}
+    label = str(row.get("label") or "").lower()
+    if label and label not in _LABEL_OF_FILM:
+        raise InvalidInput("bad_label", f"{where} has the label {row['label']!r}: write Urgent or Non-Urgent")
+    if label:
+        calls[URGENT] = _LABEL_OF_FILM[label]
+    return Prediction(
+        file=row["file"],
+        abstention="" if probabilities else state if state in _ABSTENTIONS else _NO_PREDICTION,
+        probabilities=probabilities,
+        thresholds=thresholds,
+        calls=calls,
+        boxes=tuple(
+            _box(where, [crop.get(key) for key in ("x", "y", "w", "h")], crop.get("finding"))
+            for crop in _items(where, row, "crops")
+        ),
+        model=model,
+    )
+
+
+def _label(where: str, row: Row, *, has_patients: bool) -> Label:
+    truth = {}
+    for target in TARGETS:
+        cell = row.get(target)
+        if cell is None or cell == "":
+            continue
+        if str(cell).lower() not in _TRUTHS:
+            raise InvalidInput("bad_label", f"{where} says {cell!r} of {target}: write 1, 0 or nothing where unknown")
+        truth[target] = _TRUTHS[str(cell).lower()]
+    findings = [truth.get(type_.value) for type_ in FindingType]
+    if URGENT not in truth and (any(findings) or None not in findings):
+        truth[URGENT] = any(findings)
+    patient = str(row.get("patient") or "")
+    if has_patients and not patient:
+        raise InvalidInput("missing_patient", f"{where} names no patient: fill the column or remove it")
+    groups = {key: str(row[key] or "").upper() or "unknown" for key in ("sex", "view") if key in row}
+    if "age" in row:
+        groups["age_band"] = _age_band(str(row["age"] or ""))
+    boxes = [_labelled_box(where, item) for item in _boxes(where, row.get("boxes"))]
+    return Label(
+        file=row["file"],
+        truth=truth,
+        patient=patient or None,
+        groups=groups,
+        boxes=tuple(box for box in boxes if box),
+        foreign_boxes=boxes.count(None),
+    )
+
+
+def _model(value: object) -> tuple[str, str, str] | None:
+    if not isinstance(value, dict):
+        return None
+    return str(value.get("name", "")), str(value.get("version", "")), str(value.get("sha256", ""))
+
+
+def _items(where: str, row: Row, key: str) -> list[dict[str, Any]]:
+    items = row.get(key) or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise InvalidInput("bad_json", f"{where} has {key} that are no list of objects: see firstread triage --json")
+    return items
+
+
+def _numbers(where: str, row: Row, suffix: str) -> dict[str, float]:
+    numbers = {}
+    for target in TARGETS:
+        cell = row.get(target + suffix)
+        if cell is None or cell == "":
+            continue
+        try:
+            number = float(cell) if not isinstance(cell, bool) else math.nan
+        except (TypeError, ValueError):
+            number = math.nan
+        if not 0 <= number <= 1:  # a NaN is never between
+            raise InvalidInput(
+                "bad_number", f"{where} has {cell!r} for {target}{suffix}: write a probability between 0 and 1"
+            )
+        numbers[target] = number
+    return numbers
+
+
+def _boxes(where: str, cell: object) -> list[object]:
+    try:
+        boxes = json.loads(cell) if isinstance(cell, str) and cell else cell or []
+    except (ValueError, RecursionError):
+        boxes = None
+    if not isinstance(boxes, list):
+        raise InvalidInput("bad_box", f"{where} has boxes that are no list: write [[x, y, w, h, finding], ...]")
+    return boxes
+
+
+def _labelled_box(where: str, item: object) -> Box | None:
+    """None for a finding that is none of the six."""
+    if not isinstance(item, list) or len(item) != _BOX_ITEMS:
+        raise InvalidInput("bad_box", f"{where} has a box {item!r}: write [x, y, w, h, finding]")
+    box = _box(where, item[:4], item[4])
+    return box if box.target else None
+
+
+def _box(where: str, numbers: Sequence[Any], finding: object) -> Box:
+    target = _finding(finding)
+    try:
+        x, y, w, h = map(float, numbers)
+        return Box(x=x, y=y, w=w, h=h, target=target)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            "bad_box", f"{where} has a box {list(numbers)!r}: x, y, w and h are pixels, w and h above 0"
+        ) from error
+
+
+def _finding(name: object) -> str | None:
+    return _FINDINGS.get(str(name).lower().replace("_", " "))
+
+
+def _age_band(age: str) -> str:
+    """The band of an age in years, or of an Age String (PS3.5 6.2) such as 034Y."""
+    parts = _AGE.fullmatch(age)
+    if not parts:
+        return "unknown"
+    years = int(parts[1]) // _AGE_UNITS[parts[2].upper()]
+    return next((band for limit, band in _AGE_BANDS if years <= limit), "unknown")
+
+
+def _parts(file: str) -> tuple[str, ...]:
+    return PurePosixPath(_IMAGE_SUFFIX.sub("", file)).parts
+
+
+def _closeness(one: str, other: str) -> tuple[bool, int, bool]:
+    pairs = list(zip(reversed(_parts(one)), reversed(_parts(other)), strict=False))
+    shared = next((count for count, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    return one == other, shared, PurePosixPath(one).name == PurePosixPath(other).name
+
+
+@lru_cache
+def _operating_points(sha256: str) -> Mapping[str, float]:
+    """The thresholds of a model that is shipped with Firstread; none for any other."""
+    for card in sorted(_WEIGHTS.glob("*.json")):
+        document = json.loads(card.read_text(encoding="utf-8"))
+        if document.get("sha256") == sha256:
+            return {output["key"]: float(output["threshold"]) for output in document["outputs"]}
+    return {}

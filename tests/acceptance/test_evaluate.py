@@ -1,0 +1,131 @@
+"""From films to figures, as a QA physicist runs it: `firstread triage --json`, then `firstread evaluate`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from firstread.phantom import simulate_film
+from models.embedded import WEIGHTS
+from tests.bad_films import BAD_FILMS
+from worklist.finding import FindingType
+
+FIRSTREAD = (sys.executable, "-m", "firstread")
+WITHOUT_EXTRA = "import sys; sys.modules['{}'] = None; from firstread.cli import main; main()"
+FINDINGS = (*FindingType, None, None)
+
+
+def run(*arguments: str | Path, program: tuple[str, ...] = FIRSTREAD) -> subprocess.CompletedProcess[str]:
+    """Call the command; Python warnings would show on stderr."""
+    return subprocess.run(
+        [*program, *map(str, arguments)],
+        env={**os.environ, "COLUMNS": "80", "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Predictions of 16 simulated films, of a CT slice and of a blank film, and their labels."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    films = folder / "films"
+    films.mkdir()
+    rows: list[dict[str, object]] = []
+    for seed in range(16):
+        finding = FINDINGS[seed % len(FINDINGS)]
+        pixels = (simulate_film(seed, finding=finding, rows=400, columns=360) >> 4).astype("u1")
+        Image.fromarray(pixels).save(films / f"{seed:02}.png")
+        truth = {type_.label: int(type_ is finding) for type_ in FindingType}
+        rows.append({"image": f"{seed:02}.dcm", "patient": seed // 2, "sex": "FM"[seed % 2], **truth})
+    for name in ("ct_slice", "blank"):
+        path = BAD_FILMS[name](films)
+        rows.append({**rows[0], "image": path.name})
+    rows.append({**rows[0], "image": "never-taken.dcm"})
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    triage = run("triage", films, "--json")
+    assert triage.returncode == 0, triage.stderr
+    (folder / "predictions.json").write_text(triage.stdout, encoding="utf-8")
+    return folder
+
+
+def evaluate(folder: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    """Call the command on the folder's predictions and labels."""
+    files = ("--predictions", folder / "predictions.json", "--labels", folder / "labels.csv")
+    return run("evaluate", *files, *options)
+
+
+def test_what_triage_writes_is_evaluated(folder: Path) -> None:
+    """Figures, calls and thresholds agree with what triage said of each film; refused films lower the coverage."""
+    result = evaluate(folder, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    figures: dict[str, Any] = json.loads(result.stdout)
+    films = figures["films"]
+    assert (films["matched"], films["scored"], figures["patients"]) == (18, 16, 8)
+    assert [len(films["abstentions"][reason]) for reason in ("out_of_scope", "failed")] == [1, 1]
+    assert films["abstained_urgent"] == 2
+    assert films["unmatched_labels"] == ["never-taken.dcm"]
+
+    predictions = [film for film in json.loads((folder / "predictions.json").read_text()) if "score" in film]
+    urgent = figures["targets"]["urgent"]
+    scores = {int(Path(film["file"]).stem): film["score"] for film in predictions}
+    positive = [score for seed, score in scores.items() if FINDINGS[seed % len(FINDINGS)]]
+    negative = [score for seed, score in scores.items() if not FINDINGS[seed % len(FINDINGS)]]
+    wins = sum((p > n) + 0.5 * (p == n) for p in positive for n in negative)
+    assert (urgent["n"], urgent["positives"]) == (16, 12)
+    assert urgent["auc"]["value"] == pytest.approx(wins / len(positive) / len(negative))
+    point = urgent["operating_point"]
+    called = sum(film["label"] == "Urgent" for film in predictions)
+    assert point["true_positives"] + point["false_positives"] == called
+
+    card = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
+    assert figures["models"] == [{key: card[key] for key in ("name", "version", "sha256")} | {"films": 16}]
+    for output in card["outputs"]:
+        assert figures["targets"][output["key"]]["operating_point"]["threshold"] == output["threshold"]
+
+
+def test_people_get_tables_and_pictures(folder: Path) -> None:
+    """Without --json there are tables that name the refused films; --plots leaves three pictures."""
+    result = evaluate(folder, "--plots", folder / "plots", "--prevalence", "0.2")
+    assert (result.returncode, result.stderr) == (0, "")
+    for words in ("coverage 88.9%", "out of scope: 1", "prevalence of 0.2", "Pneumothorax", "too few"):
+        assert words in result.stdout
+    assert sorted(path.name for path in (folder / "plots").iterdir()) == ["calibration.png", "confusion.png", "roc.png"]
+
+
+@pytest.mark.parametrize("module", ["sklearn", "matplotlib"])
+def test_a_missing_extra_says_what_to_install(folder: Path, module: str) -> None:
+    """Where scikit-learn or matplotlib is not installed, one line says how to get it."""
+    files = ("--predictions", folder / "predictions.json", "--labels", folder / "labels.csv")
+    result = run("evaluate", *files, program=(sys.executable, "-c", WITHOUT_EXTRA.format(module)))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "pip install 'firstread[evaluation]'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_bad_input_is_one_line_and_exit_2(folder: Path) -> None:
+    """A missing file, an impossible prevalence and a forgotten option each end with one line and exit 2."""
+    labels, predictions = folder / "labels.csv", folder / "predictions.json"
+    for arguments in (
+        ("--predictions", folder / "none.json", "--labels", labels),
+        ("--predictions", predictions, "--labels", labels, "--prevalence", "1"),
+        ("--predictions", predictions),
+        ("--predictions", labels, "--labels", predictions),
+    ):
+        result = run("evaluate", *arguments)
+        assert (result.returncode, result.stdout) == (2, ""), result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert result.stderr.startswith("firstread: ")

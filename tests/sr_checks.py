@@ -1,0 +1,318 @@
+"""What no validator catches in our objects, as functions that return the faults they find; none means no fault.
+
+Each takes the objects that one run left in a study, and the film that they speak of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, Comprehensive3DSRStorage, EnhancedSRStorage
+
+from dicom_sr import codes
+
+_REASSURING: Final = re.compile(r"\b(normal|normally|unremarkable|no abnormalit|clear lungs|healthy)", re.IGNORECASE)
+_TITLES: Final = {  # by SOP class: title and root template
+    EnhancedSRStorage: (codes.CHEST_CAD_REPORT, "2000"),
+    Comprehensive3DSRStorage: (Code("126000", "DCM", "Imaging Measurement Report"), "1500"),
+}
+_PROCEDURE_REPORTED: Final = Code("121058", "DCM", "Procedure reported")
+_UNITS: Final = {
+    codes.CERTAINTY_OF_FINDING: (codes.PERCENT, 100.0),
+    codes.CERTAINTY_OF_IMPRESSION: (codes.PERCENT, 100.0),
+    codes.PROBABILITY: (codes.PROBABILITY_UNIT, 1.0),
+    codes.THRESHOLD: (codes.PROBABILITY_UNIT, 1.0),
+}
+
+
+def faults(study: Sequence[Dataset], film: Dataset) -> list[str]:
+    """What all checks below find."""
+    return [f"{check.__name__}: {fault}" for check in CHECKS for fault in check(study, film)]
+
+
+def boxes(study: Sequence[Dataset], film: Dataset) -> list[str]:
+    """Outlines are closed, have an area, lie inside the image (PS3.3 section C.18.6.1.1) and name it."""
+    found = []
+    for item in _items(study, "SCOORD"):
+        points = np.array(item.GraphicData, dtype=float).reshape(-1, 2)
+        if item.GraphicType != "POLYLINE" or len(points) < 4 or (points[0] != points[-1]).any():
+            found.append(f"an outline is not a closed polyline: {points.tolist()}")
+        if (points < 0).any() or (points > (film.Columns, film.Rows)).any():
+            found.append(f"a box lies outside the image: {points.tolist()}")
+        if (np.ptp(points, axis=0) <= 0).any():
+            found.append(f"a box is empty: {points.tolist()}")
+        images = [child.ReferencedSOPSequence[0] for child in item.get("ContentSequence", ())]
+        if [image.ReferencedSOPInstanceUID for image in images] != [film.SOPInstanceUID]:
+            found.append("a box is on no image, or on another")
+    return found
+
+
+def numbers(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+    """Certainties and probabilities have their units and ranges, and the text value agrees with the exact one."""
+    found = []
+    for item in _items(study, "NUM"):
+        name, measured = _name(item), item.MeasuredValueSequence[0]
+        unit = Code(*_key(next(iter(measured.get("MeasurementUnitsCodeSequence") or [Dataset()]))), "")
+        value = float(measured.NumericValue)
+        exact = float(measured.get("FloatingPointValue", value))
+        if name in _UNITS:
+            expected, most = _UNITS[name]
+            if unit != expected or not 0 <= value <= most:
+                found.append(f"{name.meaning} is {value} {unit.value}")
+        if not np.isclose(value, exact, rtol=1e-12, atol=1e-12):
+            found.append(f"{name.meaning} is {value} and {exact}")
+    return found
+
+
+def groups(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+    """Each measurement group is of TID 1410, says what computed it, and holds no number, which OHIF would not load."""
+    found = []
+    for group in _items(study, "CONTAINER"):
+        if _name(group).meaning != "Measurement Group":
+            continue
+        texts = {_name(item): str(item.TextValue) for item in group.ContentSequence if item.ValueType == "TEXT"}
+        found += [
+            f"a group lacks the {wanted.meaning}"
+            for wanted in (codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)
+            if not texts.get(wanted)
+        ]
+        if group.ContentTemplateSequence[0].TemplateIdentifier != "1410":
+            found.append("a group is not of TID 1410")
+        if any(item.ValueType == "NUM" for item in group.ContentSequence):
+            found.append("a group holds a number")
+    return found
+
+
+def tracking(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+    """Each box has a tracking UID of its own: viewers show only one of two boxes with the same."""
+    uids = [item.UID for item in _items(study, "UIDREF") if _name(item).meaning == "Tracking Unique Identifier"]
+    found = [] if len(set(uids)) == len(uids) else ["two boxes have one tracking UID"]
+    if len(uids) != sum(_name(item).meaning == "Measurement Group" for item in _items(study, "CONTAINER")):
+        found.append("a box has no tracking UID")
+    return found
+
+
+def titles(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+    """Each report has the title and root template of its class, so never those of a radiologist's report."""
+    found = []
+    for report in _documents(study):
+        title, template = _TITLES[report.SOPClassUID]
+        if _name(report) != title or _name(report).meaning != title.meaning:
+            found.append(f"a report is titled {_name(report).meaning}")
+        applied = report.get("ContentTemplateSequence") or [Dataset()]
+        if applied[0].get("TemplateIdentifier") != template:
+            found.append(f"a report is of template {applied[0].get('TemplateIdentifier')}, not {template}")
+        if template == "1500" and not any(_name(item) == _PROCEDURE_REPORTED for item in report.ContentSequence):
+            found.append("a findings report does not say what procedure it is about")
+    return found
+
+
+def words(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+    """Nothing we say calls anything normal; a sentence quoted from an earlier report is not ours."""
+    said = [
+        str(item.TextValue)
+        for item in _items(study, "TEXT")
+        if _name(item) not in {codes.PREVIOUS_FINDING, codes.QUOTED_FROM}
+    ]
+    said += [item.ConceptCodeSequence[0].CodeMeaning for item in _items(study, "CODE")]
+    said += [f"{item.SeriesDescription} {item.get('DerivationDescription', '')}" for item in study]
+    return [f"reassuring words: {text}" for text in said if _REASSURING.search(text)]
+
+
+def standing(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+    """Every object is for research, every report complete, unverified and preliminary."""
+    found = [
+        f"{item.Modality} is not marked RESEARCH" for item in study if item.get("ContentQualification") != "RESEARCH"
+    ]
+    for report in _documents(study):
+        flags = [report.get(name) for name in ("CompletionFlag", "VerificationFlag", "PreliminaryFlag")]
+        if flags != ["COMPLETE", "UNVERIFIED", "PRELIMINARY"] or "VerifyingObserverSequence" in report:
+            found.append(f"a report is {flags}")
+    return found
+
+
+def evidence(study: Sequence[Dataset], film: Dataset) -> list[str]:
+    """The evidence of every report is the film, and its content refers to nothing else."""
+    found = []
+    wanted = (film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID)
+    for report in _documents(study):
+        listed = [
+            (study_item.StudyInstanceUID, series.SeriesInstanceUID, sop.ReferencedSOPInstanceUID)
+            for study_item in report.get("CurrentRequestedProcedureEvidenceSequence", ())
+            for series in study_item.ReferencedSeriesSequence
+            for sop in series.ReferencedSOPSequence
+        ]
+        if listed != [wanted]:
+            found.append(f"the evidence of a report is {listed}")
+    found += [
+        "a report refers to an image that is not its evidence"
+        for item in _items(study, "IMAGE")
+        if item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID != film.SOPInstanceUID
+    ]
+    return found
+
+
+def equipment(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+    """Every object names its algorithms with Device UIDs, and reports observe by the first (IHE AIR 6.5.3.1)."""
+    found = []
+    for item in study:
+        if item.get("Manufacturer") != codes.MANUFACTURER:
+            found.append(f"{item.Modality} has no manufacturer")
+        devices = item.get("ContributingEquipmentSequence", ())
+        if not devices:
+            found.append(f"{item.Modality} names no contributing equipment")
+        for device in devices:
+            purpose = next(iter(device.get("PurposeOfReferenceCodeSequence") or [Dataset()]))
+            missing = [
+                name
+                for name in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceUID")
+                if not device.get(name)
+            ]
+            if missing or _key(purpose) != ("109102", "DCM") or not UID(device.DeviceUID).is_valid:
+                found.append(
+                    f"{item.Modality}: contributing equipment without {', '.join(missing) or 'purpose or UID'}"
+                )
+    for report in _documents(study):
+        found += _observer(report)
+    return found
+
+
+def series(study: Sequence[Dataset], film: Dataset) -> list[str]:
+    """Each report has a series of its own, and no series mixes modalities, is the film's or comes before it."""
+    found = []
+    uids = [report.SeriesInstanceUID for report in _documents(study)]
+    if len(set(uids)) < len(uids):
+        found.append("two reports share a series")
+    if len({item.SeriesInstanceUID for item in study}) != len(
+        {(item.SeriesInstanceUID, item.Modality) for item in study}
+    ):
+        found.append("a series mixes modalities")
+    if any(item.SeriesInstanceUID == film.SeriesInstanceUID or item.SeriesNumber <= 9000 for item in study):
+        found.append("an object is in the film's series, or sorts before it")
+    return found
+
+
+def captures(study: Sequence[Dataset], film: Dataset) -> list[str]:
+    """Crops are derived, say of what, own up to lossy compression, and lossy compression has a ratio and method."""
+    found = []
+    for crop in study:
+        if crop.Modality != "OT":
+            continue
+        if list(crop.get("ImageType", ()))[:2] != ["DERIVED", "SECONDARY"]:
+            found.append(f"a crop is {crop.get('ImageType')}")
+        if [item.ReferencedSOPInstanceUID for item in crop.get("SourceImageSequence", ())] != [film.SOPInstanceUID]:
+            found.append("a crop does not name its film")
+        lossy = crop.get("LossyImageCompression")
+        if film.get("LossyImageCompression") == "01" and lossy != "01":
+            found.append("a crop of a lossy film is not lossy")
+        if lossy == "01" and not (
+            _values(crop, "LossyImageCompressionRatio") and _values(crop, "LossyImageCompressionMethod")
+        ):
+            found.append("a crop is lossy without a ratio and method")
+        if any(float(ratio) <= 1 for ratio in _values(crop, "LossyImageCompressionRatio")):
+            found.append("a lossy ratio is not above 1")
+    return found
+
+
+def belonging(study: Sequence[Dataset], film: Dataset) -> list[str]:
+    """Every object is the film's patient's and study's, and carries nothing private."""
+    found = []
+    for item in study:
+        found += [
+            f"{item.Modality} has another {keyword}"
+            for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "AccessionNumber")
+            if str(item.get(keyword) or "") != str(film.get(keyword) or "")
+        ]
+        if any(element.tag.is_private for element in item.iterall()):
+            found.append(f"{item.Modality} has a private element")
+    return found
+
+
+CHECKS: Final[tuple[Callable[[Sequence[Dataset], Dataset], list[str]], ...]] = (
+    boxes,
+    numbers,
+    groups,
+    tracking,
+    titles,
+    words,
+    standing,
+    evidence,
+    equipment,
+    series,
+    captures,
+    belonging,
+)
+
+
+def patient_in_pixels(one: Sequence[Dataset], other: Sequence[Dataset]) -> list[str]:
+    """Crops of one film under the names of two patients have the same pixels."""
+    pairs = zip(_crops(one), _crops(other), strict=True)
+    return [f"crop {a.InstanceNumber} shows whose it is" for a, b in pairs if a.PixelData != b.PixelData]
+
+
+def _documents(study: Sequence[Dataset]) -> list[Dataset]:
+    return [item for item in study if item.Modality == "SR"]
+
+
+def _crops(study: Sequence[Dataset]) -> list[Dataset]:
+    return [item for item in study if item.Modality == "OT"]
+
+
+def _items(study: Sequence[Dataset], value_type: str) -> list[Dataset]:
+    return [item for report in _documents(study) for item in _below(report) if item.ValueType == value_type]
+
+
+def _below(item: Dataset) -> Iterator[Dataset]:
+    for child in item.get("ContentSequence") or ():
+        yield child
+        yield from _below(child)
+
+
+def _observer(report: Dataset) -> list[str]:
+    """Device observer and algorithms in the content against the first contributing equipment."""
+    observed = {
+        _name(item): item.get("UID") or item.get("TextValue")
+        for item in report.ContentSequence
+        if item.RelationshipType == "HAS OBS CONTEXT" and item.ValueType in {"TEXT", "UIDREF"}
+    }
+    devices = report.get("ContributingEquipmentSequence", ())
+    if not devices:
+        return []
+    expected = {
+        codes.OBSERVER_UID: devices[0].get("DeviceUID"),
+        codes.OBSERVER_MANUFACTURER: devices[0].get("Manufacturer"),
+        codes.OBSERVER_MODEL: devices[0].get("ManufacturerModelName"),
+    }
+    found = [
+        f"the {name.meaning} is {observed.get(name)}, not {value}"
+        for name, value in expected.items()
+        if observed.get(name) != value
+    ]
+    stated = {str(item.TextValue) for item in _items([report], "TEXT") if _name(item) == codes.ALGORITHM_VERSION}
+    named = {str(device.get("SoftwareVersions")) for device in devices}
+    of_scorer = {str(devices[0].get("SoftwareVersions"))}
+    by_none = devices[0].get("ManufacturerModelName") == codes.MANUFACTURER  # failed before anything could score
+    if not (of_scorer <= stated or by_none) or not stated <= named:
+        found.append(f"algorithm versions are {sorted(stated)}, of the equipment {sorted(named)}")
+    return found
+
+
+def _values(dataset: Dataset, keyword: str) -> list[str]:
+    value = dataset.get(keyword)
+    parts = value if isinstance(value, MultiValue) else [value]
+    return [str(part) for part in parts if part is not None and str(part)]
+
+
+def _name(item: Dataset) -> Code:
+    concept = next(iter(item.get("ConceptNameCodeSequence") or [Dataset()]))
+    return Code(*_key(concept), str(concept.get("CodeMeaning", "")))
+
+
+def _key(code: Dataset) -> tuple[str, str]:
+    return str(code.get("CodeValue") or code.get("LongCodeValue") or ""), str(code.get("CodingSchemeDesignator", ""))
