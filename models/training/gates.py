@@ -76,7 +76,7 @@ _FLANKS = 400
 _CACHED_PX = 64
 _TRAIN, _TUNE = 60, 70  # patients by the hash of their number, in percent; the rest and the split val are held out
 _FRONTAL_CLASS, _LATERAL_CLASS, _NEITHER_CLASS = 0, WAYS, 2 * WAYS
-_THRESHOLDS = {"certain": 0.97, "least": 0.15, "lateral": 0.4, "doubtful": 0.5}  # see models/cards/gates.md
+_THRESHOLDS = {"certain": 0.97, "least": 0.1, "lateral": 0.4, "doubtful": 0.5}  # see models/cards/gates.md
 
 Greys = NDArray[np.float32]
 
