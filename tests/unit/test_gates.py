@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -250,7 +250,12 @@ def test_boxes_lie_on_the_stored_pixels(way: int, seed: int, place: tuple[float,
     stored = laid(upright, way)
     expected = boxed(stored == (0 if way >= 4 else 1))
     scorer = BrightestScorer()
-    analysis = GatedScorer(scorer, SHIPPED).score(film_of(stored))
+    try:
+        analysis = GatedScorer(scorer, SHIPPED).score(film_of(stored))
+    except UnusableImage as error:
+        if error.code != "unclear_orientation" or way == 0:
+            raise
+        reject()  # the square itself leaves in doubt how a film lies that lies wrong
     assert analysis.findings[0].region == expected
     assert analysis.findings[1].region is None
     assert (analysis.image.rows, analysis.image.columns) == stored.shape

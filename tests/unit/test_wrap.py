@@ -140,7 +140,8 @@ def test_one_name_in_two_folders_is_two_patients(tmp_path: Path) -> None:
 def test_any_file_name_makes_a_harmless_patient(stem: str, tmp_path: Path) -> None:
     """Whatever a file is called, Patient ID and Name are short, printable, free of delimiters, and survive saving."""
     try:
-        picture = save(Image.fromarray(_RAMP), tmp_path / f"{stem}.png")
+        picture = tmp_path / f"{stem}.png"
+        Image.fromarray(_RAMP).save(picture, format="PNG")
     except (OSError, UnicodeEncodeError):
         return  # the file system does not take the name
     film = wrap_picture(picture)
