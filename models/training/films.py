@@ -13,6 +13,8 @@ from PIL import Image
 from torch.nn import functional
 from tqdm import tqdm
 
+from .archive import LATERAL, NOT_CHEST, WRONG_WAY
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -113,6 +115,8 @@ def square(film: Image.Image, side_px: int) -> NDArray[np.uint8]:
 def load(folder: Path, manifest: Path, split: str, config: FilmsConfig) -> Films:
     """Read every film of `split` ("train" or "val") below `folder`.
 
+    Training leaves out the films that are not what the archive says; validation judges all.
+
     Raises:
         FileNotFoundError: A film named in the manifest is missing.
         ValueError: The manifest has no film of that split.
@@ -120,6 +124,9 @@ def load(folder: Path, manifest: Path, split: str, config: FilmsConfig) -> Films
     """
     with manifest.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == split]
+    if split == "train":
+        wrong = {*WRONG_WAY, *LATERAL, *NOT_CHEST}
+        rows = [row for row in rows if row["file"] not in wrong]
     if not rows:
         message = f"{manifest}: no film of split {split!r}"
         raise ValueError(message)

@@ -72,9 +72,26 @@ class Fit:
     same films and the same augmentation as an uninterrupted one.
     """
 
-    def __init__(self, recipe: Recipe, films: Films, seed: int, pretrained: Mapping[str, Tensor]) -> None:
-        """Build the network from ImageNet weights, and its optimiser."""
+    def __init__(
+        self,
+        recipe: Recipe,
+        films: Films,
+        seed: int,
+        pretrained: Mapping[str, Tensor],
+        taught: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Build the network from ImageNet weights, and its optimiser.
+
+        Args:
+            recipe: How to train.
+            films: What to train on.
+            seed: Of every random stream.
+            pretrained: An ImageNet checkpoint; see `load_imagenet`.
+            taught: Probabilities (N, outputs) of the teachers, where there are any.
+
+        """
         torch.manual_seed(seed)
+        self.taught = taught
         self.recipe, self.films, self.seed, self.epoch = recipe, films, seed, 0
         self.network = build(recipe.network).to(memory_format=torch.channels_last)
         load_imagenet(self.network, pretrained)
@@ -94,13 +111,13 @@ class Fit:
         )
         self.weights = positive_weights(films, recipe.fit.positive_weight_cap)
 
-    def run(self, checkpoint: Path, after_epoch: Callable[[Fit, dict[str, Any]], None]) -> None:
+    def run(self, checkpoint: Path, after_epoch: Callable[[dict[str, Any]], None]) -> None:
         """Train to the last epoch; save and call `after_epoch` with figures after each one."""
         while self.epoch < self.recipe.fit.epochs:
             figures = self._one_epoch()
             self.epoch += 1
             self.save(checkpoint)
-            after_epoch(self, figures)
+            after_epoch(figures)
 
     def save(self, checkpoint: Path) -> None:
         """Write the state of the run; a crash while writing leaves the previous state."""
@@ -158,15 +175,28 @@ class Fit:
         ).contiguous(memory_format=torch.channels_last)
         labels = torch.from_numpy(self.films.labels[index])
         believed = torch.from_numpy(self.films.believed[index])
+        offset = torch.from_numpy(self.films.offset[index])
+        taught = labels if self.taught is None else torch.from_numpy(self.taught[index])
+        if self.recipe.fit.mixup:
+            mixup = self.recipe.fit.mixup
+            share = float(np.random.default_rng((self.seed, self.epoch, *index[:2])).beta(mixup, mixup))
+            film, labels, offset, taught = (
+                torch.lerp(value.flip(0), value, max(share, 1 - share)) for value in (film, labels, offset, taught)
+            )
+            believed = believed * believed.flip(0)
         smoothing = self.recipe.fit.label_smoothing
         logits, _ = self.network(film)
         losses = functional.binary_cross_entropy_with_logits(
-            logits + torch.from_numpy(self.films.offset[index]),
+            logits + offset,
             labels * (1 - smoothing) + smoothing / 2,
             pos_weight=self.weights,
             reduction="none",
         )
-        loss = (losses * believed).sum() / believed.sum()
+        loss = (losses * believed).sum() / believed.sum().clamp(min=1)
+        if self.taught is not None:
+            # The teachers learned weighed labels without the offset, so neither comes in again.
+            learned = functional.binary_cross_entropy_with_logits(logits, taught)
+            loss = torch.lerp(loss, learned, self.recipe.teachers.share)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
