@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import httpx
 import typer
@@ -16,6 +16,9 @@ from rich.live import Live
 from typer.exceptions import TyperException
 
 from worklist.errors import FirstreadError, InvalidInput, PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from firstread.settings import Settings
 
 # Each command imports what it needs when it runs, so that `firstread --help` answers at once
 # and a gateway never loads a model.
@@ -33,6 +36,28 @@ class Queue(StrEnum):
 
     SCORE = "score"
     REPORT = "report"
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - Typer's own signature
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"firstread {version('firstread')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Put the sickest patient's chest film at the top of the reading list, beside an Orthanc PACS.
+
+    Settings come from the environment (FIRSTREAD_...) or from a file .env in the working directory.
+    """
+    del version
 
 
 @app.command()
@@ -57,11 +82,12 @@ def gateway() -> None:
 
     from firstread.compose import require_current_database, set_up_logging
     from firstread.compose_gateway import build_gateway
-    from firstread.settings import Settings
+    from firstread.processes import require_free_port
 
-    settings = Settings()
+    settings = _settings()
     set_up_logging(settings)
     require_current_database(settings)
+    require_free_port(settings.http_host, settings.http_port, "the gateway", "set FIRSTREAD_HTTP_HOST and _PORT")
     uvicorn.run(
         build_gateway(settings),
         host=settings.http_host,
@@ -79,12 +105,11 @@ def worker(
     from firstread.compose import require_current_database, set_up_logging
     from firstread.compose_worker import build_worker_app
     from firstread.processes import Program, Supervisor
-    from firstread.settings import Settings
 
     names = [name.strip() for name in queues.split(",") if name.strip()]
     if not names or set(names) - set(Queue):
         raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from score,report")
-    settings = Settings()
+    settings = _settings()
     set_up_logging(settings)
     require_current_database(settings)
     if len(names) == 1:
@@ -111,10 +136,9 @@ def send(
     """Send images to the PACS by C-STORE."""
     from firstread.send import progress_bar
     from firstread.send import send as c_store
-    from firstread.settings import Settings
     from firstread.wrap import open_study_files
 
-    settings = Settings()
+    settings = _settings()
     files = list(open_study_files(paths))
     if not files:
         raise InvalidInput("nothing_to_send", "there is nothing to send: name DICOM, PNG or JPEG files")
@@ -140,10 +164,9 @@ def worklist(
     watch: Annotated[bool, typer.Option("--watch", help="Draw it again every second until Ctrl-C.")] = False,
 ) -> None:
     """Show the reading list of the running gateway."""
-    from firstread.settings import Settings
     from firstread.tables import print_worklist, worklist_table
 
-    url = Settings().gateway_url
+    url = _settings().gateway_url
     if not watch:
         print_worklist(_get_worklist(url), as_json=as_json)
         return
@@ -161,10 +184,9 @@ def triage(
     as_json: Json = False,
 ) -> None:
     """Score films without any PACS."""
-    from firstread.settings import Settings
     from firstread.triage import print_triage, triage_files
 
-    results = triage_files(paths, prior=prior, settings=Settings())
+    results = triage_files(paths, prior=prior, settings=_settings())
     print_triage(results, as_json=as_json)
 
 
@@ -193,20 +215,18 @@ def report(
     csv: Annotated[Path | None, typer.Option("--csv", help="The file of --all; stdout where left out.")] = None,
 ) -> None:
     """Read an AI result back, or all of them."""
-    from firstread.settings import Settings
-
     if every:
         if source or as_json:
             raise InvalidInput("bad_usage", "--all takes neither a file, a study nor --json: it prints CSV")
         from firstread.report_table import write_report_table
 
-        write_report_table(Settings(), since=since.date() if since else None, path=csv)
+        write_report_table(_settings(), since=since.date() if since else None, path=csv)
         return
     if not source or since or csv:
         raise InvalidInput("bad_usage", "name an SR file or a Study Instance UID, or --all with --since and --csv")
     from firstread.read_back import print_report, read_report
 
-    print_report(read_report(source, Settings()), as_json=as_json)
+    print_report(read_report(source, _settings()), as_json=as_json)
 
 
 @app.command()
@@ -219,10 +239,9 @@ def retry(
     from datetime import UTC, datetime
 
     from firstread.compose import build_job_records, require_current_database
-    from firstread.settings import Settings
     from worklist.records import Database
 
-    settings = Settings()
+    settings = _settings()
     require_current_database(settings)
     database = Database(settings.database_url)
     count = build_job_records(settings, database).retry(study_instance_uids or [], datetime.now(UTC))
@@ -236,9 +255,8 @@ def retry(
 def doctor(*, as_json: Json = False) -> None:
     """Check every part, then time a simulated film from C-STORE to report, and remove it."""
     from firstread.doctor import examine, print_findings
-    from firstread.settings import Settings
 
-    if not print_findings(examine(Settings()), as_json=as_json):
+    if not print_findings(examine(_settings()), as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -247,9 +265,8 @@ def upgrade() -> None:
     """Bring the database to the newest revision."""
     import migrations
     from firstread.compose import open_database
-    from firstread.settings import Settings
 
-    database = open_database(Settings())
+    database = open_database(_settings())
     migrations.upgrade(database)
     typer.echo(f"the database is at revision {migrations.revisions(database)[0]}")
 
@@ -261,11 +278,21 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except TyperException as error:
-        _fail(f"{error}", 2, hint="see: firstread --help")
+        if not error.format_message():  # no command was named: the help is on the screen
+            sys.exit(2)
+        _fail(error.format_message(), 2, hint="see: firstread --help")
     except FirstreadError as error:
         _fail(error.message, 2 if isinstance(error, InvalidInput) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        from sqlalchemy.exc import DBAPIError
+
+        if not isinstance(error, DBAPIError):
+            raise
+        _fail(
+            f"the database does not do it ({error.orig}): check FIRSTREAD_DATABASE_URL, and that it can be written", 1
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -275,12 +302,30 @@ def _fail(message: str, code: int, *, hint: str = "") -> None:
     sys.exit(code)
 
 
+def _settings() -> Settings:
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from firstread.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"FIRSTREAD_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise InvalidInput("bad_settings", f"{faults}: mend the environment or .env") from error
+    except SettingsError as error:
+        raise InvalidInput("bad_settings", f'{error}: write a list as JSON, such as ["CR", "DX"]') from error
+
+
 def _get_worklist(url: str) -> dict[str, object]:
     try:
         answer = httpx.get(f"{url}/worklist", params={"limit": 1000}, trust_env=False)
         answer.raise_for_status()
         return dict(answer.json())
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ValueError) as error:
         raise TransientError(
             "gateway_unavailable",
             f"no reading list at {url} ({type(error).__name__}): run firstread gateway or set FIRSTREAD_HTTP_PORT",

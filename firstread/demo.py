@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ import redis
 from rich.console import Console
 
 import migrations
-from firstread.processes import Program, Supervisor, wait_until_ready
+from firstread.processes import Program, Supervisor, require_free_port, wait_until_ready
 from firstread.samples import build_samples
 from firstread.send import SendResult, progress_bar, send
 from firstread.tables import print_worklist
@@ -101,12 +100,18 @@ def running_site(site: Site) -> Iterator[Supervisor]:
     """Everything up and answering; everything gone afterwards.
 
     Raises:
+        InvalidInput: the state cannot be kept there.
         PermanentError: a program is missing, a port is taken, or something did not start.
     """
     programs = _programs(site)
     _check(site, programs)
-    for folder in ("logs", "orthanc", "redis"):
-        (site.state / folder).mkdir(parents=True, exist_ok=True)
+    try:
+        for folder in ("logs", "orthanc", "redis"):
+            (site.state / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(
+            "bad_state_folder", f"{site.state} cannot be used ({error.strerror}): choose another --state"
+        ) from error
     (site.state / "orthanc.json").write_text(json.dumps(_orthanc_configuration(site), indent=2), encoding="utf-8")
     database = Database(site.database_url)
     migrations.upgrade(database)
@@ -130,7 +135,7 @@ def run_demo(site: Site, *, studies: Path | None, once: bool, as_json: bool) -> 
         InvalidInput: there is nothing to send.
         PermanentError: something did not start, or did not finish.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     sources = _sources(studies, console)
     console.print(f"Starting Orthanc, Redis, the gateway and two workers in {site.state} ...")
     with running_site(site):
@@ -239,16 +244,8 @@ def _check(site: Site, programs: Sequence[Program]) -> None:
     for program in programs:
         if shutil.which(str(program.command[0])) is None:
             raise PermanentError("program_missing", f"{program.command[0]} is not installed: run make setup")
-    for offset, name in enumerate(("gateway", "Orthanc HTTP", "Orthanc DICOM", "Firstread DICOM", "Redis")):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_LOOPBACK, site.port_base + offset))
-            except OSError:
-                raise PermanentError(
-                    "port_taken",
-                    f"port {site.port_base + offset} ({name}) is in use: stop what uses it, or choose --port-base",
-                ) from None
+    for offset, name in enumerate(("the gateway", "Orthanc HTTP", "Orthanc DICOM", "Firstread DICOM", "Redis")):
+        require_free_port(_LOOPBACK, site.port_base + offset, name, "choose --port-base")
 
 
 def _sources(studies: Path | None, console: Console) -> list[Path | pydicom.Dataset]:

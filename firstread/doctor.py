@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from typing import Any
 
 import httpx
-from kombu.exceptions import OperationalError
 from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 import migrations
 from firstread.compose import build_orthanc_client, open_database
@@ -23,13 +23,14 @@ from firstread.samples import build_samples
 from firstread.send import send
 from firstread.settings import Settings
 from firstread.tables import print_json
-from gateway.dispatch import build_sender
+from gateway.dispatch import build_sender, check_broker
 from gateway.orthanc import OrthancClient
 from worklist.errors import FirstreadError, PermanentError
 from worklist.study import JobPath
 
 _PLUGINS = {"dicom-web": "orthanc-dicomweb", "python": "orthanc-python"}
 _MARGIN_S = 60.0
+_PAGE = 1000  # the most that GET /worklist gives at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,12 +56,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "AE title and C-ECHO": lambda: _echo(settings, orthanc),
         "Gateway and feed": lambda: _gateway(settings),
     }
-    all_well = True
+    told: dict[str, str] = {}
     for check, look in checks.items():
         finding = _looked(check, look)
-        all_well = all_well and finding.ok
-        yield finding
-    if all_well:
+        if not finding.ok:
+            first = told.setdefault(finding.detail, check)
+            yield finding if first == check else replace(finding, detail=f"unknown, see {first}")
+        else:
+            yield finding
+    if not told:
         yield _looked("Simulated film", lambda: _simulated_film(settings, orthanc))
     else:
         yield Finding(check="Simulated film", ok=False, detail="not sent: mend the above first")
@@ -88,20 +92,24 @@ def _looked(check: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(check=check, ok=True, detail=look())
     except FirstreadError as error:
-        return Finding(check=check, ok=False, detail=error.message)
+        return Finding(check=check, ok=False, detail=" ".join(error.message.split()))
 
 
 def _database(settings: Settings) -> str:
     database = open_database(settings)
     try:
         current, newest = migrations.revisions(database)
-    except SQLAlchemyError as error:
-        raise _wrong(f"does not answer ({error}): check FIRSTREAD_DATABASE_URL") from error
+        if current != newest:
+            raise _wrong(f"{database.url} is at revision {current or 'none'}, not {newest}: run firstread db upgrade")
+        with database.write() as session:
+            session.execute(text("DELETE FROM studies WHERE 1 = 0"))  # asks for the right to write, and changes nothing
+    except DBAPIError as error:
+        raise _wrong(
+            f"{database.url} does not do it ({error.orig}): check FIRSTREAD_DATABASE_URL, and that it can be written"
+        ) from error
     finally:
         database.close()
-    if current != newest:
-        raise _wrong(f"at revision {current or 'none'}, not {newest}: run firstread db upgrade")
-    return f"{database.url.get_backend_name()} at revision {current}"
+    return f"{database.url} at revision {current}, can be written"
 
 
 def _model(settings: Settings) -> str:
@@ -110,20 +118,13 @@ def _model(settings: Settings) -> str:
 
 
 def _broker(settings: Settings) -> str:
-    try:
-        with build_sender(settings.broker_url).connection_for_write() as connection:
-            connection.ensure_connection(max_retries=0, timeout=2)
-            connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
-            return f"{connection.transport.driver_type} answers"
-    except (OperationalError, OSError) as error:
-        raise _wrong(f"does not answer ({error}): start Redis, or set FIRSTREAD_BROKER_URL") from error
+    return f"{check_broker(build_sender(settings.broker_url))} answers"
 
 
 def _queues(settings: Settings) -> str:
-    try:
-        served = build_sender(settings.broker_url).control.inspect(timeout=2).active_queues() or {}
-    except (OperationalError, OSError) as error:
-        raise _wrong("unknown while the broker is away") from error
+    sender = build_sender(settings.broker_url)
+    check_broker(sender)
+    served = sender.control.inspect(timeout=2).active_queues() or {}
     by_queue = {
         path: [name for name, queues in served.items() if any(queue["name"] == path for queue in queues)]
         for path in JobPath
@@ -229,14 +230,7 @@ def _wait_for(settings: Settings, study_instance_uid: str, states: set[str], pat
     deadline = time.monotonic() + patience_s
     state = "not on the list"
     while time.monotonic() < deadline:
-        item = next(
-            (
-                entry
-                for entry in _get(settings, "/worklist?limit=1000", statuses={200})["items"]
-                if entry["study_instance_uid"] == study_instance_uid
-            ),
-            None,
-        )
+        item = next((entry for entry in _items(settings) if entry["study_instance_uid"] == study_instance_uid), None)
         if item:
             state = item["state"]
             if state in states:
@@ -247,15 +241,27 @@ def _wait_for(settings: Settings, study_instance_uid: str, states: set[str], pat
     raise _wrong(f"still {state} after {patience_s:.0f} s: see the logs of the gateway and the workers")
 
 
+def _items(settings: Settings) -> Iterator[dict[str, Any]]:
+    """The whole reading list, page by page: a simulated film has no urgency to stand in the first."""
+    seen = 0
+    while page := _get(settings, f"/worklist?limit={_PAGE}&offset={seen}", statuses={200})["items"]:
+        yield from page
+        seen += len(page)
+
+
 def _get(settings: Settings, path: str, *, statuses: set[int]) -> dict[str, Any]:
     url = f"{settings.gateway_url}{path}"
     try:
         answer = httpx.get(url, trust_env=False, timeout=10)
+        if answer.is_server_error and answer.status_code not in statuses:
+            raise _wrong(f"{url} answers {answer.status_code}: see the gateway's log")
+        if answer.status_code in statuses:
+            return dict(answer.json())
     except httpx.HTTPError as error:
         raise _wrong(f"no answer at {url}: run firstread gateway, or set FIRSTREAD_HTTP_PORT") from error
-    if answer.status_code not in statuses:
-        raise _wrong(f"{url} answers {answer.status_code}: see the gateway's log")
-    return dict(answer.json())
+    except ValueError:
+        pass  # no JSON: it is something else
+    raise _wrong(f"what answers at {url} is no gateway of Firstread: set FIRSTREAD_HTTP_PORT")
 
 
 def _wrong(detail: str) -> PermanentError:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -83,6 +84,28 @@ class Supervisor:
                     if process.poll() is not None:
                         _kill_group(process)
                         self._running[name] = (program, _spawn(program))
+
+
+def require_free_port(host: str, port: int, name: str, remedy: str) -> None:
+    """Make sure that a program will be able to listen.
+
+    Args:
+        host: the address it listens at.
+        port: its TCP port.
+        name: what people call it.
+        remedy: how to choose another port.
+
+    Raises:
+        PermanentError: port_taken, the port is in use, or the address is none of this machine.
+    """
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise PermanentError(
+            "port_taken",
+            f"{name} cannot listen at {host}, port {port} ({os.strerror(error.errno or 0)}): "
+            f"stop what uses it, or {remedy}",
+        ) from error
 
 
 def wait_until_ready(what: str, is_ready: Callable[[], bool], log: Path | None = None, timeout_s: float = 60.0) -> None:

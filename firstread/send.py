@@ -147,7 +147,8 @@ def progress_bar() -> Iterator[OnProgress]:
             progress.update(task, advance=1, total=total)
             if not outcome.is_stored:
                 status = f" ({outcome.status})" if outcome.status else ""
-                progress.console.print(f"not sent{status}: {outcome.name}: {outcome.reason}", markup=False)
+                line = f"not sent{status}: {outcome.name}: {outcome.reason}"
+                progress.console.print(line, markup=False, soft_wrap=True)
 
         yield advance
 

@@ -32,6 +32,21 @@ def build_sender(broker_url: str) -> Celery:
     return sender
 
 
+def check_broker(sender: Celery) -> str:
+    """Connect to the broker; returns what it is, such as redis.
+
+    Raises:
+        BrokerUnavailable: it does not answer, or its URL names nothing that could.
+    """
+    try:
+        with sender.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=0, timeout=2)
+            connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
+            return str(connection.transport.driver_type)
+    except (OperationalError, OSError, KeyError) as error:  # KeyError: kombu knows no such transport
+        raise _unavailable(error) from error
+
+
 class Dispatcher:
     """Sends a message for each job that is due and not known to be in the broker."""
 
@@ -87,12 +102,10 @@ class Dispatcher:
             BrokerUnavailable: it does not answer.
         """
         try:
-            with self._sender.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=0, timeout=2)
-                connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
-        except (OperationalError, OSError) as error:
+            check_broker(self._sender)
+        except BrokerUnavailable:
             self._broker_was_lost = True
-            raise _unavailable(error) from error
+            raise
 
 
 def _unavailable(error: Exception) -> BrokerUnavailable:

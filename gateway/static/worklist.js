@@ -313,17 +313,24 @@ function renderCrops(item) {
   );
 }
 
+/** Open or close the panel, which changes every row's height, and leave the current row under the reader's eyes. */
+function setOpen(uid) {
+  const top = () => rows.get(current)?.getBoundingClientRect().top ?? 0;
+  const before = top();
+  open = uid;
+  renderSelection();
+  scrollBy({ top: top() - before, behavior: "instant" });
+}
+
 function toggle(uid) {
   current = uid;
-  open = open === uid ? null : uid;
-  renderSelection();
+  setOpen(open === uid ? null : uid);
 }
 
 function close() {
   if (open === null) return;
-  open = null;
-  renderSelection();
-  rows.get(current)?.querySelector("button").focus();
+  setOpen(null);
+  rows.get(current)?.querySelector("button").focus({ preventScroll: true });
 }
 
 function step(by) {
@@ -356,6 +363,7 @@ function onRowClick(event) {
   const row = event.target.closest("tr");
   const isMouse = event.detail > 0;
   if (!row || (isMouse && String(getSelection()))) return; // marking a patient ID to copy it is no click
+  if (isMouse && row.getAnimations().length) return; // it slid under the pointer: another one was meant
   toggle(row.dataset.uid);
   row.querySelector("button").focus({ preventScroll: true });
 }
@@ -363,11 +371,20 @@ function onRowClick(event) {
 // ---- The connection --------------------------------------------------------------------------------------------
 
 let asOf = "";
-function show(link) {
+let missing = ""; // what the gateway itself lacks, so that a list that is live may yet be incomplete
+let link = "connecting";
+function show(now = link) {
+  link = now;
+  const shown = link === "live" && missing ? "short" : link;
   const connection = byId("connection");
-  const words = { connecting: "Connecting", live: "Live", reconnecting: `Reconnecting${asOf && `; list of ${asOf}`}` };
-  connection.dataset.link = link;
-  if (connection.textContent !== words[link]) connection.textContent = words[link]; // it is read aloud at each change
+  const words = {
+    connecting: "Connecting",
+    live: "Live",
+    short: `Live, but new studies or scores may be missing: no answer from ${missing}`,
+    reconnecting: asOf ? `Not live: list as of ${asOf}, reconnecting` : "Not live: reconnecting",
+  };
+  connection.dataset.link = shown;
+  if (connection.textContent !== words[shown]) connection.textContent = words[shown]; // it is read aloud at each change
 }
 
 let loading = false;
@@ -395,7 +412,8 @@ async function load() {
     total = page.total;
     asOf = new Date().toLocaleTimeString();
     render();
-    show(source.readyState === EventSource.OPEN ? "live" : byId("connection").dataset.link);
+    show(source.readyState === EventSource.OPEN ? "live" : link);
+    checkGateway();
   } catch {
     show("reconnecting");
     clearTimeout(retry);
@@ -406,6 +424,18 @@ async function load() {
       loadAgain = false;
       load();
     }
+  }
+}
+
+/** Ask GET /ready which of the parts behind the gateway do not answer, and say so. */
+async function checkGateway() {
+  const parts = { database: "the database", broker: "the broker", orthanc: "Orthanc" };
+  try {
+    const { checks } = await (await fetch("ready", { cache: "no-store" })).json();
+    missing = Object.keys(parts).filter((key) => !checks[key].ok).map((key) => parts[key]).join(" and ");
+    show();
+  } catch {
+    // No answer at all shows in the list's own connection.
   }
 }
 

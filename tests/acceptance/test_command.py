@@ -6,9 +6,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,42 @@ def test_failures_are_one_line(tmp_path: Path, arguments: list[str], code: int, 
     assert says in require_one_line(run(*arguments, environment=environment), code)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "wrong", "code", "says"),
+    [
+        (["worklist"], {"FIRSTREAD_HTTP_PORT": "abc"}, 2, "FIRSTREAD_HTTP_PORT"),
+        (["worklist"], {"FIRSTREAD_MODALITIES": "CR,DX"}, 2, "modalities"),
+        (["db", "upgrade"], {"FIRSTREAD_DATABASE_URL": "sqlite:////nowhere/none.db"}, 1, "FIRSTREAD_DATABASE_URL"),
+        (["demo", "--state", "/proc/none", "--studies", "."], {}, 2, "--state"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(arguments: list[str], wrong: dict[str, str], code: int, says: str) -> None:
+    """A setting that cannot be used is named in one last line, never by a traceback."""
+    result = run(*arguments, environment=wrong)
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert says in result.stderr.splitlines()[-1]
+
+
+def test_a_gateway_names_a_taken_port(tmp_path: Path) -> None:
+    """A gateway whose port is in use says so in one line, and how to choose another."""
+    environment = {"FIRSTREAD_DATABASE_URL": f"sqlite:///{tmp_path}/firstread.db"}
+    assert run("db", "upgrade", environment=environment).returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        line = require_one_line(run("gateway", environment={**environment, "FIRSTREAD_HTTP_PORT": port}), 1)
+    assert port in line
+    assert "FIRSTREAD_HTTP_HOST and _PORT" in line
+
+
+def test_version_and_help_alone() -> None:
+    """`--version` prints name and version; no command at all prints the help alone, as bad usage."""
+    assert run("--version").stdout == f"firstread {version('firstread')}\n"
+    bare = run()
+    assert (bare.returncode, bare.stderr) == (2, "")
+    assert "doctor" in bare.stdout
+
+
 def test_send_worklist_report_retry(running: RunningSite, tmp_path: Path) -> None:
     """A film sent by hand shows on the list, its report reads back, and a failed one can be run again."""
     film = chest(21)
@@ -196,6 +234,8 @@ def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
     assert result.returncode == 1
     for advice in ("firstread db upgrade", "FIRSTREAD_BROKER_URL", "FIRSTREAD_ORTHANC_URL", "firstread gateway"):
         assert advice in result.stdout
+    assert result.stdout.count("no answer from Orthanc") == 1, "one cause is told once"
+    assert len(result.stdout.splitlines()) == 11, "a line a check, whatever the database's driver says"
 
 
 def test_triage_needs_no_pacs(tmp_path: Path) -> None:

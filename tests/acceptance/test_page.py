@@ -190,6 +190,7 @@ class Gateway:
         self.items: list[Item] = []
         self.url = ""
         self.fetches = 0
+        self.away: set[str] = set()
         self._listeners: list[asyncio.Queue[dict[str, Any] | None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self.app = FastAPI()
@@ -197,6 +198,7 @@ class Gateway:
         mount_static(self.app)
         self.app.get("/worklist")(self.worklist)
         self.app.get("/worklist/events")(self.events)
+        self.app.get("/ready")(self.ready)
         self.app.get("/worklist/{study_instance_uid}/crops/{number}.png")(self.crop)
 
     def listed(self) -> list[Item]:
@@ -207,6 +209,10 @@ class Gateway:
         """GET /worklist."""
         self.fetches += 1
         return {"total": len(self.items), "items": self.listed()[:limit]}
+
+    def ready(self) -> dict[str, Any]:
+        """GET /ready."""
+        return {"checks": {part: {"ok": part not in self.away} for part in ("database", "broker", "orthanc", "feed")}}
 
     async def events(self) -> EventSourceResponse:
         """GET /worklist/events."""
@@ -277,6 +283,7 @@ def running() -> Iterator[Gateway]:
 def gateway(running: Gateway) -> Gateway:
     """The running gateway with twelve fresh studies."""
     running.items = twelve_studies()
+    running.away = set()
     return running
 
 
@@ -453,8 +460,78 @@ def test_nothing_is_missed_while_the_connection_is_down(gateway: Gateway, open_p
     expect_order(page, gateway.items)
     expect(page.locator("#connection")).to_have_text("Live")
     said = page.evaluate("window.said")
-    assert re.match(r"Reconnecting; list of \d", said[0])
+    assert re.match(r"Not live: list as of \d.*, reconnecting", said[0])
     assert said[-1] == "Live"
+
+
+def test_a_lost_connection_shows_wherever_the_reader_is(gateway: Gateway, open_page: Callable[..., Page]) -> None:
+    """Scrolled far down, and beside the details on a narrow screen, a list that is not live says so in the window."""
+    gateway.items = [study(200 + number, f"Name^{number}", minutes=number) for number in range(60)]
+    page = open_page(800)
+    row = page.locator("#rows tr").nth(40)
+    row.scroll_into_view_if_needed()
+    row.click()
+    connection = page.locator("#connection")
+    expect(connection).not_to_be_in_viewport()
+    page.route("**/worklist**", lambda route: route.abort())
+    gateway.hang_up()
+    expect(connection).to_contain_text("Not live: list as of")
+    expect(connection).to_be_in_viewport(ratio=1)
+    on_top = """node => {
+        const { left, top } = node.getBoundingClientRect();
+        return document.elementFromPoint(left + 8, top + 8) === node;
+    }"""
+    assert connection.evaluate(on_top)
+
+
+def test_a_live_list_that_may_be_incomplete_says_so(gateway: Gateway, open_page: Callable[..., Page]) -> None:
+    """Where the gateway cannot reach Orthanc or the broker, the page does not just say Live."""
+    page = open_page()
+    gateway.away = {"orthanc", "broker"}
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    connection = page.locator("#connection")
+    expect(connection).to_contain_text("may be missing: no answer from the broker and Orthanc")
+    gateway.away = set()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(connection).to_have_text("Live")
+
+
+def test_opening_details_leaves_the_row_under_the_pointer(gateway: Gateway, open_page: Callable[..., Page]) -> None:
+    """The panel narrows the list and so changes every row's height, but the row that was clicked stays in its place."""
+    gateway.items = [study(200 + number, f"Name^{number}", minutes=number) for number in range(60)]
+    page = open_page()
+    row = page.locator("#rows tr").nth(40)
+    row.scroll_into_view_if_needed()
+    top = "row => row.getBoundingClientRect().top"
+    before = row.evaluate(top)
+    row.click()
+    expect(page.locator("#details")).to_be_visible()
+    assert row.evaluate(top) == pytest.approx(before, abs=2)
+    page.keyboard.press("Escape")
+    assert row.evaluate(top) == pytest.approx(before, abs=2)
+
+
+def test_a_row_that_slid_under_the_pointer_is_not_opened(gateway: Gateway, open_page: Callable[..., Page]) -> None:
+    """A click on a row that is still moving opens nothing, because the reader aimed at another patient."""
+    page = open_page()
+    row = row_of(page, gateway.items[0])
+    row.evaluate("row => void row.animate([{opacity: 1}, {opacity: 1}], 60_000)")
+    row.click(force=True)
+    expect(page.locator("#details")).to_be_hidden()
+    row.evaluate("row => row.getAnimations().forEach(move => move.cancel())")
+    row.click()
+    expect(page.locator("#details")).to_be_visible()
+
+
+def test_the_keyboard_never_hides_its_row_behind_the_heads(gateway: Gateway, open_page: Callable[..., Page]) -> None:
+    """Going up a long list, the focused row stays below the column heads that stick to the top."""
+    gateway.items = [study(200 + number, f"Name^{number}", minutes=number) for number in range(60)]
+    page = open_page()
+    page.locator("#rows button").nth(59).focus()
+    for _ in range(40):
+        page.keyboard.press("k")
+    heads = page.locator("thead th").first.evaluate("head => head.getBoundingClientRect().bottom")
+    assert page.evaluate("document.activeElement.getBoundingClientRect().top") >= heads
 
 
 def test_states_are_counted_and_filtered(gateway: Gateway, open_page: Callable[..., Page]) -> None:
@@ -571,6 +648,8 @@ def test_no_number_claims_certainty(gateway: Gateway, open_page: Callable[..., P
     row_of(page, sure).click()
     expect(page.locator("#details output").first).to_have_text("> 0.99")
     expect(page.locator("#details output").last).to_have_text("< 0.01")
+    heights = page.eval_on_selector_all("#details output", "cells => cells.map(cell => cell.offsetHeight)")
+    assert len(set(heights)) == 1, "no number breaks into two lines"
 
 
 def test_a_failed_study_says_why_and_what_to_do(gateway: Gateway, open_page: Callable[..., Page]) -> None:
