@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from bench.figures import Figure
+from bench.embedded import TABLE, UNMEASURED, measure_embedded, with_speed
+from bench.figures import as_table
 from bench.parts import measure_parts
 from bench.whole import measure_whole
 
@@ -26,24 +26,18 @@ def main() -> None:
         "system": platform.platform(terse=True),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    figures = [*measure_parts(), *measure_whole()]
+    site, model = [*measure_parts(), *measure_whole()], measure_embedded()
+    figures = [*site, *model]
     RESULTS.write_text(
         json.dumps({"machine": machine, "figures": [asdict(figure) for figure in figures]}, indent=2) + "\n",
         encoding="utf-8",
     )
     console = Console(width=130)
-    console.print(_table(figures))
+    console.print(as_table("Firstread benchmark", site))
+    console.print(as_table(TABLE, with_speed(model, site)))
+    if not model:
+        console.print(UNMEASURED)
     console.print(", ".join(machine.values()))
-
-
-def _table(figures: list[Figure]) -> Table:
-    table = Table(title="Firstread benchmark", title_justify="left")
-    for heading in ("Figure", "Value", "Target", "Met"):
-        table.add_column(heading, justify="left" if heading == "Figure" else "right")
-    for figure in figures:
-        met = {True: "yes", False: "NO", None: ""}[figure.is_met]
-        table.add_row(figure.name, f"{figure.value:.3g} {figure.unit}", figure.target_text, met)
-    return table
 
 
 def _processor() -> str:

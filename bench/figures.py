@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rich.table import Table
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
@@ -46,3 +48,14 @@ def median_ms(work: Callable[[], object], repeats: int) -> float:
         work()
         times.append((time.perf_counter() - started) * 1000)
     return statistics.median(times[2:])
+
+
+def as_table(title: str, figures: Sequence[Figure]) -> Table:
+    """Figures beside their targets."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("Figure", "Value", "Target", "Met"):
+        table.add_column(heading, justify="left" if heading == "Figure" else "right")
+    for figure in figures:
+        met = {True: "yes", False: "NO", None: ""}[figure.is_met]
+        table.add_row(figure.name, f"{figure.value:.3g} {figure.unit}".rstrip(), figure.target_text, met)
+    return table

@@ -34,18 +34,28 @@ __all__ = ["InstanceReference", "Results", "Revision", "build_failure_report", "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
-    """The objects of one revision."""
+    """The objects of one revision.
+
+    Attributes:
+        triage_report: always there.
+        findings_report: where a finding has a box.
+        crops: 1 to 3 evidence crops of a result, none of a failure.
+        overview: the whole film with all boxes, last in the crops' series; None where the one crop shows it already.
+        overlay: where it is wanted, and a finding has a box.
+        key_image: where it is wanted, and a finding reaches its threshold.
+    """
 
     triage_report: Dataset
     findings_report: Dataset | None = None
     crops: tuple[Dataset, ...] = ()
+    overview: Dataset | None = None
     overlay: Dataset | None = None
     key_image: Dataset | None = None
 
     @property
     def objects(self) -> tuple[Dataset, ...]:
         """All objects in the order of storing: a stored triage report means a complete revision."""
-        optional = (self.findings_report, self.overlay, self.key_image)
+        optional = (self.overview, self.findings_report, self.overlay, self.key_image)
         return (*self.crops, *(item for item in optional if item is not None), self.triage_report)
 
     @property
@@ -92,7 +102,8 @@ def build_results(  # noqa: PLR0913 - one film, one run, and what the site wants
     identities = _Identities(image=image, revision=revision, algorithms=algorithms, made_of=made_of)
 
     triage_identity = identities.of(_TRIAGE)
-    crops = tuple(
+    crops, overview = choose_crops(analysis)
+    pictures = [
         crop_image(
             crop,
             pixels=pixels,
@@ -100,8 +111,8 @@ def build_results(  # noqa: PLR0913 - one film, one run, and what the site wants
             identity=identities.of(_CROP, position),
             triage_report=triage_identity.reference,
         )
-        for position, crop in enumerate(choose_crops(analysis), start=1)
-    )
+        for position, crop in enumerate((*crops, overview) if overview else crops, start=1)
+    ]
     findings_report, presentation_state, note = None, None, None
     if located := located_findings(analysis):
         identity = identities.of(_FINDINGS)
@@ -135,7 +146,8 @@ def build_results(  # noqa: PLR0913 - one film, one run, and what the site wants
     return Results(
         triage_report=triage_report,
         findings_report=findings_report,
-        crops=crops,
+        crops=tuple(pictures[: len(crops)]),
+        overview=pictures[-1] if overview else None,
         overlay=presentation_state,
         key_image=note,
     )

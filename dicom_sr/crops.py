@@ -1,7 +1,8 @@
-"""Evidence crops: 1 to 3 Secondary Captures of what made a finding probable (PS3.3 section A.8.1).
+"""Evidence crops: 1 to 3 Secondary Captures of what made a finding probable (PS3.3 section A.8.1), and an overview.
 
 A crop is cut from the full-resolution film with some context around the box, which is drawn in one colour that all
-readers can tell from grey; below it a strip says what it is. The strip holds no patient data.
+readers can tell from grey; the overview is the whole film with all boxes, small. Below each a strip says what it is.
+The strip holds no patient data.
 """
 
 from __future__ import annotations
@@ -30,36 +31,43 @@ _MOST_CROPS: Final = 3
 _CONTEXT: Final = 0.35  # of the box's longer side, on each side of the box
 _LONGEST_PX: Final = 768
 _SHORTEST_PX: Final = 384  # narrower and the caption would not fit
-_WHOLE_FILM_PX: Final = 512
 _ORANGE: Final = (230, 159, 0)  # Okabe and Ito 2008: distinct for every kind of colour vision
 _BLACK: Final = (0, 0, 0)
 _WHITE: Final = (255, 255, 255)
 _LARGE_PX: Final = 20
 _SMALL_PX: Final = 15
+_TAG_PX: Final = 18  # of a side: holds a box's number
 _NOTICE: Final = "AI, not a diagnosis"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crop:
-    """A part of the film to be shown: what it covers, what is marked on it, and what it is called."""
+    """A part of the film to be shown: what it covers, the boxes on it, and a line for each of them, or one line."""
 
     area: Region
-    box: Region | None
-    caption: str
+    boxes: tuple[Region, ...]
+    captions: tuple[str, ...]
 
 
-def choose_crops(analysis: Analysis) -> tuple[Crop, ...]:
-    """The boxes of the most probable positive findings, or the whole film where there is none."""
-    located = sorted(located_findings(analysis), key=lambda pair: pair[0].probability, reverse=True)
+def choose_crops(analysis: Analysis) -> tuple[tuple[Crop, ...], Crop | None]:
+    """Crops about the boxes of the most probable positive findings, and the whole film with all boxes.
+
+    Where there is no box the one crop is the whole film, and needs no overview.
+    """
+    whole = Region(x=0, y=0, width=analysis.image.columns, height=analysis.image.rows)
+    located = located_findings(analysis)
     if located:
-        return tuple(
-            Crop(area=_area(region, analysis.image), box=region, caption=_caption(finding))
+        crops = tuple(
+            Crop(area=_area(region, analysis.image), boxes=(region,), captions=(_caption(finding),))
             for finding, region in located[:_MOST_CROPS]
         )
-    whole = Region(x=0, y=0, width=analysis.image.columns, height=analysis.image.rows)
-    positive = sorted(analysis.positive_findings, key=lambda finding: finding.probability, reverse=True)
+        names = [_caption(finding) for finding, _ in located]
+        legend = tuple(f"{number} {name}" for number, name in enumerate(names, start=1)) if names[1:] else tuple(names)
+        return crops, Crop(area=whole, boxes=tuple(region for _, region in located), captions=legend)
+    positive = analysis.positive_findings
     caption = _caption(positive[0]) if positive else "No finding reaches its threshold"
-    return (Crop(area=whole, box=None, caption=caption + (f", and {len(positive) - 1} more" if positive[1:] else "")),)
+    caption += f", and {len(positive) - 1} more" if positive[1:] else ""
+    return (Crop(area=whole, boxes=(), captions=(caption,)),), None
 
 
 def crop_image(
@@ -88,9 +96,10 @@ def crop_image(
     new.PatientOrientation = source.valid_text("PatientOrientation") or None
     new.BodyPartExamined = source.valid_text("BodyPartExamined") or "CHEST"  # only chest films are judged
     area = crop.area
+    drawn = "boxes and " if crop.boxes[1:] else "a box and " if crop.boxes else ""
     new.DerivationDescription = (
         f"Columns {area.x} to {area.x + area.width - 1} and rows {area.y} to {area.y + area.height - 1} of the source "
-        f"image as displayed, at {scale:.3g} of its size, with a box and a caption drawn by AI"
+        f"image as displayed, at {scale:.3g} of its size, with {drawn}a caption drawn by AI"
     )
     reference = source.image_reference()
     origin = _reference(reference.sop_class_uid, reference.sop_instance_uid, codes.SOURCE_IMAGE_FOR_PROCESSING)
@@ -138,29 +147,44 @@ def _caption(finding: Finding) -> str:
 def _draw(crop: Crop, pixels: npt.NDArray[np.uint8]) -> tuple[Image.Image, float]:
     """The picture with its strip, RGB, and its scale: pixels of the picture for a pixel of the film."""
     area = crop.area
-    longest = max(area.width, area.height)
-    scale = _LONGEST_PX / longest if crop.box else min(_WHOLE_FILM_PX / longest, 1.0)
-    if crop.box:
-        scale = min(scale, max(1.0, _SHORTEST_PX / area.width))
+    is_enlarged = crop.boxes and area.width < _SHORTEST_PX
+    scale = min(_LONGEST_PX / max(area.width, area.height), _SHORTEST_PX / area.width if is_enlarged else 1.0)
     size = max(round(area.width * scale), 1), max(round(area.height * scale), 1)
     cut = Image.fromarray(pixels[area.y : area.y + area.height, area.x : area.x + area.width])
     filter_ = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BICUBIC
     cut = cut if scale == 1 else cut.resize(size, filter_, reducing_gap=2.0 if scale < 1 else None)
 
-    strip = _LARGE_PX + _SMALL_PX + 22
+    line = _LARGE_PX + 6
+    strip = line * len(crop.captions) + _SMALL_PX + 16
     picture = Image.new("RGB", (max(size[0], _SHORTEST_PX), size[1] + strip), _BLACK)
     picture.paste(cut, (0, 0))
     draw = ImageDraw.Draw(picture)
-    if crop.box:
-        box = crop.box
+    corners: list[tuple[float, float]] = []
+    for box in crop.boxes:
         left, top = (box.x - area.x) * scale, (box.y - area.y) * scale
         right, bottom = left + box.width * scale - 1, top + box.height * scale - 1
         draw.rectangle((left - 3, top - 3, right + 3, bottom + 3), outline=_BLACK)
         draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=_ORANGE, width=2)
+        corners.append((max(left - 3, 0), max(top - 3 - _TAG_PX, 0)))
+    if corners[1:]:
+        _number(draw, corners)
     draw.rectangle((0, size[1], picture.width, picture.height), fill=_BLACK)
-    draw.text((10, size[1] + 6), crop.caption, font=_font(_LARGE_PX), fill=_WHITE)
-    draw.text((10, size[1] + 12 + _LARGE_PX), _NOTICE, font=_font(_SMALL_PX), fill=_ORANGE)
+    for position, caption in enumerate(crop.captions):
+        draw.text((10, size[1] + 6 + line * position), caption, font=_font(_LARGE_PX), fill=_WHITE)
+    draw.text((10, picture.height - _SMALL_PX - 10), _NOTICE, font=_font(_SMALL_PX), fill=_ORANGE)
     return picture, scale
+
+
+def _number(draw: ImageDraw.ImageDraw, corners: list[tuple[float, float]]) -> None:
+    """Number the boxes at their corners from 1, one below the other where boxes share a corner."""
+    taken: list[tuple[float, float]] = []
+    for number, (x, wanted) in enumerate(corners, start=1):
+        y = wanted
+        while any(abs(x - left) < _TAG_PX and abs(y - top) < _TAG_PX for left, top in taken):
+            y += _TAG_PX
+        taken.append((x, y))
+        draw.rectangle((x, y, x + _TAG_PX, y + _TAG_PX), fill=_BLACK)
+        draw.text((x + _TAG_PX / 2, y + _TAG_PX / 2), str(number), font=_font(_SMALL_PX), fill=_ORANGE, anchor="mm")
 
 
 @functools.cache

@@ -49,6 +49,8 @@ def key_image(
         observer_device_context=observer,
         description=f"Chosen by AI, not by a radiologist. Suspected: {suspected}. Not a diagnosis.",
     )[0]
+    chosen = content.ContentSequence[-1]
+    del chosen.ConceptNameCodeSequence  # highdicom's "Source", but TID 2010 wants no purpose of reference
     references = [
         InstanceReference(
             sop_class_uid=image.sop_class_uid,
@@ -61,7 +63,7 @@ def key_image(
         shown_through = Dataset()
         shown_through.ReferencedSOPClassUID = presentation_state.sop_class_uid
         shown_through.ReferencedSOPInstanceUID = presentation_state.sop_instance_uid
-        content.ContentSequence[-1].ReferencedSOPSequence[0].ReferencedSOPSequence = [shown_through]
+        chosen.ReferencedSOPSequence[0].ReferencedSOPSequence = [shown_through]
         references.append(presentation_state)
     new = new_object(source, identity)
     new.update(content)

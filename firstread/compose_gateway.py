@@ -25,7 +25,7 @@ def build_gateway(settings: Settings) -> FastAPI:
     """The gateway's application."""
     database = Database(settings.database_url)
     orthanc = build_orthanc_client(settings)
-    records = IntakeRecords(database, settings.reading_policy)
+    records = IntakeRecords(database, settings.reading_policy, report_out_of_scope=settings.report_out_of_scope)
     dispatcher = Dispatcher(build_job_records(settings, database), build_sender(settings.broker_url))
     intake = Intake(
         orthanc=orthanc,

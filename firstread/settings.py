@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     """Folder of the scorer's weights; the ones shipped with Firstread where unset."""
     scorer_threads: int = Field(default=1, ge=1)
     """Processor threads of one scoring."""
+    report_out_of_scope: bool = True
+    """Whether a radiograph that is not looked at (body part, view, child) gets a triage report that says so."""
     write_overlay: bool = False
     """Whether boxes and labels also go into the PACS as a presentation state (GSPS), for viewers without SR."""
     write_key_image: bool = False

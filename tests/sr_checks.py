@@ -6,7 +6,7 @@ Each takes the objects that one run left in a study, and the film that they spea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -178,15 +178,15 @@ def equipment(study: Sequence[Dataset], _film: Dataset) -> list[str]:
                 found.append(
                     f"{item.Modality}: contributing equipment without {', '.join(missing) or 'purpose or UID'}"
                 )
-    for report in _documents(study):
-        found += _observer(report)
+    for document in _trees(study):
+        found += _observer(document)
     return found
 
 
 def series(study: Sequence[Dataset], film: Dataset) -> list[str]:
-    """Each report has a series of its own, and no series mixes modalities, is the film's or comes before it."""
+    """Each document has a series of its own, and no series mixes modalities, is the film's or comes before it."""
     found = []
-    uids = [report.SeriesInstanceUID for report in _documents(study)]
+    uids = [document.SeriesInstanceUID for document in _trees(study)]
     if len(set(uids)) < len(uids):
         found.append("two reports share a series")
     if len({item.SeriesInstanceUID for item in study}) != len(
@@ -195,6 +195,78 @@ def series(study: Sequence[Dataset], film: Dataset) -> list[str]:
         found.append("a series mixes modalities")
     if any(item.SeriesInstanceUID == film.SeriesInstanceUID or item.SeriesNumber <= 9000 for item in study):
         found.append("an object is in the film's series, or sorts before it")
+    return found
+
+
+def overlays(study: Sequence[Dataset], film: Dataset) -> list[str]:
+    """A presentation state draws the boxes of the findings report under their UIDs, and keeps the film's polarity."""
+    found = []
+    boxes_by_uid = {}
+    for group in _items(study, "CONTAINER"):
+        parts = {item.ValueType: item for item in group.ContentSequence}
+        if _name(group).meaning == "Measurement Group" and {"UIDREF", "SCOORD"} <= set(parts):
+            boxes_by_uid[parts["UIDREF"].UID] = list(parts["SCOORD"].GraphicData)
+    for state in study:
+        if state.Modality != "PR":
+            continue
+        layers = {layer.GraphicLayer for layer in state.get("GraphicLayerSequence", ())}
+        if not {item.GraphicLayer for item in state.GraphicAnnotationSequence} <= layers:
+            found.append("an overlay draws on a layer that it does not define")
+        drawn = [graphic for item in state.GraphicAnnotationSequence for graphic in item.GraphicObjectSequence]
+        if {graphic.TrackingUID: list(graphic.GraphicData) for graphic in drawn} != boxes_by_uid:
+            found.append("an overlay has other boxes than the findings report")
+        if any((graphic.GraphicType, graphic.GraphicAnnotationUnits) != ("POLYLINE", "PIXEL") for graphic in drawn):
+            found.append("a box of an overlay is no polyline in pixels")
+        shown = [
+            image.ReferencedSOPInstanceUID
+            for item in (*state.ReferencedSeriesSequence, *state.GraphicAnnotationSequence)
+            for image in item.ReferencedImageSequence
+        ]
+        if set(shown) != {film.SOPInstanceUID}:
+            found.append("an overlay is of another film")
+        if state.PresentationLUTShape != ("INVERSE" if film.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY"):
+            found.append(f"an overlay shows a {film.PhotometricInterpretation} film as {state.PresentationLUTShape}")
+    return found
+
+
+def notes(study: Sequence[Dataset], film: Dataset) -> list[str]:
+    """A key image note says that AI chose the film, through the overlay if there is one, and both are its evidence."""
+    found = []
+    overlay_uids = [item.SOPInstanceUID for item in study if item.Modality == "PR"]
+    for note in study:
+        if note.Modality != "KO":
+            continue
+        if _name(note) != codes.OF_INTEREST or note.ContentTemplateSequence[0].TemplateIdentifier != "2010":
+            found.append(f"a key image note is titled {_name(note).meaning}")
+        if not any("Chosen by AI" in item.TextValue for item in _below(note) if item.ValueType == "TEXT"):
+            found.append("a key image note does not say who chose the film")
+        (chosen,) = (item.ReferencedSOPSequence[0] for item in _below(note) if item.ValueType == "IMAGE")
+        through = [state.ReferencedSOPInstanceUID for state in chosen.get("ReferencedSOPSequence", ())]
+        if (chosen.ReferencedSOPInstanceUID, through) != (film.SOPInstanceUID, overlay_uids):
+            found.append("a key image note is of another film, or not through the overlay")
+        listed = [
+            sop.ReferencedSOPInstanceUID
+            for study_item in note.CurrentRequestedProcedureEvidenceSequence
+            for series_item in study_item.ReferencedSeriesSequence
+            for sop in series_item.ReferencedSOPSequence
+        ]
+        if sorted(listed) != sorted([film.SOPInstanceUID, *overlay_uids]):
+            found.append(f"the evidence of a key image note is {listed}")
+    return found
+
+
+def pictures(study: Sequence[Dataset], film: Dataset) -> list[str]:
+    """A result has 1 to 3 crops and after them the whole film, which stands alone where there is no box."""
+    captured = sorted(_crops(study), key=lambda item: int(item.InstanceNumber))
+    if not captured:
+        return []
+    found = []
+    if len(captured) != min(len(_items(study, "SCOORD", of={Comprehensive3DSRStorage})), 3) + 1:
+        found.append(f"{len(captured)} crops do not fit the boxes")
+    if not captured[-1].DerivationDescription.startswith(
+        f"Columns 0 to {film.Columns - 1} and rows 0 to {film.Rows - 1} "
+    ):
+        found.append("the last crop is not the whole film")
     return found
 
 
@@ -246,6 +318,9 @@ CHECKS: Final[tuple[Callable[[Sequence[Dataset], Dataset], list[str]], ...]] = (
     equipment,
     series,
     captures,
+    pictures,
+    overlays,
+    notes,
     belonging,
 )
 
@@ -260,12 +335,17 @@ def _documents(study: Sequence[Dataset]) -> list[Dataset]:
     return [item for item in study if item.Modality == "SR"]
 
 
+def _trees(study: Sequence[Dataset]) -> list[Dataset]:
+    return [item for item in study if item.Modality in {"SR", "KO"}]
+
+
 def _crops(study: Sequence[Dataset]) -> list[Dataset]:
     return [item for item in study if item.Modality == "OT"]
 
 
-def _items(study: Sequence[Dataset], value_type: str) -> list[Dataset]:
-    return [item for report in _documents(study) for item in _below(report) if item.ValueType == value_type]
+def _items(study: Sequence[Dataset], value_type: str, of: Container[str] | None = None) -> list[Dataset]:
+    documents = [item for item in _trees(study) if of is None or item.SOPClassUID in of]
+    return [item for document in documents for item in _below(document) if item.ValueType == value_type]
 
 
 def _below(item: Dataset) -> Iterator[Dataset]:
@@ -294,6 +374,8 @@ def _observer(report: Dataset) -> list[str]:
         for name, value in expected.items()
         if observed.get(name) != value
     ]
+    if report.Modality == "KO":
+        return found
     stated = {str(item.TextValue) for item in _items([report], "TEXT") if _name(item) == codes.ALGORITHM_VERSION}
     named = {str(device.get("SoftwareVersions")) for device in devices}
     of_scorer = {str(devices[0].get("SoftwareVersions"))}

@@ -55,7 +55,10 @@ class Pipeline:
             log.info("scored", study=job.study_instance_uid, score=round(analysis.score, 3), kept=kept)
 
     def report(self, job_id: str) -> None:
-        """The slow path: explain the highest film, build the objects, store them, mark the study reported."""
+        """The slow path: explain the highest film, build the objects, store them, mark the study reported.
+
+        Where no film could be scored, or all are out of scope, the report says so.
+        """
         with self._claimed(job_id) as claim:
             if claim is None:
                 return
@@ -66,8 +69,8 @@ class Pipeline:
             else:
                 results = self._tell_failure(job)
             self.pacs.store(results.objects)
-            documents = results.objects[len(results.crops) :]
-            placed = [*enumerate(results.crops, start=1), *((0, document) for document in documents)]
+            others = results.objects[len(results.crops) :]
+            placed = [*enumerate(results.crops, start=1), *((0, other) for other in others)]
             stored = [
                 StoredResult(
                     sop_instance_uid=str(dataset.SOPInstanceUID),

@@ -13,6 +13,8 @@ from PIL import Image
 from torch.nn import functional
 from tqdm import tqdm
 
+from models.pixels import fit_square
+
 from .archive import LATERAL, NOT_CHEST, WRONG_WAY
 
 if TYPE_CHECKING:
@@ -112,10 +114,17 @@ def square(film: Image.Image, side_px: int) -> NDArray[np.uint8]:
     return np.asarray(grey, dtype=np.uint8)
 
 
+def served_square(film: Image.Image, side_px: int) -> NDArray[np.uint8]:
+    """Fit a grey film to (side_px, side_px), uint8, with the product's own `fit_square`."""
+    grey = np.asarray(film.convert("L"), dtype=np.float32) / 255
+    return np.rint(fit_square(grey, side_px)[0] * 255).astype(np.uint8)
+
+
 def load(folder: Path, manifest: Path, split: str, config: FilmsConfig) -> Films:
     """Read every film of `split` ("train" or "val") below `folder`.
 
-    Training leaves out the films that are not what the archive says; validation judges all.
+    Training leaves out the films that are not what the archive says. Validation judges all, fitted to the square as
+    the product does it, so that the calibration belongs to what is served.
 
     Raises:
         FileNotFoundError: A film named in the manifest is missing.
@@ -136,7 +145,7 @@ def load(folder: Path, manifest: Path, split: str, config: FilmsConfig) -> Films
     for number, row in enumerate(tqdm(rows, desc=f"reading {split}", unit="film")):
         with Image.open(folder / row["file"]) as film:
             source_px[number] = max(film.size)
-            pixels[number] = square(film, side)
+            pixels[number] = square(film, side) if split == "train" else served_square(film, side)
     labels = np.array([[float(row[name]) for name in COLUMNS.values()] for row in rows])
     chosen = np.array([config.chosen_source in row["source"] for row in rows])
     masked = np.array([key in config.masked_keys for key in COLUMNS])

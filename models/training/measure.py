@@ -146,9 +146,13 @@ def calibration_error(label: Vector, probability: Vector, bins: int = 10) -> flo
 
 
 def operating_points(label: Vector, probability: Vector) -> OperatingPoints:
-    """Choose the thresholds of Youden's index and of 95 % sensitivity and specificity."""
+    """Choose the thresholds of Youden's index and of 95 % sensitivity and specificity.
+
+    Each lies halfway between two films, so that none changes sides by the last digit of its probability.
+    """
     positive = label > 0.5  # noqa: PLR2004 - halfway between the two labels
-    levels = np.unique(probability)
+    found = np.unique(probability)
+    levels = np.append(found[:1] / 2, (found[1:] + found[:-1]) / 2)
     sensitivity = np.array([(probability[positive] >= level).mean() for level in levels])
     specificity = np.array([(probability[~positive] < level).mean() for level in levels])
     enough = np.flatnonzero(sensitivity >= 0.95)  # noqa: PLR2004

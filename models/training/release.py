@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .network import ChestNetwork
 
 _NAME = "firstread-embedded"
-_VERSION = "1.0.0"
+_VERSION = "1.1.0"
 _TOLERANCE = 1e-3  # logit units, between torch and ONNX Runtime
 _OUTPUTS = (*FINDINGS, URGENT)
 _PREPROCESSING = (

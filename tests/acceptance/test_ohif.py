@@ -1,19 +1,24 @@
-"""OHIF 3.13 on the gateway, in a real browser: the film, the boxes on it, the reports and the crops.
+"""OHIF 3.13 on the gateway, in a real browser: a film and what gateway and worker made of it.
 
-The film has 8 bits, because Chromium's software WebGL cannot show more. With FIRSTREAD_SCREENSHOTS=FOLDER in the
-environment the pictures are kept there.
+The worker's model is the shipped one with operating points that give boxes to a simulated film, so that nothing here
+depends on what the weights of the day think of such films. The film has 8 bits, because Chromium's software WebGL
+cannot show more. With FIRSTREAD_SCREENSHOTS=FOLDER in the environment the pictures are kept there.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,58 +27,42 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 from pydicom import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, generate_uid
 
-from dicom_sr.build import Results, Revision, build_failure_report, build_results
+from dicom_sr.content import percent
+from dicom_sr.parse import TriageReport, parse
+from firstread.compose import build_job_records
+from firstread.compose_worker import build_pipeline, build_scorer
 from firstread.demo import Site
-from firstread.phantom import simulate_film
+from firstread.phantom import simulate_film, simulate_lateral_film
+from firstread.settings import Settings
 from firstread.wrap import chest_dx, complete_file_meta
+from models.embedded import WEIGHTS
+from models.pixels import read_film
 from tests.gateways import running_gateway
 from tests.servers import OrthancServer, find_program
 from worker.pacs import Pacs
 from worklist.errors import InvalidInput
-from worklist.finding import (
-    Algorithm,
-    Analysis,
-    Finding,
-    FindingType,
-    ImageReference,
-    QualityNote,
-    Region,
-    Side,
-    Snippet,
-)
+from worklist.finding import FindingType, Region
+from worklist.records import Database, ReadingList
+from worklist.study import JobPath
 from worklist.urgency import Urgency
 
 OHIF = Path(sys.prefix) / "share" / "ohif"
 ROWS, COLUMNS = 1024, 880  # not square: rows and columns cannot change places unseen
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-SCORER = Algorithm(name="embedded", version="1.0.0", sha256="5f" * 32, device_uid="2.25.7")
-REVISION = Revision(number=1, fetched_at=NOON, scored_at=NOON, reported_at=NOON + timedelta(seconds=2))
-FINDINGS = (
-    Finding(
-        type=FindingType.PNEUMOTHORAX,
-        probability=0.93,
-        threshold=0.5,
-        side=Side.LEFT,
-        region=Region(x=612, y=150, width=150, height=380),
-    ),
-    Finding(
-        type=FindingType.CARDIOMEGALY,
-        probability=0.71,
-        threshold=0.5,
-        region=Region(x=321, y=451, width=328, height=241),
-    ),
-    Finding(type=FindingType.CONSOLIDATION, probability=0.21, threshold=0.4),
-)
-LIGHT = np.array((230, 230, 230))
-SLOWLY_MS = 60_000  # two shared cores draw without a graphics card
+SLOWLY_MS = 120_000  # two shared cores draw without a graphics card
 FILM, CROPS, BOXES, REPORT = (
     "Chest PA",
     "AI evidence crops, not a diagnosis",
     "AI findings, not a diagnosis",
     "AI triage report, not a diagnosis",
 )
+
+HEADLINES = {
+    Urgency.CRITICAL: "CRITICAL, read first.",
+    Urgency.URGENT: "URGENT, read early.",
+    Urgency.ROUTINE: "ROUTINE, read in turn.",
+}
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -94,7 +83,7 @@ class Viewer:
 
     def open(self, film: Dataset) -> None:
         """Open a study as the worklist page does."""
-        self.page.goto(f"{self.gateway}/viewer/viewer?StudyInstanceUIDs={film.StudyInstanceUID}")
+        self.page.goto(f"{self.gateway}/viewer/viewer?StudyInstanceUIDs={film.StudyInstanceUID}", timeout=SLOWLY_MS)
         self.page.get_by_role("button", name="Confirm and hide").click(timeout=SLOWLY_MS)
         expect(self.series(REPORT)).to_be_visible(timeout=SLOWLY_MS)
 
@@ -155,61 +144,71 @@ class Viewer:
             self.troubles.append(f"asked elsewhere: {request.url}")
 
 
-# ---- A study with known boxes, and one that failed ----
+# ---- A film with boxes and one out of scope, and what the worker wrote about them ----
 
 
-@pytest.fixture(scope="module")
-def film() -> Dataset:
-    """A simulated film of 8 bits."""
-    return simulated_film("SIM-0006")
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A film, and the objects that gateway and worker left in its study."""
+
+    film: Dataset
+    objects: Sequence[Dataset]
+
+    @property
+    def report(self) -> TriageReport:
+        """The triage report, read back."""
+        (dataset,) = (item for item in self.objects if item.SOPClassUID == EnhancedSRStorage)
+        return parse(dataset)
+
+    @property
+    def boxes(self) -> list[tuple[str, Region]]:
+        """Name and box of each measurement group of the AI findings, from the data set alone (TID 1410)."""
+        (dataset,) = (item for item in self.objects if item.SOPClassUID == Comprehensive3DSRStorage)
+        found = []
+        for group in _below(dataset, "Measurement Group"):
+            (name,), (outline,) = _below(group, "Finding"), _below(group, "Image Region")
+            points = np.array(outline.GraphicData).reshape(-1, 2)
+            (x, y), (x_end, y_end) = points.min(axis=0), points.max(axis=0)
+            box = Region(x=int(x), y=int(y), width=int(x_end - x), height=int(y_end - y))
+            found.append((str(name.ConceptCodeSequence[0].CodeMeaning), box))
+        return found
+
+    @property
+    def captures(self) -> list[Dataset]:
+        """Crops and overview in their order."""
+        return sorted((item for item in self.objects if item.Modality == "OT"), key=lambda item: item.InstanceNumber)
 
 
-@pytest.fixture(scope="module")
-def failed_film() -> Dataset:
-    """Another patient's, that could not be judged."""
-    return simulated_film("SIM-0007")
+def _below(item: Dataset, meaning: str) -> list[Dataset]:
+    found = []
+    for child in item.get("ContentSequence", ()):
+        if child.ConceptNameCodeSequence[0].CodeMeaning == meaning:
+            found.append(child)
+        found += _below(child, meaning)
+    return found
 
 
-def simulated_film(patient_id: str) -> Dataset:
-    """A DX film of a left pneumothorax, as a new study."""
-    pixels = simulate_film(6, finding=FindingType.PNEUMOTHORAX, rows=ROWS, columns=COLUMNS) >> 4
-    image = chest_dx(pixels.astype(np.uint8), bits_stored=8)
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """The gateway's address, and the two studies behind it."""
+
+    url: str
+    judged: Written
+    refused: Written
+
+
+def film_of(pixels: npt.NDArray[np.uint16], view: str) -> Dataset:
+    """A DX film of 8 bits, as a new study."""
+    image = chest_dx((pixels >> 4).astype(np.uint8), bits_stored=8)
     image.ImageType = ["DERIVED", "PRIMARY"]
-    image.PatientName, image.PatientID = "SIMULATED-Haddad^Yusuf", patient_id
-    image.PatientBirthDate, image.PatientSex = "20010130", "M"
+    image.PatientName, image.PatientID = "SIMULATED-Haddad^Yusuf", f"SIM-{view}"
+    image.PatientBirthDate, image.PatientSex = "19610130", "M"
     image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = (generate_uid() for _ in range(3))
     image.StudyDate, image.StudyTime, image.AccessionNumber = "20261122", "115900", "A1"
     image.StudyDescription = image.SeriesDescription = FILM
-    image.ViewPosition = "PA"
+    image.ViewPosition = view
     complete_file_meta(image)
     return image
-
-
-@pytest.fixture(scope="module")
-def results(film: Dataset) -> Results:
-    """What the worker would store for it."""
-    analysis = Analysis(
-        image=ImageReference(
-            study_instance_uid=film.StudyInstanceUID,
-            series_instance_uid=film.SeriesInstanceUID,
-            sop_class_uid=film.SOPClassUID,
-            sop_instance_uid=film.SOPInstanceUID,
-            rows=ROWS,
-            columns=COLUMNS,
-        ),
-        scorer=SCORER,
-        findings=FINDINGS,
-        score=0.93,
-        threshold=0.5,
-        completed_at=NOON,
-        elapsed_ms=21.5,
-        quality=(QualityNote(code="rotated", message="The patient is slightly rotated."),),
-        explanation="The region that weighed most lies in the upper zone of the patient's left lung.",
-        explainer=Algorithm(name="template", version="1", sha256="", device_uid="2.25.8"),
-        prompt_version="1",
-        snippets=(Snippet(source="2.25.9", snippet="No pneumothorax after removal of the drain."),),
-    )
-    return build_results(analysis, urgency=Urgency.CRITICAL, source=film, pixels=stored_pixels(film), revision=REVISION)
 
 
 def stored_pixels(film: Dataset) -> Pixels:
@@ -217,36 +216,105 @@ def stored_pixels(film: Dataset) -> Pixels:
     return np.frombuffer(film.PixelData, np.uint8)[: ROWS * COLUMNS].reshape(ROWS, COLUMNS)
 
 
+def tuned_model(folder: Path, positive: Collection[FindingType]) -> Path:
+    """The shipped model, with operating points at which these findings are always positive and no others ever are."""
+    card = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
+    for output in card["outputs"]:
+        if output["key"] in set(FindingType):
+            output["threshold"] = 0.0 if output["key"] in positive else 1.0
+    folder.mkdir()
+    (folder / "embedded.json").write_text(json.dumps(card), encoding="utf-8")
+    (folder / "embedded.onnx").symlink_to(WEIGHTS / "embedded.onnx")
+    return folder
+
+
+def film_with_boxes(model: Path) -> tuple[Dataset, list[FindingType]]:
+    """A simulated film on which a model draws two boxes that can be told apart, or one if need be, and what of.
+
+    None may touch the film's upper or lower border, which is the viewport's, too.
+    """
+    scorer = build_scorer(Settings(model_dir=model))
+    found: list[tuple[Dataset, list[FindingType]]] = []
+    for seed, kind in product((6, 7, 8), FindingType):
+        film = film_of(simulate_film(seed, finding=kind, rows=ROWS, columns=COLUMNS), "PA")
+        boxes: list[Region] = []
+        types: list[FindingType] = []
+        for finding in scorer.score(read_film(film)).findings:
+            box = finding.region
+            if box and box.y > 0 and box.y + box.height < ROWS and all(_are_apart(box, other) for other in boxes):
+                boxes.append(box)
+                types.append(finding.type)
+        found.append((film, types))
+        if types[1:]:
+            break
+    best = max(found, key=lambda pair: len(pair[1]))
+    assert best[1], "the shipped model points to no place on any simulated film, whatever its operating points"
+    return best
+
+
+def _are_apart(one: Region, other: Region) -> bool:
+    edges, others = (np.array((box.x, box.x + box.width, box.y, box.y + box.height)) for box in (one, other))
+    return bool((np.abs(edges - others) > 50).all())
+
+
 # ---- The viewer ----
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    orthanc_server: OrthancServer,
-    tmp_path_factory: pytest.TempPathFactory,
-    film: Dataset,
-    failed_film: Dataset,
-    results: Results,
-) -> Iterator[str]:
-    """The gateway with the viewer, before an Orthanc that holds both studies with their results."""
+def served(orthanc_server: OrthancServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The gateway with the viewer, before an Orthanc to which it and a worker have brought both studies' results."""
     if not (OHIF / "index.html").is_file():
         pytest.fail(f"OHIF is not in {OHIF}: run make setup", pytrace=False)
     orthanc_server.start()
-    failure = build_failure_report(
-        source=failed_film,
-        code="pixel_data_truncated",
-        message="The pixel data ends too early: send the study again.",
-        revision=REVISION,
-        scorer=SCORER,
-        looked_for=(FindingType.PNEUMOTHORAX, FindingType.PNEUMONIA),
-    )
-    for image in (film, failed_film):
-        orthanc_server.post(image)
-    for written in (results, failure):
-        Pacs(f"{orthanc_server.url}/dicom-web", auth=None).store(written.objects)
     folder = tmp_path_factory.mktemp("gateway")
+    film, located = film_with_boxes(tuned_model(folder / "all", list(FindingType)))
+    lateral = film_of(simulate_lateral_film(6, rows=ROWS, columns=COLUMNS), "LL")
     with running_gateway(folder, orthanc_server.url, viewer_dir=OHIF) as url:
-        yield url
+        for image in (film, lateral):
+            orthanc_server.post(image)
+        settings = Settings(
+            database_url=f"sqlite:///{folder / 'firstread.db'}",
+            orthanc_url=orthanc_server.url,
+            model_dir=tuned_model(folder / "some", located),
+        )
+        work(settings, until_reported=[film.StudyInstanceUID, lateral.StudyInstanceUID])
+        yield Served(url=url, judged=written(orthanc_server, film), refused=written(orthanc_server, lateral))
+
+
+def work(settings: Settings, *, until_reported: Sequence[str]) -> None:
+    """Do, as a worker does, all jobs that the gateway makes of its change feed, until these studies have results."""
+    with closing(Database(settings.database_url)) as database:
+        pipeline, jobs, listed = build_pipeline(settings), build_job_records(settings, database), ReadingList(database)
+        tasks: dict[JobPath, Callable[[str], None]] = {JobPath.SCORE: pipeline.score, JobPath.REPORT: pipeline.report}
+        deadline = time.monotonic() + SLOWLY_MS / 1000
+        while not all((study := listed.find(uid)) and study.result_series_uids for uid in until_reported):
+            assert time.monotonic() < deadline, [listed.find(uid) for uid in until_reported]
+            for job in jobs.due(datetime.now(UTC), 10):
+                tasks[job.path](job.job_id)
+            time.sleep(0.1)
+
+
+def written(orthanc: OrthancServer, film: Dataset) -> Written:
+    """What lies beside a film in its study."""
+    pacs = Pacs(f"{orthanc.url}/dicom-web", auth=None)
+    (study,) = (study for study in orthanc.get("/studies?expand") if _uid(study, "Study") == film.StudyInstanceUID)
+    instances = [
+        (_uid(series, "Series"), _uid(orthanc.get(f"/instances/{instance}"), "SOP"))
+        for series in (orthanc.get(f"/series/{series}") for series in study["Series"])
+        for instance in series["Instances"]
+    ]
+    return Written(
+        film=film,
+        objects=[
+            pacs.fetch_instance(film.StudyInstanceUID, series, instance)
+            for series, instance in instances
+            if instance != film.SOPInstanceUID
+        ],
+    )
+
+
+def _uid(resource: dict[str, dict[str, str]], level: str) -> str:
+    return resource["MainDicomTags"][f"{level}InstanceUID"]
 
 
 @pytest.fixture(scope="module")
@@ -261,14 +329,14 @@ def context() -> Iterator[BrowserContext]:
 
 
 @pytest.fixture(scope="module")
-def first_view(context: BrowserContext, gateway: str, film: Dataset) -> Viewer:
+def first_view(context: BrowserContext, served: Served) -> Viewer:
     """The study just opened, with nothing chosen yet; the film must be what is seen.
 
     One page serves all tests, for starting the viewer takes longer than all that they do in it.
     """
-    viewer = Viewer(context.new_page(), gateway)
-    viewer.open(film)
-    viewer.expect_picture(stored_pixels(film))
+    viewer = Viewer(context.new_page(), served.url)
+    viewer.open(served.judged.film)
+    viewer.expect_picture(stored_pixels(served.judged.film))
     return viewer
 
 
@@ -286,16 +354,19 @@ def test_film_opens_first(viewer: Viewer) -> None:
     assert sorted(labels[1:]) == [CROPS, BOXES, REPORT]  # the viewer lists them as they happen to arrive
 
 
-def test_boxes_lie_on_their_pixels_and_become_measurements(viewer: Viewer, film: Dataset) -> None:
-    """Each box of the AI findings is drawn where its region lies, and the measurement panel lists it by its name."""
+def test_boxes_lie_on_their_pixels_and_become_measurements(viewer: Viewer, served: Served) -> None:
+    """Each box of the AI findings is drawn where the SR has it, and the measurement panel lists it by its name."""
+    located = served.judged.boxes
+    analysis = served.judged.report.analysis
+    assert analysis is not None
+    assert [box for _, box in located] == [finding.region for finding in analysis.positive_findings if finding.region]
     viewer.show(BOXES)
-    located = [(finding.type.label, finding.region) for finding in FINDINGS if finding.region]
     expect(viewer.page.locator("svg.svg-layer rect")).to_have_count(len(located), timeout=SLOWLY_MS)
     viewer.page.get_by_test_id("trackedMeasurements-btn").click()
     panel = viewer.page.get_by_test_id("trackedMeasurements-panel")
     for name, _ in located:
         expect(panel.get_by_text(name, exact=True)).to_be_visible(timeout=SLOWLY_MS)
-    viewer.expect_picture(stored_pixels(film))
+    viewer.expect_picture(stored_pixels(served.judged.film))
     viewer.keep("ohif-findings.png")
 
     left, top, scale = viewer.fit(ROWS, COLUMNS)
@@ -311,22 +382,29 @@ def test_boxes_lie_on_their_pixels_and_become_measurements(viewer: Viewer, film:
             assert _line(yellow[:, columns].T, y) == pytest.approx(y, abs=3), name
 
 
-def test_triage_report_reads_as_text(viewer: Viewer) -> None:
+def test_triage_report_reads_as_text(viewer: Viewer, served: Served) -> None:
     """Urgency and sentence stand at the top, every list says of what it is, and nothing is lost or garbled."""
+    report = served.judged.report
+    analysis = report.analysis
+    assert analysis is not None
+    assert report.urgency is not None
     viewer.show(REPORT)
     said = text_of_report(viewer)
     viewer.keep("ohif-triage-report.png")
-    expect(viewer.page.get_by_text("CRITICAL, read first.")).to_be_in_viewport()
+    expect(viewer.page.get_by_text(HEADLINES[report.urgency])).to_be_in_viewport()
+    names = " ".join(finding.type.code.meaning for finding in analysis.findings)
     sentences = [
-        "CRITICAL, read first. AI suspects left pneumothorax and cardiomegaly.",
-        "Probability of any urgent finding 93.0 % (the model's threshold is 50.0 %). Not a diagnosis.",
-        "Pneumothorax, left: 93.0 % (threshold 50.0 %). Cardiomegaly: 71.0 % (threshold 50.0 %).",
-        "Below threshold, not excluded: consolidation 21.0 %.",
-        "The patient is slightly rotated.",
-        "The region that weighed most lies in the upper zone of the patient's left lung.",
-        "Quoted from earlier reports, each with its source: No pneumothorax after removal of the drain. 2.25.9",
-        "Everything that was looked for, suspected or not, coded for machines: Pneumothorax Cardiomegaly Consolidation",
-        "Scored in 22 ms by embedded, version 1.0.0.",
+        f"{HEADLINES[report.urgency]} AI suspects ",
+        f"Probability of any urgent finding {percent(analysis.score)} % (the model's threshold is ",
+        *(
+            f"{finding.type.label}{f', {finding.side}' if finding.side else ''}: {percent(finding.probability)} % "
+            f"(threshold {percent(finding.threshold)} %)."
+            for finding in analysis.positive_findings
+        ),
+        *(note.message for note in analysis.quality),
+        analysis.explanation,
+        f"Everything that was looked for, suspected or not, coded for machines: {names}",
+        f"Scored in {analysis.elapsed_ms:.0f} ms by {analysis.scorer.name}, version {analysis.scorer.version}.",
         "Written by software, not by a radiologist.",
     ]
     places = [said.find(sentence) for sentence in sentences]
@@ -335,30 +413,39 @@ def test_triage_report_reads_as_text(viewer: Viewer) -> None:
     assert not re.search(r"undefined|NaN|\[object|not supported|unsupported", said, re.IGNORECASE)
 
 
-def test_crops_are_shown(viewer: Viewer, results: Results) -> None:
-    """The first crop is drawn as it was stored, as the first of as many as there are."""
+def test_crops_are_shown(viewer: Viewer, served: Served) -> None:
+    """The first crop is drawn as it was stored, as the first of as many as there are, and the whole film is last."""
+    captures = served.judged.captures
+    assert len(captures) == len(served.judged.boxes) + 1
     viewer.show(CROPS)
-    expect(viewer.page.get_by_text(f"(1/{len(results.crops)})")).to_be_visible(timeout=SLOWLY_MS)
-    crop = results.crops[0]
-    colors = np.frombuffer(crop.PixelData, np.uint8)[: crop.Rows * crop.Columns * 3]
-    picture = Image.fromarray(colors.reshape(crop.Rows, crop.Columns, 3)).convert("L")
-    viewer.expect_picture(np.asarray(picture))
+    expect(viewer.page.get_by_text(f"(1/{len(captures)})")).to_be_visible(timeout=SLOWLY_MS)
+    viewer.expect_picture(_greys(captures[0]))
     viewer.keep("ohif-crop.png")
+    viewer.page.keyboard.press("End")
+    expect(viewer.page.get_by_text(f"({len(captures)}/{len(captures)})")).to_be_visible(timeout=SLOWLY_MS)
+    viewer.expect_picture(_greys(captures[-1]))
 
 
-def test_failure_reads_as_not_assessed(viewer: Viewer, gateway: str, failed_film: Dataset) -> None:
-    """The report on a film that could not be judged says so, and names no finding without saying: not looked for."""
-    viewer = Viewer(viewer.page.context.new_page(), gateway)
-    viewer.page.goto(f"{gateway}/viewer/viewer?StudyInstanceUIDs={failed_film.StudyInstanceUID}")
+def _greys(capture: Dataset) -> Pixels:
+    return np.asarray(Image.fromarray(capture.pixel_array).convert("L"))
+
+
+def test_refusal_reads_as_not_assessed(viewer: Viewer, served: Served) -> None:
+    """The report on a film out of scope says why, and names no finding without saying: not looked for."""
+    film, report = served.refused.film, served.refused.report
+    assert report.failure is not None
+    viewer = Viewer(viewer.page.context.new_page(), served.url)
+    viewer.page.goto(f"{served.url}/viewer/viewer?StudyInstanceUIDs={film.StudyInstanceUID}", timeout=SLOWLY_MS)
     expect(viewer.series(REPORT)).to_be_visible(timeout=SLOWLY_MS)
-    viewer.expect_picture(stored_pixels(failed_film))  # a series chosen while the film still loads is an error to OHIF
+    viewer.expect_picture(stored_pixels(film))  # a series chosen while the film still loads is an error to OHIF
     viewer.show(REPORT)
     said = text_of_report(viewer)
     assert "NOT ASSESSED by AI." in said
-    assert "The pixel data ends too early: send the study again." in said
-    assert "Not looked for because of this: pneumothorax and pneumonia." in said
-    assert "None of these was looked for: Pneumothorax Pneumonia" in said
-    assert "CRITICAL" not in said
+    assert "only frontal films are scored" in report.failure.message
+    assert report.failure.message in said
+    assert "Not looked for because of this: pneumothorax, pleural effusion, " in said
+    assert f"None of these was looked for: {' '.join(kind.code.meaning for kind in report.looked_for)}" in said
+    assert not any(headline in said for headline in HEADLINES.values())
     assert viewer.troubles == []
     viewer.page.close()
 
@@ -366,8 +453,9 @@ def test_failure_reads_as_not_assessed(viewer: Viewer, gateway: str, failed_film
 # ---- Serving it ----
 
 
-def test_worklist_links_to_the_viewer(viewer: Viewer, film: Dataset) -> None:
+def test_worklist_links_to_the_viewer(viewer: Viewer, served: Served) -> None:
     """The page of the reading list opens a study in the viewer."""
+    film = served.judged.film
     page = viewer.page.context.new_page()
     page.goto(viewer.gateway)
     row = page.locator(f"tr[data-uid='{film.StudyInstanceUID}']")
@@ -393,6 +481,29 @@ def test_only_files_are_served_and_only_to_this_page(viewer: Viewer) -> None:
 def test_demo_has_the_viewer(tmp_path: Path) -> None:
     """The demo's gateway serves the viewer that make setup fetched."""
     assert Site(state=tmp_path).environment["FIRSTREAD_VIEWER_DIR"] == str(OHIF)
+
+
+@pytest.mark.parametrize(
+    ("npm", "status", "reason"),
+    [
+        ("exit 1", 2, "could not be fetched"),
+        ('echo "something else" > "$4/ohif-app-${5#@ohif/app@}.tgz"', 1, "not the package it was when it was pinned"),
+    ],
+)
+def test_only_the_pinned_viewer_is_installed(npm: str, status: int, reason: str, tmp_path: Path) -> None:
+    """An absent registry and a changed package are told apart, leave nothing behind, and a viewer in place is kept."""
+    (tmp_path / "npm").write_text(f"#!/bin/sh\n{npm}\n", encoding="utf-8")
+    (tmp_path / "npm").chmod(0o755)
+    script = ["sh", str(Path(__file__).parents[2] / "viewer.sh")]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    target = tmp_path / "ohif"
+    refused = subprocess.run([*script, target], env=environment, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (status, "")
+    assert reason in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["npm"]
+    target.mkdir()
+    (target / "installed").write_text((OHIF / "installed").read_text(encoding="utf-8"), encoding="utf-8")
+    subprocess.run([*script, target], env=environment, check=True)
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from pydicom import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import CTImageStorage, generate_uid
 
 from firstread.wrap import load_any
 from tests.acceptance.conftest import RunningSite
 from tests.bad_films import BAD_FILMS, chest
+from worklist.finding import FindingType
 from worklist.urgency import Urgency
 
 
@@ -33,7 +36,9 @@ def test_film_is_scored_placed_and_reported(running: RunningSite) -> None:
     running.send([film])
     item = running.done(1)[film.StudyInstanceUID]
     assert item["state"] == "reported"
-    assert item["crop_count"] >= 1
+    pictures = [header for header in running.own_objects(film.StudyInstanceUID) if header["Modality"] == "OT"]
+    assert 1 <= item["crop_count"] <= 3
+    assert len(pictures) in {1, item["crop_count"] + 1}, "the whole film comes after the crops, or is the only one"
     assert item["explanation"]
     (report,) = running.reports(film.StudyInstanceUID)
     assert report.analysis is not None
@@ -80,6 +85,58 @@ def test_late_image_makes_one_new_revision(running: RunningSite) -> None:
     assert [report.revision for report in reports] == [1, 2]
     assert reports[1].series_instance_uid in item["result_series_uids"]
     assert reports[0].series_instance_uid not in item["result_series_uids"]
+
+
+def test_a_refused_radiograph_gets_a_report_that_says_why(running: RunningSite) -> None:
+    """A lateral film, a knee and a child get one triage report each, a CT none; a late frontal film is reported too."""
+    lateral, knee, child, ct = (chest(seed) for seed in range(12, 16))
+    lateral.ViewPosition = "LL"
+    knee.StudyDescription, knee.BodyPartExamined = "Knee AP", "KNEE"
+    child.PatientBirthDate = "20200101"
+    ct.SOPClassUID = ct.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    ct.Modality = "CT"
+    reasons = [(lateral, "lateral_view"), (knee, "not_chest"), (child, "child")]
+    refused = [film for film, _ in reasons]
+    running.send([ct, *refused])
+    items = _reported(running, *refused)
+    for film, code in reasons:
+        item = items[film.StudyInstanceUID]
+        assert (item["state"], item["failure"]["code"], item["score"]) == ("out_of_scope", code, None)
+        (report,) = running.reports(film.StudyInstanceUID)
+        assert report.failure is not None
+        assert (report.failure.code, report.failure.message) == (code, item["failure"]["message"])
+        assert report.source.sop_instance_uid == film.SOPInstanceUID
+        assert set(report.looked_for) == set(FindingType)
+        assert item["result_series_uids"] == [report.series_instance_uid]
+    running.send(refused)  # once more, and by now our own reports have come back through the feed, too
+    late = _sibling(lateral, 16)
+    running.send([late])
+    item = _reported(running, late, after=items[late.StudyInstanceUID]["result_series_uids"])[late.StudyInstanceUID]
+    assert (item["state"], item["failure"]) == ("reported", None)
+    refusal, result = running.reports(lateral.StudyInstanceUID)
+    assert (refusal.revision, result.revision) == (1, 2)
+    assert result.analysis is not None
+    (header,) = (
+        header
+        for header in running.own_objects(late.StudyInstanceUID)
+        if header["SOPInstanceUID"] == result.sop_instance_uid
+    )
+    assert refusal.sop_instance_uid in str(header["PredecessorDocumentsSequence"])
+    for film in (knee, child):
+        assert [header["Modality"] for header in running.own_objects(film.StudyInstanceUID)] == ["SR"]
+    assert items[ct.StudyInstanceUID]["state"] == "out_of_scope"
+    assert running.own_objects(ct.StudyInstanceUID) == []
+
+
+def _reported(running: RunningSite, *films: Dataset, after: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """The reading list, once each of these studies has results, and others than those of before."""
+    deadline = time.monotonic() + 60
+    while True:
+        items = running.done(1)
+        if all(items[film.StudyInstanceUID]["result_series_uids"] not in ([], list(after)) for film in films):
+            return items
+        assert time.monotonic() < deadline, "no report was written"
+        time.sleep(0.3)
 
 
 def test_other_pixels_under_one_uid_are_scored_again(running: RunningSite) -> None:

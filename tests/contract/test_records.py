@@ -219,21 +219,80 @@ def test_a_film_is_listed_and_scheduled(records: Records) -> None:
     )
 
 
-def test_an_image_out_of_scope_makes_no_work(records: Records) -> None:
-    """It is listed with its reason; stable or not, nothing is to be done."""
-    records.admit(received(scope_failure=LATERAL), stable=[STUDY])
-    assert (records.study().state, records.study().failure) == (StudyState.OUT_OF_SCOPE, LATERAL)
+@pytest.mark.parametrize("code", ["not_a_radiograph", "not_an_image"])
+def test_what_is_no_radiograph_makes_no_work(records: Records, code: str) -> None:
+    """A CT or a document is listed with its reason; stable or not, nothing is to be done until a film comes."""
+    refused = Failure(code=code, message="modality CT")
+    records.admit(received(scope_failure=refused), stable=[STUDY])
+    assert (records.study().state, records.study().failure) == (StudyState.OUT_OF_SCOPE, refused)
+    assert records.intake.unsettled(NOON + SECOND, 9) == []
+    assert records.jobs.failed_film(STUDY) is None
     assert records.due() == []
     records.admit(received(film="2"))
     assert records.study().state is StudyState.WAITING
     assert len(records.due()) == 1
 
 
+@pytest.mark.parametrize("code", ["child", "lateral_view", "not_chest", "for_processing"])
+def test_a_refused_radiograph_is_reported_once(records: Records, code: str) -> None:
+    """A study of films that are not looked at is reported when it is stable, and stays out of scope for all that."""
+    refused = Failure(code=code, message="only films of adults are scored")
+    document = Failure(code="not_an_image", message="not an image")
+    sent = (received(film="1", scope_failure=document), received(film="2", scope_failure=refused))
+    records.admit(*sent)
+    assert records.due() == []
+    assert records.intake.unsettled(NOON + SECOND, 9) == [f"o{STUDY}"]
+    records.admit(stable=[STUDY])
+    job = records.claim(JobPath.REPORT)
+    film = records.jobs.failed_film(STUDY)
+    assert film is not None
+    assert (film.sop_instance_uid, film.failure) == (f"{STUDY}.1.2", refused)
+    assert records.jobs.complete_report(job.job_id, "w", None, [result(1)], NOON)
+    study = records.study()
+    assert (study.state, study.failure, study.score) == (StudyState.OUT_OF_SCOPE, refused, None)
+    assert study.result_series_uids == (result(1).series_instance_uid,)
+    records.admit(*sent, stable=[STUDY])
+    assert records.states(JobPath.REPORT) == [(1, JobState.COMPLETED)]
+    assert records.intake.unsettled(NOON + SECOND, 9) == []
+
+
+def test_a_site_may_want_no_reports_on_what_is_out_of_scope(records: Records) -> None:
+    """Without the setting a refused film makes no work, and a film beside it is reported as ever."""
+    intake = IntakeRecords(records.database, ReadingPolicy(), report_out_of_scope=False)
+    intake.admit([received(scope_failure=LATERAL)], [f"o{STUDY}"], NOON)
+    assert records.due() == []
+    assert intake.unsettled(NOON + SECOND, 9) == []
+    intake.admit([received(film="2")], [f"o{STUDY}"], NOON)
+    assert records.states(JobPath.REPORT) == [(1, JobState.SCHEDULED)]
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_frontal_film_after_the_report_on_a_lateral_one_opens_a_revision(records: Records, *, is_done: bool) -> None:
+    """It is scored and reported as the next revision, after the report that said that nothing was assessed."""
+    records.admit(received(scope_failure=LATERAL), stable=[STUDY])
+    early = records.claim(JobPath.REPORT)
+    if is_done:
+        assert records.jobs.complete_report(early.job_id, "w", None, [result(1)], NOON)
+    records.admit(received(film="2"))
+    assert records.study().state is StudyState.WAITING
+    if not is_done:
+        assert records.jobs.complete_report(early.job_id, "w", None, [result(1)], NOON)
+    records.score(0.9)
+    assert records.study().state is StudyState.SCORED
+    records.admit(stable=[STUDY])
+    assert records.jobs.predecessors(STUDY, 2) == [result(1)]
+    assert records.report(result(2)).revision == 2
+    assert (records.study().state, records.study().score) == (StudyState.REPORTED, 0.9)
+
+
 def test_the_most_telling_refusal_is_shown(records: Records) -> None:
-    """A lateral film says more about a study than the document beside it."""
+    """A child's film says more about a study than the lateral one, and that more than the document beside it."""
     document = Failure(code="not_an_image", message="not an image")
     records.admit(received(film="1", scope_failure=document), received(film="2", scope_failure=LATERAL))
     assert records.study().failure == LATERAL
+    child = Failure(code="child", message="patient is under 18")
+    records.admit(received(film="3", scope_failure=child))
+    assert records.study().failure == child
 
 
 def test_a_document_does_not_redescribe_a_study(records: Records) -> None:
@@ -311,6 +370,19 @@ def test_a_late_film_before_the_report_begins_belongs_to_it(records: Records) ->
     assert records.study().state is StudyState.REPORTED
 
 
+def test_a_report_whose_message_was_sent_waits_for_a_late_film(records: Records) -> None:
+    """A worker that gets the message leaves the report alone; it is sent again once the film is scored."""
+    records.admit(received(scope_failure=LATERAL), stable=[STUDY])
+    (report,) = records.due()
+    records.jobs.record_enqueued([report.job_id], NOON)
+    records.admit(received(film="2"))
+    assert records.jobs.claim(report.job_id, "w", NOON) is None
+    records.score(0.9)
+    assert records.due() == [report]
+    assert records.report().revision == 1
+    assert (records.study().state, records.study().score) == (StudyState.REPORTED, 0.9)
+
+
 @pytest.mark.parametrize("is_done", [True, False])
 def test_late_films_open_one_new_revision(records: Records, is_done: bool) -> None:  # noqa: FBT001
     """Once the report has begun, all films that come before the next one belong to one further revision."""
@@ -363,12 +435,12 @@ def test_a_slow_report_does_not_replace_the_next_one(records: Records) -> None:
 
 
 def test_unsettled_studies_are_found(records: Records) -> None:
-    """Silent studies with films and without a report job are named, the longest silent first."""
+    """Silent studies to report and without a report job are named, the longest silent first."""
     records.admit(
         received("1.1", at=NOON + 2 * SECOND),
         received("1.2", at=NOON + SECOND),
         received("1.3", at=NOON + 9 * SECOND),
-        received("1.4", scope_failure=LATERAL),
+        received("1.4", scope_failure=Failure(code="not_a_radiograph", message="modality CT")),
         received("1.5"),
         received("1.6"),
         stable=["1.5"],
@@ -767,13 +839,14 @@ def test_changes_are_told_from_a_moment_on(records: Records) -> None:
 
 
 def test_results_and_crops_are_those_of_the_current_revision(records: Records) -> None:
-    """Series are named once each, documents first; crops count from 1."""
+    """Series are named once each, documents first; crops count from 1, and a picture beside them is none."""
     records.admit(received(), stable=[STUDY])
     records.score(0.9)
     crops = [replace(result(5), position=1), replace(result(5), position=2, sop_instance_uid="1.2.3.9.5.2")]
-    records.report(*crops, result(1))
+    overview = replace(result(5), sop_instance_uid="1.2.3.9.5.3")
+    records.report(*crops, overview, result(9))
     study = records.study()
-    assert study.result_series_uids == (result(1).series_instance_uid, result(5).series_instance_uid)
+    assert study.result_series_uids == (result(9).series_instance_uid, result(5).series_instance_uid)
     assert study.crop_count == 2
     assert records.reading_list.crop(STUDY, 2) == (result(5).series_instance_uid, "1.2.3.9.5.2")
     assert records.reading_list.crop(STUDY, 3) is None

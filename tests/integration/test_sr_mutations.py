@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Container, Iterator
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pydicom import config
@@ -13,7 +14,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from dicom_sr.build import Results
-from tests.integration.test_sr_validators import build, saved_film, synthetic_film
+from tests.integration.test_sr_validators import DOCUMENTS, build, saved_film, synthetic_film
 from tests.sr_checks import CHECKS, patient_in_pixels
 from tests.validators import (
     check_definition,
@@ -36,7 +37,11 @@ class Planted:
         self.film, results = copy.deepcopy(_built())
         self.triage, self.crops = results.triage_report, results.crops
         assert results.findings_report is not None
+        assert results.overlay is not None
+        assert results.key_image is not None
+        assert results.overview is not None
         self.findings = results.findings_report
+        self.overlay, self.note, self.overview = results.overlay, results.key_image, results.overview
         self.objects = results.objects
 
     def item(self, report: Dataset, meaning: str, value_type: str = "") -> Dataset:
@@ -44,7 +49,9 @@ class Planted:
         return next(
             item
             for item in _below(report)
-            if item.ConceptNameCodeSequence[0].CodeMeaning == meaning and value_type in {"", item.ValueType}
+            if item.get("ConceptNameCodeSequence")
+            and item.ConceptNameCodeSequence[0].CodeMeaning == meaning
+            and value_type in {"", item.ValueType}
         )
 
     def without(self, report: Dataset, meaning: str) -> None:
@@ -276,6 +283,68 @@ def _no_language(planted: Planted) -> None:
     planted.without(planted.triage, "Language of Content Item and Descendants")
 
 
+def _outline(planted: Planted) -> Dataset:
+    (annotation,) = planted.overlay.GraphicAnnotationSequence
+    return cast("Dataset", annotation.GraphicObjectSequence[0])
+
+
+def _overlay_box_moved(planted: Planted) -> None:
+    outline = _outline(planted)
+    outline.GraphicData = [value + 7 for value in outline.GraphicData]
+
+
+def _overlay_under_another_uid(planted: Planted) -> None:
+    _outline(planted).TrackingUID = OTHER_UID
+
+
+def _overlay_in_other_units(planted: Planted) -> None:
+    _outline(planted).GraphicAnnotationUnits = "DISPLAY"
+
+
+def _overlay_without_layer(planted: Planted) -> None:
+    del planted.overlay.GraphicLayerSequence
+
+
+def _overlay_of_another_film(planted: Planted) -> None:
+    planted.overlay.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID = OTHER_UID
+
+
+def _film_inverted_by_overlay(planted: Planted) -> None:
+    planted.overlay.PresentationLUTShape = "INVERSE"
+
+
+def _note_of_another_film(planted: Planted) -> None:
+    planted.note.ContentSequence[-1].ReferencedSOPSequence[0].ReferencedSOPInstanceUID = OTHER_UID
+
+
+def _note_through_a_lost_overlay(planted: Planted) -> None:
+    through = planted.note.ContentSequence[-1].ReferencedSOPSequence[0].ReferencedSOPSequence[0]
+    through.ReferencedSOPInstanceUID = OTHER_UID
+
+
+def _note_with_purpose(planted: Planted) -> None:
+    source = Dataset()
+    source.CodeValue, source.CodingSchemeDesignator, source.CodeMeaning = "260753009", "SCT", "Source"
+    planted.note.ContentSequence[-1].ConceptNameCodeSequence = [source]
+
+
+def _note_for_teaching(planted: Planted) -> None:
+    title = planted.note.ConceptNameCodeSequence[0]
+    title.CodeValue, title.CodeMeaning = "113004", "For Teaching"
+
+
+def _note_by_nobody(planted: Planted) -> None:
+    planted.without(planted.note, "Key Object Description")
+
+
+def _note_observed_by_another_device(planted: Planted) -> None:
+    planted.item(planted.note, "Device Observer UID").UID = OTHER_UID
+
+
+def _overview_first(planted: Planted) -> None:
+    planted.overview.InstanceNumber = 0
+
+
 FAULTS: dict[Callable[[Planted], None], set[str]] = {
     _open_polyline: {"boxes"},
     _box_outside: {"boxes"},
@@ -324,6 +393,19 @@ FAULTS: dict[Callable[[Planted], None], set[str]] = {
     _impossible_relationship: {"dsrdump"},
     _truncated_pixels: {"dciodvfy"},
     _no_language: {"PixelMed templates"},
+    _overlay_box_moved: {"overlays"},
+    _overlay_under_another_uid: {"overlays"},
+    _overlay_in_other_units: {"overlays"},
+    _overlay_without_layer: {"overlays"},
+    _overlay_of_another_film: {"overlays", "PixelMed references"},
+    _film_inverted_by_overlay: {"overlays"},
+    _note_of_another_film: {"evidence", "notes", "PixelMed references"},
+    _note_through_a_lost_overlay: {"notes", "PixelMed references"},
+    _note_with_purpose: {"PixelMed templates"},
+    _note_for_teaching: {"notes"},
+    _note_by_nobody: {"notes"},
+    _note_observed_by_another_device: {"equipment"},
+    _overview_first: {"pictures"},
 }
 
 
@@ -347,7 +429,7 @@ def caught_by(planted: Planted, folder: Path, *, templates: bool, passed: Contai
             found.add("dciodvfy")
         if check_encoding(path):
             found.add("dcmpschk")
-        if item.Modality == "SR":
+        if item.Modality in DOCUMENTS:
             if check_reading(path):
                 found.add("dsrdump")
             if templates and pixelmed().check_template(saved(twin(item), folder)):

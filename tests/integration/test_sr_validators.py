@@ -54,6 +54,7 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SCORER = Algorithm(name="embedded", version="1.0.0", sha256="ab" * 32, device_uid="2.25.7")
 EXPLAINER = Algorithm(name="template", version="2.0", sha256="", device_uid="2.25.8")
 
+DOCUMENTS = {"SR", "KO"}  # modalities with a content tree
 TYPE_2 = (
     "PatientID",
     "PatientBirthDate",
@@ -92,6 +93,7 @@ def plain_film() -> Dataset:
     film.BodyPartExamined, film.ViewPosition, film.PatientOrientation = "CHEST", "PA", ["L", "F"]
     film.TimezoneOffsetFromUTC, film.SyntheticData = "+0900", "YES"
     film.Rows, film.Columns, film.PixelSpacing = 1200, 1000, [0.2, 0.2]
+    film.PhotometricInterpretation = "MONOCHROME2"
     return film
 
 
@@ -221,8 +223,10 @@ def found_on(source: Dataset, *, positive: bool, boxes: int = 3) -> Analysis:
     )
 
 
-def build(source: Dataset, *, positive: bool = True, boxes: int = 3, previous: Results | None = None) -> Results:
-    """All objects of a study, of the first or of a later revision."""
+def build(
+    source: Dataset, *, positive: bool = True, boxes: int = 3, previous: Results | None = None, optional: bool = True
+) -> Results:
+    """All objects of a study, with overlay and key image note or without, of the first or of a later revision."""
     run_ = Revision(
         number=1 if previous is None else 2,
         predecessor=() if previous is None else previous.document_references,
@@ -236,6 +240,8 @@ def build(source: Dataset, *, positive: bool = True, boxes: int = 3, previous: R
         source=source,
         pixels=np.full((int(source.Rows), int(source.Columns)), 90, np.uint8),
         revision=run_,
+        write_overlay=optional,
+        write_key_image=optional,
     )
 
 
@@ -262,7 +268,7 @@ ENDINGS: dict[str, Callable[[Dataset], tuple[Results, ...]]] = {
     "nothing found": lambda source: (build(source, positive=False),),
     "revised": revised,
     "failed": lambda source: (failed(source, "undecodable", "The pixel data cannot be decoded."),),
-    "one box": lambda source: (build(source, boxes=1),),
+    "one box": lambda source: (build(source, boxes=1, optional=False),),
     "no box": lambda source: (build(source, boxes=0),),
     "failed early": lambda source: (failed(source, "no_model", "No model is installed.", scorer=None),),
     "out of scope": lambda source: (failed(source, "not_frontal", "This is a lateral film."),),
@@ -336,10 +342,10 @@ def test_all_objects_of_a_study_agree(study: Study) -> None:
 
 
 def test_dcmtk_reads_every_object(study: Study) -> None:
-    """Dcmpschk passes every object; dsrdump and dsr2html show every SR without a complaint."""
+    """Dcmpschk passes every object; dsrdump and dsr2html show every document without a complaint."""
     for path, item in study.paths.items():
         assert not check_encoding(path)
-        if item.Modality == "SR":
+        if item.Modality in DOCUMENTS:
             assert not check_reading(path)
 
 
@@ -350,12 +356,19 @@ def test_what_no_validator_checks_holds(study: Study) -> None:
         assert parse(results.triage_report).revision == number
 
 
+@pytest.mark.parametrize("name", [*SOURCES, *ODD_FILMS])
+def test_every_kind_of_object_is_proven(name: str) -> None:
+    """The studies above hold an overlay and a key image note of every film, so that all validators see them."""
+    made = [item.Modality for item in build(film_of(name)).objects]
+    assert made == ["OT", "OT", "OT", "OT", "SR", "PR", "KO", "SR"]
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_every_report_follows_its_template(ending: str, tmp_path: Path) -> None:
     """PixelMed finds the root template and every content item in it, the explained ones apart."""
     results = ENDINGS[ending](synthetic_film())[-1]  # no other film changes what a report holds, only whose it is
     for item in results.objects:
-        if item.Modality == "SR":
+        if item.Modality in DOCUMENTS:
             assert not pixelmed().check_template(saved(twin(item), tmp_path))
 
 

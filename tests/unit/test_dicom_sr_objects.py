@@ -192,12 +192,18 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     assert [encoded(item) for item in build().objects] == [encoded(item) for item in build().objects]
 
 
+def overview(results: Results) -> Dataset:
+    """The whole film with all boxes."""
+    assert results.overview is not None
+    return results.overview
+
+
 def test_uids_are_valid_and_all_different() -> None:
-    """Every object has its own 2.25 UID; crops share a series, each SR has one of its own."""
+    """Every object has its own 2.25 UID; crops and overview share a series, each SR has one of its own."""
     objects = build().objects
     sop_uids = [item.SOPInstanceUID for item in objects]
     series_uids = {item.SeriesInstanceUID for item in objects}
-    assert len(set(sop_uids)) == 5
+    assert len(set(sop_uids)) == 6
     assert len(series_uids) == 3
     for uid in (*sop_uids, *series_uids):
         assert uid.startswith("2.25.")
@@ -234,7 +240,7 @@ def test_derived_uids_keep_their_parts_apart() -> None:
 
 def test_the_triage_report_is_stored_last() -> None:
     """A triage report in the PACS means that all that belongs to it is there, too."""
-    assert [item.Modality for item in build().objects] == ["OT", "OT", "OT", "SR", "SR"]
+    assert [item.Modality for item in build().objects] == ["OT", "OT", "OT", "OT", "SR", "SR"]
     assert build().objects[-1].SOPClassUID == EnhancedSRStorage
 
 
@@ -688,9 +694,9 @@ def test_crops_show_the_most_probable_boxes() -> None:
 
 
 def test_a_crop_is_derived_evidence_of_the_film() -> None:
-    """A crop says DERIVED, names the film and the report, and carries how the patient lies in it."""
+    """A crop or overview says DERIVED, names film and report, and carries how the patient lies in it."""
     results = build()
-    for crop in results.crops:
+    for crop in (*results.crops, overview(results)):
         assert crop.ImageType == ["DERIVED", "SECONDARY"]
         assert (crop.Modality, crop.ConversionType, crop.BurnedInAnnotation) == ("OT", "WSD", "NO")
         assert crop.PatientOrientation == ["L", "F"]
@@ -740,19 +746,54 @@ def test_the_caption_fits_and_stands_below_the_picture() -> None:
 
 
 def test_a_film_without_boxes_is_shown_whole_and_small() -> None:
-    """One crop of at most 512 pixels stands for the film, also where a positive finding has no box."""
+    """One crop of at most 768 pixels stands for the film, also where a positive finding has no box."""
     unlocated = dataclasses.replace(PNEUMOTHORAX, region=None)
     for found in (analysis(EDEMA), analysis(unlocated, EDEMA)):
-        (crop,) = build(found).crops
-        assert crop.Rows - 57 == 512
-        assert crop.Columns == round(512 * COLUMNS / ROWS)
+        results = build(found)
+        (crop,) = results.crops
+        assert crop.Rows - 57 == 768
+        assert crop.Columns == round(768 * COLUMNS / ROWS)
         assert "Columns 0 to 999 and rows 0 to 1199" in crop.DerivationDescription
+        assert results.overview is None, "it would be the same picture"
+
+
+def test_the_overview_shows_every_box_on_the_whole_film() -> None:
+    """The last of the crops' series is the film at 768 pixels with all boxes where they lie, and a line for each."""
+    pneumonia = Finding(
+        type=FindingType.PNEUMONIA, probability=0.99, threshold=0.5, region=Region(x=500, y=900, width=50, height=60)
+    )
+    found = analysis(CARDIOMEGALY, EFFUSION, PNEUMOTHORAX, pneumonia)
+    results = build(found, pixels=np.full((ROWS, COLUMNS), 90, np.uint8))
+    picture = overview(results)
+    assert picture.SeriesInstanceUID == results.crops[0].SeriesInstanceUID
+    assert picture.InstanceNumber == 4, "three crops come before it"
+    assert (picture.Rows, picture.Columns) == (768 + 4 * 26 + 31, 640)
+    assert "Columns 0 to 999 and rows 0 to 1199" in picture.DerivationDescription
+    assert picture.DerivationDescription.endswith("with boxes and a caption drawn by AI")
+    orange = (picture.pixel_array[:768] == (230, 159, 0)).all(axis=2)
+    for box in (finding.region for finding in found.findings if finding.region):
+        left, right, top, bottom = (
+            round(0.64 * edge) for edge in (box.x, box.x + box.width, box.y, box.y + box.height)
+        )
+        inner = slice(left + 10, right - 10)
+        for edge in (top, bottom):  # drawn just outside the box; other boxes and their numbers may cross it
+            assert edge + 3 > 768 or orange[edge - 3 : edge + 3, inner].any(axis=0).mean() > 0.8, box
+        assert right + 3 > 640 or orange[top + 10 : bottom - 10, right - 3 : right + 3].any(axis=1).mean() > 0.8, box
+
+
+def test_boxes_at_one_place_keep_their_numbers_apart() -> None:
+    """Two findings with the same box are numbered one below the other, and a single box needs no number."""
+    twin = dataclasses.replace(PNEUMOTHORAX, type=FindingType.PNEUMONIA, probability=0.9)
+    dark = np.full((ROWS, COLUMNS), 90, np.uint8)
+    one, two = (overview(build(found, pixels=dark)) for found in (analysis(PNEUMOTHORAX), analysis(PNEUMOTHORAX, twin)))
+    black = [(picture.pixel_array[:768] == 0).all(axis=2).sum() for picture in (one, two)]
+    assert black[1] - black[0] > 2 * 150, "two numbers on black ground"
 
 
 def test_pixel_spacing_follows_the_scale() -> None:
     """A length measured on the whole-film crop is the length on the film."""
     (crop,) = build(analysis(EDEMA), source=film(PixelSpacing=[0.2, 0.2])).crops
-    assert crop.PixelSpacing[0] * 512 == pytest.approx(0.2 * ROWS)
+    assert crop.PixelSpacing[0] * 768 == pytest.approx(0.2 * ROWS)
     assert "PixelSpacing" not in build(analysis(EDEMA), source=film(PixelSpacing=[0, 0])).crops[0]
     assert build(analysis(EDEMA), source=film(PixelAspectRatio=[4, 3])).crops[0].PixelAspectRatio == [4, 3]
     assert "PixelAspectRatio" not in build(analysis(EDEMA), source=film(PixelAspectRatio="1")).crops[0]
@@ -780,7 +821,11 @@ def test_burned_in_data_of_the_film_are_declared() -> None:
 def test_no_patient_data_is_drawn() -> None:
     """The drawn words are the same for two patients, so they cannot hold the patient's data."""
     other = film(PatientName="Roe^Rick", PatientID="P2", PatientBirthDate="19700202", AccessionNumber="A2")
-    assert [crop.PixelData for crop in build().crops] == [crop.PixelData for crop in build(source=other).crops]
+    drawn = [
+        [item.PixelData for item in build(source=source).objects if item.Modality == "OT"] for source in (film(), other)
+    ]
+    assert len(drawn[0]) == 4
+    assert drawn[0] == drawn[1]
 
 
 def test_reading_a_report_back_needs_no_builder() -> None:

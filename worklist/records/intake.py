@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from worklist.order import OrderPriority
 from worklist.records.database import Database
-from worklist.records.standing import lock_study, new_job, report_job, restate
+from worklist.records.standing import REFUSED_RADIOGRAPHS, lock_study, new_job, report_job, restate
 from worklist.records.tables import FeedRow, InstanceRow, JobRow, ResultRow, StudyRow
 from worklist.study import Failure, JobPath, JobState, ReadingPolicy, StudyState
 
@@ -49,11 +49,18 @@ class ReceivedInstance:
 
 
 class IntakeRecords:
-    """The intake's side of the records."""
+    """The intake's side of the records.
 
-    def __init__(self, database: Database, policy: ReadingPolicy) -> None:
+    Args:
+        database: where they are kept.
+        policy: the site's choices.
+        report_out_of_scope: whether a study of radiographs that are not looked at is reported too.
+    """
+
+    def __init__(self, database: Database, policy: ReadingPolicy, *, report_out_of_scope: bool = True) -> None:
         self._database = database
         self._policy = policy
+        self._reported_refusals = REFUSED_RADIOGRAPHS if report_out_of_scope else ()
 
     def cursor(self, feed: str) -> FeedCursor | None:
         """How far the feed has been read; None before the first time."""
@@ -88,7 +95,7 @@ class IntakeRecords:
                 session.merge(FeedRow(name=feed, sequence=cursor.sequence, marks="\n".join(cursor.marks), read_at=now))
 
     def unsettled(self, before: datetime, limit: int) -> list[str]:
-        """Orthanc's identifiers of studies with films, silent since a moment, that nobody has called stable yet."""
+        """Orthanc's identifiers of studies to report, silent since a moment, that nobody has called stable yet."""
         with self._database.read() as session:
             reported = (
                 select(JobRow.job_id)
@@ -104,7 +111,10 @@ class IntakeRecords:
                     select(StudyRow.orthanc_id)
                     .where(
                         StudyRow.withdrawn_at.is_(None),
-                        StudyRow.state != StudyState.OUT_OF_SCOPE,
+                        or_(
+                            StudyRow.state != StudyState.OUT_OF_SCOPE,
+                            StudyRow.failure_code.in_(self._reported_refusals),
+                        ),
                         StudyRow.last_image_at < before,
                         ~reported,
                     )
@@ -201,7 +211,8 @@ class IntakeRecords:
 
     def _settle(self, session: Session, orthanc_id: str, now: datetime) -> None:
         for study in session.scalars(select(StudyRow).where(StudyRow.orthanc_id == orthanc_id).with_for_update()):
-            if study.state != StudyState.OUT_OF_SCOPE and report_job(session, study) is None:
+            is_reported = study.state != StudyState.OUT_OF_SCOPE or study.failure_code in self._reported_refusals
+            if is_reported and report_job(session, study) is None:
                 session.add(new_job(study, JobPath.REPORT, now))
                 study.updated_at = now
 

@@ -6,13 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Exists, and_, delete, exists, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
 from worklist.finding import Analysis
 from worklist.records.database import Database
-from worklist.records.standing import lock_study, new_job, report_job, restate
+from worklist.records.standing import (
+    REFUSED_RADIOGRAPHS,
+    lock_study,
+    most_telling,
+    new_job,
+    report_job,
+    restate,
+    scope_failure,
+)
 from worklist.records.tables import InstanceRow, JobRow, ResultRow, StudyRow
 from worklist.study import Failure, FilmFacts, JobEvent, JobPath, JobState, ReadingPolicy, leading_analysis, next_state
 
@@ -57,7 +65,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredResult:
-    """An object that now lies in the PACS; position counts crops from 1 and is 0 for documents."""
+    """An object that now lies in the PACS; position counts crops from 1 and is 0 for everything else."""
 
     sop_instance_uid: str
     series_instance_uid: str
@@ -67,7 +75,7 @@ class StoredResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailedFilm:
-    """A film that could not be scored, and why."""
+    """A film that could not be scored or is out of scope, and why."""
 
     series_instance_uid: str
     sop_instance_uid: str
@@ -87,12 +95,6 @@ class JobRecords:
 
         A report waits until no film of its study is still to be scored.
         """
-        score = aliased(JobRow)
-        films_open = exists().where(
-            score.study_instance_uid == JobRow.study_instance_uid,
-            score.path == JobPath.SCORE,
-            score.state.in_(_OPEN),
-        )
         waits = [
             and_(JobRow.enqueues == sent, JobRow.enqueued_at < now - self.limits.requeue_after * 2**sent)
             for sent in range(6)
@@ -103,7 +105,7 @@ class JobRecords:
                 select(JobRow)
                 .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
                 .where(JobRow.state == JobState.SCHEDULED, JobRow.not_before <= now, forgotten)
-                .where(or_(JobRow.path == JobPath.SCORE, ~films_open))
+                .where(or_(JobRow.path == JobPath.SCORE, ~_film_is_open(JobRow.study_instance_uid)))
                 .order_by(StudyRow.stat_rank, JobRow.created_at)
                 .limit(limit)
             )
@@ -139,7 +141,10 @@ class JobRecords:
                     restate(session, study, self._policy, now)
 
     def claim(self, job_id: str, holder: str, now: datetime) -> Job | None:
-        """Take a job under a lease; None where it is done, not yet due, or in other hands."""
+        """Take a job under a lease; None where it is done, not yet due, or in other hands.
+
+        A report whose study has a film to score is not yet due, whenever its message was sent.
+        """
         with self._database.write() as session:
             row = session.get(JobRow, job_id, with_for_update=True)
             if row is None:
@@ -147,6 +152,11 @@ class JobRecords:
             lapsed = row.state == JobState.IN_PROGRESS and row.lease_until is not None and row.lease_until < now
             if not lapsed and (row.state != JobState.SCHEDULED or row.not_before > now):
                 return None
+            if row.path is JobPath.REPORT:
+                lock_study(session, row.study_instance_uid)  # a film that arrives now belongs to the next revision
+                if session.scalar(select(_film_is_open(row.study_instance_uid))):
+                    row.enqueued_at = None  # so that it is sent again once that film is scored
+                    return None
             row.state = next_state(row.state, JobEvent.CLAIM)
             row.attempts += 1
             row.holder = holder
@@ -188,7 +198,7 @@ class JobRecords:
             return leading_analysis(tuple(FilmFacts(analysis=row.analysis) for row in rows))
 
     def failed_film(self, study_instance_uid: str) -> FailedFilm | None:
-        """A film that could not be scored, and why."""
+        """A film that could not be scored, or else the most telling of those out of scope, and why."""
         with self._database.read() as session:
             row = session.execute(
                 select(InstanceRow, JobRow)
@@ -204,13 +214,20 @@ class JobRecords:
                 .order_by(InstanceRow.sop_instance_uid)
                 .limit(1)
             ).one_or_none()
-            if row is None:
-                return None
-            instance, job = row
+            if row:
+                instance, job = row
+                failure = Failure(code=job.failure_code or "", message=job.failure_message or "")
+            else:
+                of_study = InstanceRow.study_instance_uid == study_instance_uid
+                refused = select(InstanceRow).where(of_study, InstanceRow.scope_code.in_(REFUSED_RADIOGRAPHS))
+                found = most_telling(session.scalars(refused.order_by(InstanceRow.sop_instance_uid)).all())
+                if found is None:
+                    return None
+                instance, failure = found, scope_failure(found)
             return FailedFilm(
                 series_instance_uid=instance.series_instance_uid,
                 sop_instance_uid=instance.sop_instance_uid,
-                failure=Failure(code=job.failure_code or "", message=job.failure_message or ""),
+                failure=failure,
             )
 
     def predecessors(self, study_instance_uid: str, revision: int) -> list[StoredResult]:
@@ -241,7 +258,7 @@ class JobRecords:
     ) -> bool:
         """Note what was stored for a revision; False where the lease has been lost.
 
-        Without an Analysis it is the report of a failure, and the study stays failed.
+        Without an Analysis it is the report of a failure, and the study stays failed or out of scope.
         """
         with self._database.write() as session:
             row = _held(session, job_id, holder)
@@ -331,6 +348,13 @@ class JobRecords:
         """How many jobs are neither done nor failed."""
         with self._database.read() as session:
             return session.scalar(select(func.count()).where(JobRow.state.in_(_OPEN))) or 0
+
+
+def _film_is_open(study_instance_uid: str | InstrumentedAttribute[str]) -> Exists:
+    score = aliased(JobRow)
+    return exists().where(
+        score.study_instance_uid == study_instance_uid, score.path == JobPath.SCORE, score.state.in_(_OPEN)
+    )
 
 
 def _held(session: Session, job_id: str, holder: str) -> JobRow | None:

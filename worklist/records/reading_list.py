@@ -128,6 +128,7 @@ def _listed(session: Session, rows: Iterable[Row[StudyRow, int]]) -> list[Listed
 
 def _line(study: StudyRow, rank: int, results: list[ResultRow], films: tuple[FilmFacts, ...]) -> ListedStudy:
     current = [result for result in results if result.revision == study.reported_revision]
+    highest = {result.series_instance_uid: result.position for result in current}
     is_explained = study.reported_revision == study.revision
     return ListedStudy(
         rank=rank,
@@ -146,7 +147,7 @@ def _line(study: StudyRow, rank: int, results: list[ResultRow], films: tuple[Fil
         reason=study.reason,
         failure=(Failure(code=study.failure_code, message=study.failure_message or "") if study.failure_code else None),
         analysis=study.analysis if is_explained else leading_analysis(films),
-        result_series_uids=tuple(dict.fromkeys(result.series_instance_uid for result in current)),
+        result_series_uids=tuple(sorted(highest, key=highest.__getitem__)),
         crop_count=sum(1 for result in current if result.position),
         updated_at=study.updated_at,
     )

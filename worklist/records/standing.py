@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import uuid4
 
@@ -19,6 +20,10 @@ from worklist.study import (
     StudyFacts,
     assess_standing,
 )
+
+# Scope codes of radiographs that are not looked at; of several the first says most about a study.
+REFUSED_RADIOGRAPHS = ("child", "lateral_view", "not_chest", "for_processing")
+_TELLING = (*REFUSED_RADIOGRAPHS, "not_a_radiograph")
 
 
 def lock_study(session: Session, study_instance_uid: str) -> StudyRow | None:
@@ -68,6 +73,17 @@ def restate(session: Session, study: StudyRow, policy: ReadingPolicy, now: datet
     study.updated_at = now
 
 
+def most_telling(refused: Sequence[InstanceRow]) -> InstanceRow | None:
+    """The instance out of scope that says most about its study: a lateral film, not the dose report beside it."""
+    ranks = {code: rank for rank, code in enumerate(_TELLING)}
+    return min(refused, key=lambda row: ranks.get(row.scope_code or "", len(ranks)), default=None)
+
+
+def scope_failure(refused: InstanceRow) -> Failure:
+    """Why an instance is out of scope."""
+    return Failure(code=refused.scope_code or "", message=refused.scope_message or "")
+
+
 def _facts(session: Session, study: StudyRow) -> StudyFacts:
     session.flush()
     of_study = InstanceRow.study_instance_uid == study.study_instance_uid
@@ -83,7 +99,7 @@ def _facts(session: Session, study: StudyRow) -> StudyFacts:
         )
     }
     report = report_job(session, study)
-    refused = [row for row in instances if row.scope_code]
+    refused = most_telling([row for row in instances if row.scope_code])
     return StudyFacts(
         received_at=study.received_at,
         order_priority=study.order_priority,
@@ -95,7 +111,7 @@ def _facts(session: Session, study: StudyRow) -> StudyFacts:
             for row in instances
             if not row.scope_code
         ),
-        scope_failure=_most_telling(refused),
+        scope_failure=scope_failure(refused) if refused else None,
         is_reported=study.reported_revision == study.revision,
         report_failure=(
             Failure(code=report.failure_code or "", message=report.failure_message or "")
@@ -103,12 +119,3 @@ def _facts(session: Session, study: StudyRow) -> StudyFacts:
             else None
         ),
     )
-
-
-def _most_telling(refused: list[InstanceRow]) -> Failure | None:
-    # A lateral film says more about a study than the dose report beside it.
-    telling = ("lateral_view", "not_chest", "for_processing", "not_a_radiograph")
-    ranked = sorted(refused, key=lambda row: telling.index(row.scope_code) if row.scope_code in telling else 9)
-    if not ranked or not ranked[0].scope_code:
-        return None
-    return Failure(code=ranked[0].scope_code, message=ranked[0].scope_message or "")

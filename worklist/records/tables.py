@@ -206,7 +206,7 @@ class PredictionPictureRow(Base):
 
 
 class ResultRow(Base):
-    """One object that Firstread wrote into the PACS; position counts crops from 1 and is 0 for documents."""
+    """One object that Firstread wrote into the PACS; position counts crops from 1 and is 0 for everything else."""
 
     __tablename__ = "results"
 

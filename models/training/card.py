@@ -1,0 +1,273 @@
+"""Write the card of the embedded model: models/cards/embedded.md and its pictures.
+
+Every figure is measured on the committed file, or read from its sidecar and the log of its release; what is written
+by hand is in card.md.j2. Films of the split val are scored the way the product scores them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
+
+from models.embedded import EmbeddedScorer, locate
+from models.evaluation.boxes import OVERLAPS, Localization, localize
+from models.evaluation.films import URGENT, Box, Label, Prediction
+from models.evaluation.intervals import Estimate
+from models.evaluation.metrics import OperatingPoint, operate, rank
+from models.training.failures import SEEDS, save_real, save_simulated, simulate, worst
+from models.training.judge import (
+    TARGETS,
+    EvidenceMaps,
+    Headline,
+    Judged,
+    Listed,
+    headline,
+    judge,
+    judge_int8,
+    load_film,
+    mean_of_findings,
+    read_boxes,
+    read_manifest,
+    sample,
+    with_boxes,
+)
+from models.training.quantize import OUTPUTS
+from worklist.errors import FirstreadError, InvalidInput
+from worklist.finding import FindingType
+
+_LOG = logging.getLogger(__name__)
+_TITLES = {**{type_.value: type_.label for type_ in FindingType}, URGENT: "Urgent (any of the six)"}
+_CHILD = "0-17"
+_SUBGROUPS: dict[str, tuple[str, frozenset[str]]] = {  # name: key and values of Label.groups
+    "Women": ("sex", frozenset({"F"})),
+    "Men": ("sex", frozenset({"M"})),
+    "18 to 39 years": ("age_band", frozenset({"18-39"})),
+    "40 to 59 years": ("age_band", frozenset({"40-59"})),
+    "60 years and more": ("age_band", frozenset({"60-79", "80+"})),
+    "Under 18 years (out of scope)": ("age_band", frozenset({_CHILD})),
+    "AP films": ("view", frozenset({"AP"})),
+    "PA films": ("view", frozenset({"PA"})),
+}
+_CHANCE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Group:
+    """Validation films of one resolution and their figures."""
+
+    films: Sequence[Judged]
+
+    @property
+    def side_px(self) -> int:
+        image = self.films[0].analysis.image
+        return max(image.rows, image.columns)
+
+    def positives(self, output: str = URGENT) -> int:
+        return sum(film.listed.label.truth[output] for film in self.films)
+
+    def figures(self) -> Headline:
+        return headline(self.films)
+
+    def at(self, output: str, threshold: float | None = None) -> OperatingPoint:
+        point = operate(sample(self.films, output, threshold), self.positives(output) / len(self.films))
+        if point is None:
+            raise ValueError("every judged film has a call")
+        return point
+
+    def within(self, key: str, values: Iterable[str]) -> _Group:
+        return _Group(films=[film for film in self.films if film.listed.label.groups.get(key, "") in values])
+
+    def urgent(self) -> Estimate:
+        return rank(sample(self.films, URGENT), _CHANCE).auc if self.films else Estimate(value=None)
+
+    def mean(self) -> Estimate:
+        return mean_of_findings(self.films) if self.films else Estimate(value=None)
+
+
+def write_card(  # noqa: PLR0913 - what the command line takes
+    *,
+    films: Path,
+    manifest: Path,
+    boxes: Path | None,
+    weights: Path,
+    out: Path,
+    failures: Path | None = None,
+    seeds: Iterable[int] = SEEDS,
+) -> Path:
+    """Measure the network and write embedded.md and pictures/ into `out`.
+
+    Args:
+        films: the folder that the manifest's files lie in.
+        manifest: CSV, see `judge.read_manifest`.
+        boxes: CSV of readers' boxes, see `judge.read_boxes`; None leaves out how well the boxes point.
+        weights: folder of embedded.onnx, embedded.json and training-log.jsonl.
+        out: where the card goes.
+        failures: a folder outside the repository for pictures of the worst real films; None writes none.
+        seeds: simulated patients among whom failures are looked for.
+
+    Returns:
+        The card.
+
+    Raises:
+        InvalidInput: a file cannot be used, films are missing, or the log is that of other weights.
+        ModelUnavailable: as EmbeddedScorer.
+    """
+    template = _template()
+    scorer = EmbeddedScorer(weights)
+    release = _release(weights / "training-log.jsonl", scorer.algorithm.sha256)
+    listed = read_manifest(manifest)
+    val = judge(weights, films, [film for film in listed if film.split == "val"])
+    if failures:
+        _LOG.info("%d pictures of real films in %s", save_real(val, weights, films, failures), failures)
+    pointing = _boxes(weights, films, listed, boxes) if boxes else None
+    sharp = _Group(films=[film for film in val if film.is_sharp])
+    small = _Group(films=[film for film in val if not film.is_sharp])
+    if not sharp.films or not small.films:
+        raise InvalidInput("no_films", f"{manifest} needs validation films of more than 256 px, and of less")
+    shown = worst(simulate(weights, seeds))
+    save_simulated(shown, weights, out / "pictures")
+    patients = {film.listed.label.patient for film in sharp.films}
+    fitted = [film.listed.label.patient not in patients for film in small.films]
+    figures = sharp.figures()
+    context = {
+        "sidecar": json.loads((weights / "embedded.json").read_text(encoding="utf-8")),
+        "release": release,
+        "digest": scorer.algorithm.sha256,
+        "file_mb": scorer.model_size_mb,
+        "titles": _TITLES,
+        "targets": TARGETS,
+        "sharp": sharp,
+        "small": small,
+        "sharp_figures": figures,
+        "small_figures": small.figures(),
+        "unfitted": _Group(films=[film for film, was in zip(small.films, fitted, strict=True) if not was]),
+        "at_chance": [
+            title.lower()
+            for output, title in _TITLES.items()
+            if (figures.auc[output].low or 0) <= _CHANCE and output != URGENT
+        ],
+        "subgroups": {
+            name: (sharp.within(key, values), small.within(key, values)) for name, (key, values) in _SUBGROUPS.items()
+        },
+        "train_children": sum(f.split == "train" and f.label.groups.get("age_band") == _CHILD for f in listed),
+        "boxes": pointing,
+        "int8": judge_int8(weights, films, listed, sharp.films),
+        "failures": shown,
+        "outputs": OUTPUTS,
+    }
+    card = out / "embedded.md"
+    card.write_text(template.render(context), encoding="utf-8")
+    return card
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["estimate"] = _written
+    return environment.get_template("card.md.j2")
+
+
+def _release(log: Path, sha256: str) -> dict[str, Any]:
+    """What the log says of the release of these weights."""
+    try:
+        entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise InvalidInput("bad_log", f"{log} is no log of a training run ({error})") from error
+    found = [entry["release"] for entry in entries if entry.get("release", {}).get("sha256") == sha256]
+    if not found:
+        raise InvalidInput(
+            "other_weights", f"{log} has no release of the weights {sha256[:12]}: put theirs beside them"
+        )
+    return dict(found[-1])
+
+
+def _boxes(weights: Path, folder: Path, listed: Sequence[Listed], boxes: Path) -> dict[str, Any]:
+    """How boxes point to what readers outlined: as the product draws them, and whatever the probability is."""
+    drawn = read_boxes(boxes)
+    boxed = [film for film in listed if film.original in drawn]
+    if not boxed:
+        raise InvalidInput("no_match", f"{boxes} has no box of the six findings on a film of the manifest")
+    # Of several copies of a film the sharpest.
+    copies = sorted(judge(weights, folder, boxed), key=lambda film: film.analysis.image.rows)
+    judged = list({film.listed.original: film for film in copies}.values())
+    maps = EvidenceMaps(weights)
+    shown: list[tuple[Prediction, Label]] = []
+    asked: list[tuple[Prediction, Label]] = []
+    for film in judged:
+        label = with_boxes(film, drawn[film.listed.original])
+        evidence, geometry = maps.of(load_film(folder, label.file))
+        places = [(type_.value, locate(each, geometry)) for type_, each in zip(FindingType, evidence, strict=True)]
+        found = tuple(Box(x=p.x, y=p.y, w=p.width, h=p.height, target=target) for target, p in places if p)
+        shown.append((film.prediction, label))
+        asked.append((replace(film.prediction, boxes=found), label))
+    located = localize(shown), localize(asked)
+    rows = [(_TITLES[target], each, located[1][target]) for target, each in located[0].items()]
+    return {
+        "films": len(judged),
+        "train_films": sum(film.listed.split == "train" for film in judged),
+        "rows": [*rows, ("All", *(_together(list(each.values())) for each in located))],
+        "overlaps": OVERLAPS,
+    }
+
+
+def _together(found: Sequence[Localization]) -> Localization:
+    """All findings as one, without intervals: boxes of several findings of one patient are not independent."""
+    count = sum(each.boxes for each in found)
+
+    def mean(values: Iterable[Estimate]) -> Estimate:
+        weighted = (each.boxes * (value.value or 0) for each, value in zip(found, values, strict=True))
+        return Estimate(value=sum(weighted) / count)
+
+    return Localization(
+        boxes=count,
+        without_crop=sum(each.without_crop for each in found),
+        mean_iou=mean(each.mean_iou for each in found),
+        overlapping=tuple(mean(column) for column in zip(*(each.overlapping for each in found), strict=True)),
+        pointing_game=mean(each.pointing_game for each in found),
+    )
+
+
+def _written(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 2 where the input cannot be used, 1 where the model cannot."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    _LOG.setLevel(logging.INFO)
+    parser = argparse.ArgumentParser(prog="python -m models.training.card", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--films", type=Path, required=True, help="folder the manifest refers to")
+    parser.add_argument("--manifest", type=Path, required=True, help="CSV, one row a film")
+    parser.add_argument("--boxes", type=Path, help="CSV of readers' boxes: image, finding, x, y, w, h")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of embedded.onnx, its JSON and its log")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the card")
+    parser.add_argument("--failures", type=Path, help="folder outside the repository for the worst real films")
+    try:
+        card = write_card(**vars(parser.parse_args(arguments)))
+    except FirstreadError as error:
+        _LOG.error("%s", error.message)
+        return 2 if isinstance(error, InvalidInput) else 1
+    _LOG.info("%s", card)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""Labelled films as the product reads and scores them: models.pixels and EmbeddedScorer, never the training code."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from models.embedded import EmbeddedScorer
+from models.evaluation.films import URGENT, Box, Label, Prediction, read_labels
+from models.evaluation.intervals import LEAST, TOO_FEW, Estimate, Numbers, percentiles, resample
+from models.evaluation.metrics import Sample, calibrate, rank
+from models.film import Film
+from models.pictures import read_image
+from models.pixels import SquareGeometry, fit_square, read_film
+from models.training.quantize import OUTPUTS, Int8Comparison, compare_int8
+from worklist.errors import InvalidInput
+from worklist.finding import Analysis, FindingType
+
+# Of the sharp validation films: area under the ROC curve at least, calibration error and loss by int8 at most.
+TARGETS = {"urgent": 0.78, "mean": 0.76, "pneumothorax": 0.74, "ece": 0.05, "int8": 0.01}
+
+_SHARP_PX = 256  # the copies of ChestX-ray14 at hand have 512 px or 128
+_ORIGINAL_PX = 1024  # of the films of ChestX-ray14, in which readers drew their boxes
+_INT8_FILMS = 128  # training films that set the ranges of the activations
+_ARCHIVE_NAMES = {"effusion": FindingType.PLEURAL_EFFUSION.value, "edema": FindingType.PULMONARY_EDEMA.value}
+_NO_PREVALENCE = 0.5  # rank() asks for one for its alarm rate, which is not used here
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """A row of the manifest: the film's labels, its split, and the name of the original it is a copy of."""
+
+    label: Label
+    split: str
+    original: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A labelled film and what the model said of it."""
+
+    listed: Listed
+    analysis: Analysis
+
+    @property
+    def is_sharp(self) -> bool:
+        """Whether the film has more than the archive's smallest resolution."""
+        return max(self.analysis.image.rows, self.analysis.image.columns) > _SHARP_PX
+
+    def probability(self, output: str) -> float:
+        """The calibrated probability of a finding, or of urgent."""
+        return self.prediction.probabilities[output]
+
+    @property
+    def prediction(self) -> Prediction:
+        """The same as `firstread evaluate` takes it."""
+        analysis, findings = self.analysis, self.analysis.findings
+        return Prediction(
+            file=self.listed.label.file,
+            abstention="",
+            probabilities={URGENT: analysis.score, **{found.type.value: found.probability for found in findings}},
+            thresholds={URGENT: analysis.threshold, **{found.type.value: found.threshold for found in findings}},
+            calls={URGENT: analysis.is_urgent, **{found.type.value: found.is_positive for found in findings}},
+            boxes=tuple(
+                Box(x=box.x, y=box.y, w=box.width, h=box.height, target=found.type.value)
+                for found in findings
+                if (box := found.region)
+            ),
+            model=(analysis.scorer.name, analysis.scorer.version, analysis.scorer.sha256),
+        )
+
+
+def read_manifest(manifest: Path) -> list[Listed]:
+    """Every film of a manifest: file, split, image (name of the original) and the columns of `read_labels`.
+
+    Raises:
+        InvalidInput: the file cannot be used, or a column is missing.
+    """
+    labels = {label.file: label for label in read_labels(manifest)}
+    with manifest.open(newline="", encoding="utf-8-sig") as stream:
+        rows = list(csv.DictReader(stream))
+    for column in ("file", "split", "image", "patient"):
+        if column not in rows[0]:
+            raise InvalidInput("missing_column", f"{manifest} has no column {column}: it is no manifest of films")
+    for label in labels.values():
+        if missing := set(OUTPUTS) - set(label.truth):
+            raise InvalidInput(
+                "missing_label", f"{manifest} does not say of {label.file}: {', '.join(sorted(missing))}"
+            )
+    return [Listed(label=labels[row["file"]], split=row["split"], original=row["image"]) for row in rows]
+
+
+def read_boxes(boxes: Path) -> dict[str, tuple[Box, ...]]:
+    """Readers' boxes of the six findings by original: image, finding, x, y, w, h, in pixels of the 1024 px originals.
+
+    Raises:
+        InvalidInput: a row is no box.
+    """
+    found: dict[str, tuple[Box, ...]] = {}
+    try:
+        with boxes.open(newline="", encoding="utf-8-sig") as stream:
+            for row in csv.DictReader(stream):
+                name = row["finding"].lower()
+                target = _ARCHIVE_NAMES.get(name, name)
+                x, y, w, h = (float(row[key]) for key in "xywh")
+                if target in set(FindingType):
+                    found[row["image"]] = (*found.get(row["image"], ()), Box(x=x, y=y, w=w, h=h, target=target))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInput("bad_box", f"{boxes} is no table of image, finding, x, y, w and h ({error})") from error
+    return found
+
+
+def with_boxes(film: Judged, boxes: Iterable[Box]) -> Label:
+    """The film's labels with readers' boxes, scaled from the original to the copy that was judged."""
+    across, down = (side / _ORIGINAL_PX for side in (film.analysis.image.columns, film.analysis.image.rows))
+    scaled = (replace(box, x=box.x * across, w=box.w * across, y=box.y * down, h=box.h * down) for box in boxes)
+    return replace(film.listed.label, boxes=tuple(scaled))
+
+
+def load_film(folder: Path, file: str) -> Film:
+    """A film of a manifest, ready to be scored.
+
+    Raises:
+        InvalidInput: film_missing, or it is no image.
+    """
+    try:
+        with (folder / file).open("rb") as content:
+            return read_film(read_image(content, file))
+    except OSError as error:
+        raise InvalidInput("film_missing", f"{folder / file} cannot be read: name the manifest's own folder") from error
+
+
+def judge(weights: Path, folder: Path, films: Sequence[Listed]) -> list[Judged]:
+    """Score films with the network in `weights`.
+
+    Raises:
+        InvalidInput: as load_film; no_films, there are none.
+        ModelUnavailable: as EmbeddedScorer.
+    """
+    if not films:
+        raise InvalidInput("no_films", "there is no film to judge: the manifest lists none of that split")
+    scorer = EmbeddedScorer(weights)
+    shown = track(films, "scoring", console=Console(stderr=True), transient=True)
+    return [Judged(listed=film, analysis=scorer.score(load_film(folder, film.label.file))) for film in shown]
+
+
+def sample(films: Sequence[Judged], output: str, threshold: float | None = None) -> Sample:
+    """Films as models.evaluation.metrics takes them; called positive from `threshold` on, or from the model's own."""
+    probability = np.array([film.probability(output) for film in films], dtype=np.float64)
+    own = np.array([film.prediction.calls[output] for film in films], dtype=np.bool_)
+    return Sample(
+        truth=np.array([film.listed.label.truth[output] for film in films], dtype=np.bool_),
+        probability=probability,
+        called=own if threshold is None else probability >= threshold,
+        patient=np.unique([film.listed.label.patient or "" for film in films], return_inverse=True)[1],
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Headline:
+    """Areas under the ROC curve by output, their mean over the findings that have one, and calibration errors."""
+
+    auc: dict[str, Estimate]
+    mean: Estimate
+    ece: dict[str, Estimate]
+
+
+def headline(films: Sequence[Judged]) -> Headline:
+    """The figures by which the model is judged, on some films."""
+    samples = {output: sample(films, output) for output in OUTPUTS}
+    return Headline(
+        auc={output: rank(each, _NO_PREVALENCE).auc for output, each in samples.items()},
+        mean=mean_of_findings(films),
+        ece={output: calibrate(each).ece for output, each in samples.items()},
+    )
+
+
+def mean_of_findings(films: Sequence[Judged]) -> Estimate:
+    """Mean AUC of the findings of which there are films with and without, its interval from a bootstrap of patients."""
+    samples = [each for type_ in FindingType if not (each := sample(films, type_.value)).lacks]
+    if not samples:
+        return Estimate(value=None, note="no finding with both classes")
+    (value,) = _mean_areas(samples, np.ones((1, len(films))))
+    patient = samples[0].patient
+    if patient is None or len(np.unique(patient)) < LEAST:
+        return Estimate(value=float(value), note=TOO_FEW)
+    draws = np.concatenate([_mean_areas(samples, weights) for weights in resample(patient)])
+    return percentiles(float(value), draws[np.isfinite(draws)])
+
+
+def _mean_areas(samples: Sequence[Sample], weights: Numbers) -> Numbers:
+    """Mean AUC (draws,) over findings, films counted by weights (draws, N); a finding a draw has no pair of is left."""
+    areas = []
+    for each in samples:
+        order = np.argsort(each.probability, kind="stable")
+        _, starts = np.unique(each.probability[order], return_index=True)
+        positive, negative = (
+            np.add.reduceat(weights[:, order] * flags[order], starts, axis=1) for flags in (each.truth, ~each.truth)
+        )
+        # A tie counts half.
+        pairs = np.sum(positive * (np.cumsum(negative, axis=1) - negative / 2), axis=1)
+        possible = positive.sum(axis=1) * negative.sum(axis=1)
+        areas.append(np.divide(pairs, possible, out=np.full(len(pairs), np.nan), where=possible > 0))
+    table = np.stack(areas)
+    known = np.isfinite(table)
+    count = known.sum(axis=0)
+    total = np.where(known, table, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def judge_int8(weights: Path, folder: Path, films: Sequence[Listed], judged: Sequence[Judged]) -> Int8Comparison:
+    """The network in int8 beside float32 on judged films; training films of `films` set the ranges, drawn by seed."""
+    train = [film for film in films if film.split == "train"]
+    drawn = np.random.default_rng(0).permutation(len(train))[:_INT8_FILMS]
+    return compare_int8(
+        weights,
+        (load_film(folder, train[index].label.file).pixels for index in drawn),
+        (load_film(folder, film.listed.label.file).pixels for film in judged),
+        np.stack([sample(judged, output).truth for output in OUTPUTS], axis=1),
+    )
+
+
+class EvidenceMaps:
+    """The class activation maps behind the boxes, in calibrated log odds, which no Analysis carries."""
+
+    def __init__(self, weights: Path) -> None:
+        sidecar = json.loads((weights / "embedded.json").read_text(encoding="utf-8"))
+        scales = {output["key"]: float(output["scale"]) for output in sidecar["outputs"]}
+        self._scales = np.array([scales[type_.value] for type_ in FindingType], np.float32)[:, None, None]
+        self._session = onnxruntime.InferenceSession(weights / "embedded.onnx", providers=["CPUExecutionProvider"])
+        self._size_px = int(sidecar["input_px"])
+
+    def of(self, film: Film) -> tuple[NDArray[np.float32], SquareGeometry]:
+        """The maps (6, h, w) of a film, and how it lies in the square that they cover."""
+        square, geometry = fit_square(film.pixels, self._size_px)
+        (evidence,) = self._session.run(["evidence"], {"film": square[None, None]})
+        return evidence[0] * self._scales, geometry

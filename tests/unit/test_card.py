@@ -1,0 +1,322 @@
+"""The card of the embedded model: that it speaks of the committed file, and that its generator measures."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from models.embedded import WEIGHTS
+from models.evaluation.films import Box
+from models.film import Film
+from models.training.card import main, write_card
+from models.training.failures import MAX_PICTURES, Simulated, save_real, worst
+from models.training.judge import Judged, judge, mean_of_findings, read_boxes, read_manifest, with_boxes
+from models.training.quantize import OUTPUTS
+from worklist.errors import InvalidInput
+from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
+
+ROOT = Path(__file__).parents[2]
+CARDS = ROOT / "models" / "cards"
+NIH = ROOT / ".." / "shared" / "data" / "nih"
+TITLES = {**{type_.value: type_.label for type_ in FindingType}, "urgent": "Urgent (any of the six)"}
+LABELS = ("Pneumothorax", "Effusion", "Consolidation", "Pneumonia", "Cardiomegaly", "Edema", "urgent6")
+
+
+def table(card: str, heading: str, number: int = 0) -> dict[str, list[str]]:
+    """Cells by the first one, of a table below a heading."""
+    section = re.split(r"^#+ ", card.split(f"# {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+    blocks = re.findall(r"(?:^\|.*\n)+", section, flags=re.MULTILINE)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in blocks[number].splitlines()]
+    return {first: others for first, *others in rows}
+
+
+@pytest.fixture(scope="module")
+def committed() -> str:
+    """The card as it is committed."""
+    return (CARDS / "embedded.md").read_text(encoding="utf-8")
+
+
+def test_the_committed_card_is_of_the_committed_weights(committed: str) -> None:
+    """Digest, areas at release and every threshold in the card are those of the sidecar, and the digest the file's."""
+    sidecar = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
+    digest = hashlib.sha256((WEIGHTS / "embedded.onnx").read_bytes()).hexdigest()
+    assert re.findall(r"\| SHA-256 \| `(\w+)` \|", committed) == [digest] == [sidecar["sha256"]]
+    calibration = table(committed, "Calibration")
+    sensitive, specific = table(committed, "Operating points"), table(committed, "Operating points", 1)
+    for output in sidecar["outputs"]:
+        title = TITLES[output["key"]]
+        assert calibration[title][0] == f"{output['threshold']:.4f}"
+        assert calibration[title][-1] == f"{output['auc']:.4f}"
+        assert sensitive[title][0] == f"{output['threshold_sensitivity_95']:.4f}"
+        assert specific[title][0] == f"{output['threshold_specificity_95']:.4f}"
+
+
+def test_the_committed_card_shows_small_pictures_of_simulated_films_alone(committed: str) -> None:
+    """Each picture is linked with a caption that says simulated, is a PNG under 60 kB, and there are at most four."""
+    links = re.findall(r"!\[[^\]]+\]\((pictures/[^)]+\.png)\)\n\nSimulated: ", committed)
+    found = sorted((CARDS / "pictures").iterdir())
+    assert sorted(CARDS / link for link in links) == found
+    assert 0 < len(found) <= MAX_PICTURES
+    for picture in found:
+        assert picture.stat().st_size < 60_000
+        with Image.open(picture) as image:
+            assert image.format == "PNG"
+
+
+def test_the_committed_card_is_measured_again(committed: str) -> None:
+    """Scored once more, the sharp validation films give the areas in the card to 0.001."""
+    if not NIH.is_dir():
+        pytest.skip("the films for development are not here")
+    listed = [film for film in read_manifest(NIH / "manifest.csv") if film.split == "val"]
+    films = judge(WEIGHTS, NIH, [film for film in listed if film.label.file.startswith("nih_512/")])
+    results = table(committed, "Results on validation films")
+    areas = {
+        key: roc_auc_score([film.listed.label.truth[key] for film in films], [film.probability(key) for film in films])
+        for key in OUTPUTS
+    }
+    for key, area in areas.items():
+        assert float(results[TITLES[key]][1].split()[0]) == pytest.approx(area, abs=0.001)
+    mean = np.mean([areas[type_.value] for type_ in FindingType])
+    assert float(results["Mean of the six"][1].split()[0]) == pytest.approx(mean, abs=0.001)
+
+
+def write_weights(folder: Path, threshold: float = 0.5) -> str:
+    """A network to which every finding is the mean grey of a film, with its sidecar and log; its digest."""
+    cell = 16
+    weights = np.full((6, 1, cell, cell), 8 / cell**2, np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["film", "weights"], ["evidence"], strides=[cell, cell]),
+            helper.make_node("ReduceMean", ["evidence", "space"], ["means"], keepdims=0),
+            helper.make_node("ReduceMax", ["means", "findings"], ["largest"], keepdims=1),
+            helper.make_node("Concat", ["means", "largest"], ["logits"], axis=1),
+        ],
+        "grey",
+        [helper.make_tensor_value_info("film", TensorProto.FLOAT, ["n", 1, 64, 64])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 7]),
+            helper.make_tensor_value_info("evidence", TensorProto.FLOAT, ["n", 6, 4, 4]),
+        ],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array([2, 3], np.int64), "space"),
+            numpy_helper.from_array(np.array([1], np.int64), "findings"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    folder.mkdir()
+    onnx.save(model, folder / "embedded.onnx")
+    digest = hashlib.sha256((folder / "embedded.onnx").read_bytes()).hexdigest()
+    thresholds = dict.fromkeys(("threshold", "threshold_sensitivity_95", "threshold_specificity_95"), threshold)
+    output = {"scale": 1.0, "bias": -4.0, "auc": 0.5, "ece_cross_fitted": 0.1, **thresholds}
+    data = {"n_train": 8, "n_train_patients": 8, "n_urgency_fit": 8, "manifest_sha256": "0" * 64}
+    sidecar = {
+        "name": "grey",
+        "version": "9",
+        "sha256": digest,
+        "input_px": 64,
+        "evidence_shape": [6, 4, 4],
+        "data": data,
+        "trained": {"network_px": 64, "seed": 1},
+        "preprocessing": "As it is.",
+        "outputs": [{"key": key, **output} for key in OUTPUTS],
+    }
+    (folder / "embedded.json").write_text(json.dumps(sidecar), encoding="utf-8")
+    release = {"sha256": digest, "onnx_torch_difference": 0.0, "urgency": {"weights": {"urgent": 1.0}}}
+    (folder / "training-log.jsonl").write_text(json.dumps({"release": release}) + "\n", encoding="utf-8")
+    return digest
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 validation films of two sizes, of a patient each, mostly brighter where something is found; 8 to train."""
+    folder = tmp_path_factory.mktemp("films")
+    draw = np.random.default_rng(0)
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["file", "image", "split", "patient", "age", "sex", "view", *LABELS])
+        for number in range(32):
+            there, side = number % 2, 300 if number % 4 < 2 else 100
+            grey = draw.integers(0, 60, (side, side)) + 60 + 30 * there + draw.integers(0, 40)
+            Image.fromarray(grey.astype(np.uint8)).save(folder / f"{number}.png")
+            split = "val" if number < 24 else "train"
+            rows.writerow([f"{number}.png", f"o{number}", split, number, 15 + 3 * number, "F", "PA", *[there] * 7])
+    boxes = "image,finding,x,y,w,h\no0,Effusion,512,256,128,64\no0,Nodule,1,1,9,9\no2,Pneumonia,0,0,1024,1024\n"
+    (folder / "bbox.csv").write_text(boxes, encoding="utf-8")
+    return folder
+
+
+def arguments(films: Path, weights: Path, out: Path) -> dict[str, Path]:
+    """What every card needs."""
+    return {"films": films, "manifest": films / "manifest.csv", "weights": weights, "out": out}
+
+
+def test_a_card_is_measured_on_its_films(tmp_path: Path, films: Path) -> None:
+    """Areas, operating points and digest come from the weights and films that were named, real failures from these."""
+    digest = write_weights(tmp_path / "weights")
+    files = arguments(films, tmp_path / "weights", tmp_path / "card")
+    card = write_card(**files, boxes=films / "bbox.csv", failures=tmp_path / "real", seeds=()).read_text("utf-8")
+    assert digest in card
+    assert "No simulated chest was missed" in card
+    truth, grey = [], []
+    for number in (n for n in range(24) if n % 4 < 2):
+        with Image.open(films / f"{number}.png") as film:
+            grey.append(float(np.asarray(film).mean()))
+        truth.append(number % 2)
+    results = table(card, "Results on validation films")
+    for title in TITLES.values():
+        assert results[title][0] == "6"
+        assert float(results[title][1].split()[0]) == pytest.approx(roc_auc_score(truth, grey), abs=0.001)
+    called = np.array(grey) / 255 * 8 - 4 >= 0
+    sensitivity, specificity = called[np.array(truth) == 1].mean(), (~called[np.array(truth) == 0]).mean()
+    point = table(card, "Operating points")["Pneumothorax"]
+    assert [float(cell.split()[0]) for cell in point[1:3]] == pytest.approx([sensitivity, specificity], abs=0.001)
+    assert 0 < sensitivity < 1
+    assert table(card, "Where it looks")["All"][0] == "2"
+    captions = (tmp_path / "real" / "captions.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^(\d+)\.png: (miss|alarm) of \w+, probability ([\d.]+)", captions, re.MULTILINE)
+    assert len(shown) == len(list((tmp_path / "real").glob("*.png"))) > 0
+    for number, kind, probability in shown:
+        assert (int(number) % 2 == 1) is (kind == "miss") is (float(probability) < 0.5)
+
+
+def test_simulated_failures_become_pictures(tmp_path: Path, films: Path) -> None:
+    """A network that never names a finding has its two worst misses drawn, and pictures of earlier runs are gone."""
+    write_weights(tmp_path / "weights", threshold=0.999)
+    pictures = tmp_path / "card" / "pictures"
+    pictures.mkdir(parents=True)
+    (pictures / "old.png").touch()
+    files = arguments(films, tmp_path / "weights", tmp_path / "card")
+    card = write_card(**files, boxes=None, seeds=(1,)).read_text(encoding="utf-8")
+    names = sorted(picture.name for picture in pictures.iterdir())
+    assert len(names) == 2
+    assert all(name.startswith("missed-") and f"](pictures/{name})" in card for name in names)
+    assert "Where it looks" not in card
+
+
+def case(seed: int, drawn: FindingType | None, decoy: str, probabilities: Sequence[float]) -> Simulated:
+    """A simulated film and what some network said of pneumothorax, effusion and consolidation, all called from 0.5."""
+    image = ImageReference(
+        study_instance_uid="1.2",
+        series_instance_uid="1.3",
+        sop_class_uid="1.4",
+        sop_instance_uid="1.5",
+        rows=64,
+        columns=64,
+    )
+    findings = zip(FindingType, probabilities, strict=False)
+    analysis = Analysis(
+        image=image,
+        scorer=Algorithm(name="some", version="1", sha256="", device_uid="1.2"),
+        findings=tuple(Finding(type=type_, probability=p, threshold=0.5) for type_, p in findings),
+        score=0.5,
+        threshold=0.5,
+        completed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        elapsed_ms=1,
+    )
+    film = Film(image=image, pixels=np.zeros((64, 64), np.float32))
+    return Simulated(seed=seed, drawn=drawn, decoy=decoy, film=film, analysis=analysis)
+
+
+def test_the_worst_failures_are_chosen() -> None:
+    """Of each sort the failure furthest from its threshold, and of decoys only what the plain chest did not raise."""
+    cases = [
+        case(1, None, "", (0.1, 0.6, 0.1)),
+        case(2, None, "", (0.1, 0.1, 0.7)),
+        case(3, FindingType.PNEUMOTHORAX, "", (0.2, 0.9, 0.1)),
+        case(4, FindingType.PNEUMOTHORAX, "", (0.3, 0.1, 0.1)),
+        case(5, FindingType.PLEURAL_EFFUSION, "", (0.1, 0.4, 0.1)),
+        case(6, FindingType.CONSOLIDATION, "", (0.1, 0.1, 0.01)),
+        case(2, None, "a pacemaker", (0.1, 0.1, 0.9)),
+        case(1, None, "a pacemaker", (0.55, 0.9, 0.1)),
+    ]
+    chosen = worst(cases)
+    assert [failure.name for failure in chosen] == [
+        "missed-consolidation-6.png",
+        "missed-pneumothorax-3.png",
+        "alarm-consolidation-2.png",
+        "decoy-pneumothorax-1.png",
+    ]
+    assert "Pneumothorax has a probability of 0.200 with a threshold of 0.500: missed." in chosen[1].caption
+    assert worst([case(1, FindingType.PNEUMOTHORAX, "", (0.6, 0.9, 0.9))]) == []
+
+
+def test_readers_boxes_are_scaled_to_the_film(films: Path) -> None:
+    """Boxes of the 1024 px original lie at the same place of its smaller copy, and other findings are left out."""
+    drawn = read_boxes(films / "bbox.csv")["o0"]
+    assert [box.target for box in drawn] == ["pleural_effusion"]
+    listed = next(film for film in read_manifest(films / "manifest.csv") if film.original == "o0")
+    film = Judged(listed=listed, analysis=case(1, None, "", (0.5,)).analysis)
+    assert with_boxes(film, drawn).boxes == (Box(x=32, y=16, w=8, h=4, target="pleural_effusion"),)
+
+
+def test_the_mean_of_findings_is_that_of_its_areas(tmp_path: Path, films: Path) -> None:
+    """The mean AUC is that of scikit-learn, ties half, within an interval; one that only one patient has has none."""
+    write_weights(tmp_path / "weights")
+    judged = judge(tmp_path / "weights", films, read_manifest(films / "manifest.csv"))
+    mean = mean_of_findings(judged)
+    truth = [film.listed.label.truth["pneumonia"] for film in judged]
+    assert mean.value == pytest.approx(roc_auc_score(truth, [film.probability("pneumonia") for film in judged]))
+    assert mean.low is not None
+    assert mean.high is not None
+    assert mean.low < (mean.value or 0) < mean.high
+    few = mean_of_findings(judged[:4])
+    assert few.value is not None
+    assert few.low is None
+    assert mean_of_findings(judged[:1]).value is None
+
+
+def test_real_films_stay_out_of_the_repository(tmp_path: Path) -> None:
+    """A folder in the repository is refused for pictures of real films, and is not made."""
+    with pytest.raises(InvalidInput, match="repository") as refused:
+        save_real([], WEIGHTS, tmp_path, ROOT / "models" / "cards" / "real")
+    assert refused.value.code == "films_in_repository"
+    assert not (ROOT / "models" / "cards" / "real").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (("manifest.csv", "split", "part"), "no column split"),
+        (("manifest.csv", "urgent6", "other"), ""),
+        (("manifest.csv", "Edema", "other"), "does not say of 0.png: pulmonary_edema"),
+        (("manifest.csv", "0.png", "gone.png"), "gone.png cannot be read"),
+        (("manifest.csv", ",val,", ",test,"), "no film to judge"),
+        (("bbox.csv", "512", "left"), "is no table of image"),
+        (("bbox.csv", "\no", "\np"), "no box of the six findings"),
+        (("weights/training-log.jsonl", '"sha256": "', '"sha256": "f'), "no release of the weights"),
+        (("weights/training-log.jsonl", "{", "("), "is no log of a training run"),
+        (("weights/embedded.json", '"sha256": "', '"sha256": "f'), "install Firstread again"),
+    ],
+)
+def test_what_cannot_be_used_ends_in_one_line(
+    tmp_path: Path, films: Path, caplog: pytest.LogCaptureFixture, spoil: tuple[str, str, str], says: str
+) -> None:
+    """A spoiled file ends the command with a line that names it and a code that is not 0; a film may lack urgency."""
+    write_weights(tmp_path / "weights")
+    for name in ("manifest.csv", "bbox.csv"):
+        (tmp_path / name).write_text((films / name).read_text(encoding="utf-8"), encoding="utf-8")
+    name, old, new = spoil
+    text = (tmp_path / name).read_text(encoding="utf-8")
+    (tmp_path / name).write_text(text.replace(old, new), encoding="utf-8")
+    parts = {"films": films, "manifest": tmp_path / "manifest.csv", "boxes": tmp_path / "bbox.csv"}
+    parts |= {"weights": tmp_path / "weights", "out": tmp_path / "card"}
+    if not says:
+        assert read_manifest(tmp_path / "manifest.csv")[1].label.truth["urgent"]
+        return
+    code = main([word for name, path in parts.items() for word in (f"--{name}", str(path))])
+    assert code == (1 if "install" in says else 2)
+    assert says in caplog.messages[-1]
+    assert "\n" not in caplog.messages[-1]
