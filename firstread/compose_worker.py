@@ -62,7 +62,12 @@ def build_pipeline(settings: Settings) -> Pipeline:
 
 
 def build_worker_app(settings: Settings) -> Celery:
-    """The Celery application of a worker."""
+    """The Celery application of a worker.
+
+    Raises:
+        ModelUnavailable: its model cannot be loaded; Celery would log that, take each job's message and do nothing.
+    """
+    build_scorer(settings)
     return build_worker(
         settings.broker_url,
         lambda: build_pipeline(settings),

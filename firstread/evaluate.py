@@ -167,7 +167,9 @@ def _subgroups(
     return {
         group: {
             target: _subgroup(
-                sample.where(np.array([label.groups[key] == group for _, label in _labelled(films, target)], np.bool_)),
+                sample.where(
+                    np.array([label.groups.get(key) == group for _, label in _labelled(films, target)], np.bool_)
+                ),
                 prevalence,
             )
             for target, sample in samples.items()

@@ -99,9 +99,9 @@ class Settings(BaseSettings):
     """How long a dead worker's job waits before another may take it."""
     max_attempts: int = Field(default=5, ge=1)
     """Tries after which a job fails, visibly."""
-    score_time_limit_s: int = Field(default=60, ge=5)
-    """A film that takes longer to score is given up for this attempt."""
-    report_time_limit_s: int = Field(default=600, ge=5)
+    score_time_limit_s: int = Field(default=60, ge=30)
+    """A film that takes longer to score is given up for this attempt; above the wait for a silent PACS."""
+    report_time_limit_s: int = Field(default=600, ge=30)
     """The same for a report."""
     predict_upload_mb: int = Field(default=64, ge=1, le=1000)
     """Largest file that POST /predict takes, in megabytes (10^6 bytes)."""

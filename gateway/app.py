@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
@@ -50,10 +51,13 @@ class GatewayParts:
     viewer_dir: Path | None = None
 
 
+OrthancId = Annotated[str, Field(pattern="^[0-9a-f]{8}(-[0-9a-f]{8}){4}$")]  # anything else is no address to ask at
+
+
 class Ring(BaseModel):
     """What the doorbell says; a hint, never believed."""
 
-    deleted_studies: list[str] = Field(default_factory=list, max_length=1000)
+    deleted_studies: list[OrthancId] = Field(default_factory=list, max_length=1000)
 
 
 class Check(BaseModel):
@@ -166,8 +170,8 @@ def _check_feed(parts: GatewayParts) -> tuple[int | None, Check]:
     bell = f"doorbell rang {(datetime.now(UTC) - rung).total_seconds():.0f} s ago" if rung else "doorbell never rang"
     count = f"{behind} changes" if behind < _MOST_BEHIND else f"{behind} changes or more"
     detail = f"{count} behind, {bell}"
+    if parts.intake.is_standing_by:
+        return behind, Check(ok=True, detail=f"{detail}; another gateway reads it, this one stands by")
     if not parts.intake.is_reading:
-        return behind, Check(
-            ok=False, detail=f"{detail}; this gateway does not read it: another one does, or see its log"
-        )
+        return behind, Check(ok=False, detail=f"{detail}; this gateway does not read it: see its log")
     return behind, Check(ok=True, detail=detail)

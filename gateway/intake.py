@@ -28,6 +28,7 @@ _HEADERS_AT_ONCE = 4
 _STRETCH = 50  # changes written in one transaction: a burst shows up film by film, not all at its end
 _MARKS = 16  # that are remembered; ...
 _MOST_MARKS = 4 * _MARKS  # ... that are gathered before they are thinned
+_SILENCE = timedelta(seconds=60)  # a round ends long before this, unless the database or a neighbour holds it
 _PATROL_EVERY = timedelta(seconds=60)  # a study's presence in the PACS is checked no more often than this
 
 log = structlog.get_logger()
@@ -72,6 +73,7 @@ class Intake:
         self._deleted: set[str] = set()
         self._troubles: dict[str, str] = {}
         self._is_ours = False
+        self._has_looked = False
         self.last_read_at: datetime | None = None
         self.last_rung_at: datetime | None = None
 
@@ -100,16 +102,24 @@ class Intake:
     def look(self) -> None:
         """One round, where the feed is ours; a step that fails is logged once, and tried again in the next round."""
         self._is_ours = self._attempt(self._take_feed)
+        self._has_looked = True
         if not self._is_ours:
             self._deleted.clear()  # whoever has the feed finds out by patrol
+            self._troubles = {step: trouble for step, trouble in self._troubles.items() if step == "take_feed"}
             return
         for step in (self._read_feed, self._dispatch, self._ask_unsettled, self._patrol):
             self._attempt(step)
 
     @property
     def is_reading(self) -> bool:
-        """Whether this process holds the feed and read it without trouble the last time."""
-        return self._is_ours and self.last_read_at is not None and not self._troubles
+        """Whether this process holds the feed and read it lately and without trouble."""
+        is_recent = self.last_read_at is not None and datetime.now(UTC) - self.last_read_at < _SILENCE
+        return self._is_ours and is_recent and not self._troubles
+
+    @property
+    def is_standing_by(self) -> bool:
+        """Whether another process holds the feed, and this one only waits for its turn."""
+        return self._has_looked and not self._is_ours and not self._troubles
 
     def _attempt(self, step: Callable[[], bool | None]) -> bool:
         name = step.__name__.strip("_")

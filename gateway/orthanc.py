@@ -97,14 +97,35 @@ class OrthancClient:
         return {str(orthanc_id) for orthanc_id in self._json("/instances")}
 
     def instance(self, orthanc_id: str) -> InstanceFacts | None:
-        """Header, digest and study of an instance; None where it is gone."""
-        tags = self._find(f"/instances/{orthanc_id}/simplified-tags")
-        digest = self._find(f"/instances/{orthanc_id}/attachments/dicom/md5", text=True)
+        """Header, digest and study of an instance; None where it is gone.
+
+        Of a file that Orthanc cannot read the header is what its index holds: one bad file must not stop the feed, and
+        a film that is listed fails for everyone to see, where one that is passed over is lost. Where Orthanc keeps no
+        digests ("StoreMD5ForAttachments": false) the name of the stored file is the digest: a repetition counts as new.
+        """
+        try:
+            tags = self._find(f"/instances/{orthanc_id}/simplified-tags")
+        except PacsUnavailable as error:
+            if error.code != "pacs_error":
+                raise
+            tags = self._indexed(orthanc_id)
+        file = f"/instances/{orthanc_id}/attachments/dicom"
+        digest = self._find(f"{file}/md5", text=True) or (self._find(f"{file}/info") or {}).get("Uuid")
         study = self._find(f"/instances/{orthanc_id}/study")
         if tags is None or digest is None or study is None:
             return None
         header = {keyword: value.replace("\x00", "") for keyword, value in tags.items() if isinstance(value, str)}
         return InstanceFacts(header=header, digest=str(digest), study_orthanc_id=str(study["ID"]))
+
+    def _indexed(self, orthanc_id: str) -> dict[str, Any] | None:
+        path = f"/instances/{orthanc_id}"
+        levels = [self._find(f"{path}{level}") for level in ("/study", "/series", "")]
+        if None in levels:
+            return None
+        header = {"SOPClassUID": self._find(f"{path}/metadata/SopClassUid", text=True)}
+        for level in levels:
+            header |= level.get("PatientMainDicomTags", {}) | level["MainDicomTags"]
+        return header
 
     def reception_date(self, orthanc_id: str) -> datetime | None:
         """When an instance arrived; None where it is gone."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from worklist.errors import FirstreadError, PermanentError
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
+
+log = structlog.get_logger()
 
 
 class Problem(HTTPException):
@@ -50,6 +54,17 @@ def install_problems(app: FastAPI) -> None:
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
         )
         return problem(422, "invalid request", faults)
+
+    @app.exception_handler(SQLAlchemyError)
+    def _no_database(request: Request, error: SQLAlchemyError) -> JSONResponse:
+        del request
+        if isinstance(error, DataError):
+            return problem(422, "invalid request", "the request holds a value that no record can have")
+        log.error("the database failed a request", error=str(getattr(error, "orig", None) or error))
+        detail = "the database does not answer: GET /ready and the gateway's log say why"
+        answer = problem(503, "Service Unavailable", detail, code="database_unavailable")
+        answer.headers["Retry-After"] = str(_RETRY_AFTER_S)
+        return answer
 
     @app.exception_handler(FirstreadError)
     def _failed(request: Request, error: FirstreadError) -> JSONResponse:

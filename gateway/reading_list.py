@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel
@@ -50,7 +50,7 @@ def build_reading_list(reading_list: ReadingList, orthanc: OrthancClient) -> API
         return EventSourceResponse(_changes(reading_list))
 
     @router.get("/{study_instance_uid}/crops/{position}.png", response_class=Response)
-    def crop(study_instance_uid: str, position: int) -> Response:
+    def crop(study_instance_uid: str, position: Annotated[int, Path(ge=1, le=1000)]) -> Response:
         """One evidence crop as PNG, drawn by Orthanc from the Secondary Capture."""
         uids = reading_list.crop(study_instance_uid, position)
         path = f"studies/{study_instance_uid}/series/{{}}/instances/{{}}/rendered"
@@ -113,14 +113,11 @@ async def _changes(reading_list: ReadingList) -> AsyncIterator[ServerSentEvent]:
     since = datetime.now(UTC)
     sent: dict[str, datetime | None] = {}
     while True:
-        changed, gone = await run_in_threadpool(reading_list.changed_since, since - _OVERLAP)
+        changed, gone = await run_in_threadpool(reading_list.changed_since, since - _OVERLAP, sent)
         for study in changed:
-            if study.updated_at >= since - _OVERLAP and sent.get(study.study_instance_uid) != study.updated_at:
-                sent[study.study_instance_uid] = study.updated_at
-                yield ServerSentEvent(event="item", data=json.dumps(item(study)))
+            sent[study.study_instance_uid] = study.updated_at
+            yield ServerSentEvent(event="item", data=json.dumps(item(study)))
         for study_instance_uid in gone:
-            if study_instance_uid in sent and sent[study_instance_uid] is None:
-                continue
             sent[study_instance_uid] = None
             yield ServerSentEvent(event="gone", data=json.dumps({"study_instance_uid": study_instance_uid}))
         if changed:

@@ -170,7 +170,7 @@ class Gates:
             rivals = {
                 "not_chest_film": verdict.neither,
                 "lateral_film": verdict.lateral,
-                "unclear_orientation": sum(verdict.frontal),
+                "unclear_orientation": sum(verdict.frontal[1:]),  # what speaks for an upright film refuses none
             }
             raise _refusal(max(rivals, key=rivals.__getitem__))
         turned_by = way % 4

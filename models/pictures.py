@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import unicodedata
 import uuid
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -15,11 +17,13 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_dataset
 from pydicom.uid import (
     UID,
+    DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -32,6 +36,8 @@ from worklist.media import HEAD_BYTES, ImageFormat, image_format
 MAX_PICTURE_BYTES = 200_000_000
 MAX_PICTURE_PIXELS = 64_000_000  # twice the largest detector; decoding costs a few bytes of memory for each
 
+# What Pillow was seen to raise on damaged pictures, the last four on their EXIF.
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, AttributeError, LookupError, TypeError, struct.error)
 _EMPTY = (  # type 2: stated, though nothing is known
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber"),
     *("StudyID", "ReferringPhysicianName", "Manufacturer", "DetectorType", "PositionerType"),
@@ -56,7 +62,7 @@ def read_image(file: BinaryIO, name: str, *, header_only: bool = False) -> Datas
 
     Raises:
         InvalidInput: not_an_image, the file is none of the three; unreadable_dicom, it is broken DICOM;
-            unreadable_picture or picture_too_large, as wrap_picture.
+            unreadable_picture or picture_too_large, as wrap_picture, the latter also of deflated DICOM.
         OSError: the disk does not give it.
     """
     found = image_format(file.read(HEAD_BYTES))
@@ -66,6 +72,7 @@ def read_image(file: BinaryIO, name: str, *, header_only: bool = False) -> Datas
     if found is not ImageFormat.DICOM:
         return wrap_picture(file, name)
     with reading_dicom(name):
+        _refuse_bomb(file, name)
         dataset = dcmread(file, force=True, stop_before_pixels=header_only)
         missing = [word for word in ("SOPClassUID", "SOPInstanceUID") if not dataset.get(word)]
     if missing:
@@ -179,6 +186,19 @@ def chest_dx(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], *, bits_sto
     return dataset
 
 
+def _refuse_bomb(file: BinaryIO, name: str) -> None:
+    """Refuse a deflated dataset (PS3.5 A.5) of any size: pydicom inflates it a thousandfold, all at once."""
+    is_part_10 = file.read(HEAD_BYTES)[128:] == b"DICM"
+    file.seek(HEAD_BYTES if is_part_10 else 0)
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)  # noqa: PLR2004 - File Meta Information
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater.decompress(file.read(), MAX_PICTURE_BYTES)
+        if inflater.unconsumed_tail:
+            raise _too_large(name, f"{MAX_PICTURE_BYTES // 1_000_000} MB")
+    file.seek(0)
+
+
 def derived_uid(*sources: str) -> UID:
     """The UID (2.25., PS3.5 B.2) that always belongs to these words."""
     return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(sources)).int}")
@@ -197,7 +217,7 @@ def _decode(content: bytes, name: str) -> tuple[npt.NDArray[np.uint8] | npt.NDAr
                 return _grey(ImageOps.exif_transpose(image)), source, samples
     except Image.DecompressionBombError as error:
         raise _too_large(name, f"{MAX_PICTURE_PIXELS // 1_000_000} million pixels") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except _PILLOW_ERRORS as error:
         raise InvalidInput("unreadable_picture", f"{name} is a broken picture: {_one_line(error)}") from error
 
 

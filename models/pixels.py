@@ -326,11 +326,10 @@ def _run_lengths(frame: bytes, layout: _Layout) -> npt.NDArray[Any]:
     used = offsets[: layout.samples * width]
     if segments != len(used) or used != sorted(used) or used[0] < _RLE_HEADER_BYTES or used[-1] >= len(frame):
         raise _truncated("the header of the RLE frame does not match its content")
-    values = np.frombuffer(imagecodecs.dicomrle_decode(frame, f"u{width}"), f"u{width}")
+    room = (layout.count + layout.samples) * width  # a segment may end in one byte too many
+    values = np.frombuffer(imagecodecs.dicomrle_decode(frame, f"u{width}", out=room), f"u{width}")
     if values.size < layout.count:
         raise _truncated("the RLE frame ends early")
-    if values.size > layout.count + layout.samples:  # a segment may end in one byte too many
-        raise ValueError("more pixels in the RLE frame than its header says")
     return _interleave(values[: layout.count], layout)
 
 
@@ -339,11 +338,11 @@ def _codestream(frame: bytes, layout: _Layout) -> npt.NDArray[Any]:
     size = _codestream_size(frame)
     if size is None:
         raise ValueError("no start of an image in the frame")
-    if size != (layout.rows, layout.columns):
+    if size != (layout.rows, layout.columns, layout.samples):
         raise UnusableImage(
             "invalid_pixel_attributes",
-            f"The encoded image has {size[1]} x {size[0]} pixels, but its header says "
-            f"{layout.columns} x {layout.rows}.",
+            f"The encoded image has {size[1]} x {size[0]} pixels of {size[2]} samples, but its header says "
+            f"{layout.columns} x {layout.rows} of {layout.samples}.",
         )
     # libjpeg fills the rest of a cut-off film with grey without a word, so the end marker is looked for here.
     if layout.transfer_syntax_uid in _JPEG and frame.rstrip(b"\0").rfind(b"\xff\xd9", -_END_WITHIN_BYTES) < 0:
@@ -355,20 +354,21 @@ def _codestream(frame: bytes, layout: _Layout) -> npt.NDArray[Any]:
     return np.asarray(_DECODERS[layout.transfer_syntax_uid](frame, **options))
 
 
-def _codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """(rows, columns) that a JPEG 2000 (ISO/IEC 15444-1 A.5.1) or JPEG (ISO/IEC 10918-1 B.2.2) codestream states."""
+def _codestream_size(frame: bytes) -> tuple[int, int, int] | None:
+    """(rows, columns, samples) that a JPEG 2000 (ISO/IEC 15444-1 A.5.1) or JPEG (10918-1 B.2.2) codestream states."""
     try:
         if not frame.startswith(b"\xff\xd8"):
             start = frame.index(b"\xff\x4f\xff\x51")
-            right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
-            return (bottom - top, right - left)
+            right, bottom, left, top, samples = struct.unpack_from(">4I16xH", frame, start + 8)
+            return (bottom - top, right - left, samples)
         position = 2
-        while frame[position + 1] not in {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}:
-            position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
-        rows, columns = struct.unpack_from(">2H", frame, position + 5)
+        while (marker := frame[position + 1]) not in {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}:
+            # Before a marker there may be any number of bytes FF (ISO/IEC 10918-1 B.1.1.2).
+            position += 1 if marker == 0xFF else 2 + int.from_bytes(frame[position + 2 : position + 4], "big")  # noqa: PLR2004
+        rows, columns, samples = struct.unpack_from(">2HB", frame, position + 5)
     except (struct.error, IndexError, ValueError):
         return None
-    return (rows, columns)
+    return (rows, columns, samples)
 
 
 def _render(

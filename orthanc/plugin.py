@@ -9,6 +9,7 @@ Configuration, in Orthanc's own file: "Firstread": {"DoorbellUrl": "http://127.0
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import urllib.request
@@ -46,8 +47,8 @@ def _ring_for_ever(url: str) -> None:
         try:
             with opener.open(request, timeout=_TIMEOUT_S):
                 pass
-        except OSError:
-            pass  # the gateway is away; it will read the change log when it is back
+        except (OSError, http.client.HTTPException):
+            pass  # the gateway is away, or something else answers; it will read the change log when it is back
 
 
 def _start() -> None:

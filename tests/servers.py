@@ -217,15 +217,18 @@ class OrthancServer(Server):
     Args:
         folder: where it keeps everything.
         environment: variables beside our own.
+        configuration: what a hospital sets otherwise.
     """
 
-    def __init__(self, folder: Path, *, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, environment: dict[str, str] | None = None, configuration: dict[str, Any] | None = None
+    ) -> None:
         http_port, self.dicom_port, self.doorbell_port = free_ports(3)
         self.url = f"http://{_LOOPBACK}:{http_port}"
         self.aet = "ORTHANC"
         self._storage = folder / "storage"
         self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=20)
-        configuration = {
+        complete = {
             **json.loads((REPOSITORY / "orthanc" / "orthanc.json").read_text(encoding="utf-8")),
             "StorageDirectory": str(self._storage),
             "IndexDirectory": str(self._storage),
@@ -238,9 +241,10 @@ class OrthancServer(Server):
             "DicomPort": self.dicom_port,
             "DicomAet": self.aet,
             "StableAge": 1,
+            **(configuration or {}),
         }
         file = folder / "orthanc.json"
-        file.write_text(json.dumps(configuration), encoding="utf-8")
+        file.write_text(json.dumps(complete), encoding="utf-8")
         super().__init__(
             "Orthanc",
             [find_program("Orthanc"), str(file)],
@@ -263,6 +267,19 @@ class OrthancServer(Server):
     def delete(self, path: str) -> None:
         """Remove a resource."""
         self._http.delete(path).raise_for_status()
+
+    def spoil(self, study_instance_uid: str, *, is_absent: bool) -> None:
+        """Cut the file of a study's only instance short, or remove it, behind Orthanc's back; it starts anew."""
+        (study,) = self._http.post("/tools/lookup", content=study_instance_uid).raise_for_status().json()
+        (instance,) = self.get(f"/studies/{study['ID']}/instances")
+        uuid = self.get(f"/instances/{instance['ID']}/attachments/dicom/info")["Uuid"]
+        self.stop()  # it keeps what it read last in memory
+        (file,) = self._storage.rglob(uuid)
+        if is_absent:
+            file.unlink()
+        else:
+            os.truncate(file, 200)
+        self.start()
 
     def delete_everything(self) -> None:
         """Remove every study; the numbers of the change log go on."""

@@ -17,11 +17,12 @@ from pydicom.uid import EnhancedSRStorage
 from dicom_sr.codes import MANUFACTURER
 from dicom_sr.parse import is_own
 from dicom_sr.revision import InstanceReference
-from worklist.errors import InvalidInput, PacsUnavailable, UnusableImage
+from worklist.errors import PacsUnavailable, UnusableImage
 
 _PAGE = 500
+_UNKNOWN_RESOURCE = 17  # Orthanc's own number for a path that neither it nor a plug-in serves
 _MOST_BROKEN = 16  # unreadable files in a row, where a PACS that refuses everything is given up
-_TIMEOUT_S = (3.0, 60.0)  # to connect, between two pieces of an answer
+TIMEOUT_S = (3.0, 20.0)  # to connect, between two pieces of an answer: told before the task's own limit ends it
 
 
 class Pacs:
@@ -31,7 +32,7 @@ class Pacs:
         url: the DICOMweb root.
         auth: user name and password, or None.
 
-    Every method raises PacsUnavailable where it does not answer, and InvalidInput where it refuses us.
+    Every method raises PacsUnavailable where it does not answer, refuses us or has no DICOMweb: a site can mend that.
     """
 
     def __init__(self, url: str, *, auth: tuple[str, str] | None) -> None:
@@ -39,7 +40,7 @@ class Pacs:
         session = requests.Session()
         session.trust_env = False
         session.auth = auth
-        self._client = DICOMwebClient(url, session=session, timeout=_TIMEOUT_S)
+        self._client = DICOMwebClient(url, session=session, timeout=TIMEOUT_S)
         self._client.set_http_retry_params(retry=False)  # the job is retried, with everyone able to see it
 
     def fetch_instance(
@@ -135,10 +136,15 @@ class Pacs:
             yield
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
+            if status == HTTPStatus.NOT_FOUND and _is_unserved(error.response):
+                raise PacsUnavailable(
+                    "no_dicomweb",
+                    f"no DICOMweb at {self._url}: load Orthanc's plug-in or set FIRSTREAD_ORTHANC_DICOMWEB_ROOT",
+                ) from error
             if status == HTTPStatus.NOT_FOUND:
                 raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS") from error
             if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-                raise InvalidInput(
+                raise PacsUnavailable(
                     "pacs_refuses_login",
                     f"DICOMweb at {self._url} refuses our login: set FIRSTREAD_ORTHANC_USERNAME and _PASSWORD",
                 ) from error
@@ -151,3 +157,11 @@ class Pacs:
             ) from error
         except (InvalidDicomError, ValueError, EOFError) as error:
             raise UnusableImage("unreadable_object", f"the PACS returned no readable DICOM: {error}") from error
+
+
+def _is_unserved(answer: requests.Response | None) -> bool:
+    try:
+        said = None if answer is None else answer.json()
+    except ValueError:
+        return False
+    return isinstance(said, dict) and said.get("OrthancStatus") == _UNKNOWN_RESOURCE

@@ -144,7 +144,8 @@ class Pipeline:
             ),
             fetched_at=fetched_at,
             scored_at=scored_at,
-            reported_at=job.created_at.astimezone(),  # local time, as DICOM reads times without an offset
+            # A backlog may score after the study was stable. Local time, as DICOM reads times without an offset.
+            reported_at=max(job.created_at, scored_at).astimezone(),
         )
 
     @contextmanager
@@ -194,5 +195,8 @@ class _Claim:
     def _renew(self) -> None:
         pause_s = self._jobs.limits.lease.total_seconds() / 3
         while not self._done.wait(pause_s):
-            if not self._jobs.renew(self.job.job_id, self.holder, datetime.now(UTC)):
-                return
+            try:
+                if not self._jobs.renew(self.job.job_id, self.holder, datetime.now(UTC)):
+                    return
+            except Exception as error:  # noqa: BLE001 - a database that is away for a moment costs one renewal of three
+                log.warning("lease not renewed, will be tried again", error=type(error).__name__)

@@ -5,6 +5,7 @@
 const LIMIT = 500;
 const RESYNC_MS = 60_000;
 const RETRY_MS = 3_000;
+const PATIENCE_MS = 10_000; // a host that vanished or hangs closes no connection: silence must not pass for "Live"
 const TICK_MS = 5_000;
 const RISEN_MS = 6_000;
 const MOVE_MS = 450;
@@ -400,7 +401,7 @@ async function load() {
   loading = true;
   told.clear();
   try {
-    const response = await fetch(`worklist?limit=${LIMIT}`, { cache: "no-store" });
+    const response = await fetch(`worklist?limit=${LIMIT}`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
     if (!response.ok) throw new Error(`GET /worklist answered ${response.status}`);
     const page = await response.json();
     const date = Date.parse(response.headers.get("Date") ?? "");

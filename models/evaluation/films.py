@@ -185,6 +185,8 @@ def match(predictions: Sequence[Prediction], labels: Sequence[Label]) -> Matched
 
 def _prediction(where: str, row: Row) -> Prediction:
     cells = dict(row)
+    if "threshold" in row:  # of firstread triage --json: the site's, where it is not the model's
+        cells.setdefault(f"{URGENT} threshold", row["threshold"])
     for finding in _items(where, row, "findings"):
         target = _finding(finding.get("name"))
         if target and target in cells:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -20,10 +21,13 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from gateway.dicomweb import DicomWebOrigin, build_dicomweb
+from gateway.orthanc import OrthancClient
 from gateway.problems import install_problems
+from gateway.reading_list import build_reading_list
 from tests.bad_films import chest
 from tests.gateways import running_gateway, served
 from tests.servers import OrthancServer
+from worklist.records import Database, ReadingList
 
 BIG_MB = 96
 PIECE = bytes(1024 * 1024)
@@ -63,6 +67,43 @@ def part10(film: Dataset) -> bytes:
     stream = io.BytesIO()
     film.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+# ---- What is not believed ----
+
+
+@pytest.mark.parametrize("hint", ["", "..", "?", "\0", "x" * 70_000])
+def test_the_doorbell_takes_no_senseless_hint(gateway: str, film: Dataset, hint: str) -> None:
+    """It is refused at once: the intake would ask Orthanc for it in every round from then on, and fail."""
+    del film  # Orthanc holds a study
+    answer = httpx.post(f"{gateway}/events/orthanc", json={"deleted_studies": [hint]}, trust_env=False)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
+
+
+# ---- What goes wrong in the records ----
+
+
+@pytest.mark.parametrize("position", ["0", "-1", "99999999999999999999"])
+def test_a_crop_that_cannot_be_is_refused(gateway: str, position: str) -> None:
+    """Position 0 stands for the documents in the records, and is no crop."""
+    answer = httpx.get(f"{gateway}/worklist/1.2.3/crops/{position}.png", trust_env=False)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
+
+
+def test_a_database_that_fails_is_told_as_a_problem(tmp_path: Path) -> None:
+    """The answer is a problem document with a code, to be tried again, and never a bare 500."""
+    app = FastAPI()
+    install_problems(app)
+    with (
+        contextlib.closing(Database(f"sqlite:///{tmp_path / 'without-tables.db'}")) as database,
+        contextlib.closing(OrthancClient("http://127.0.0.1:1", auth=None)) as orthanc,
+    ):
+        app.include_router(build_reading_list(ReadingList(database), orthanc))
+        with served(app) as url:
+            answer = httpx.get(f"{url}/worklist", trust_env=False)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
+    assert answer.json()["code"] == "database_unavailable"
+    assert answer.headers["Retry-After"]
 
 
 # ---- What DICOMweb offers ----

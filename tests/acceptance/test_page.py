@@ -446,6 +446,18 @@ def test_studies_come_and_go(gateway: Gateway, open_page: Callable[..., Page]) -
     expect_order(page, gateway.items)
 
 
+def test_a_gateway_that_hangs_is_not_live(open_page: Callable[..., Page]) -> None:
+    """Where the gateway takes the question and never answers, the page says within seconds that it is not live."""
+    page = open_page()
+    connection = page.locator("#connection")
+    expect(connection).to_have_text("Live")
+    page.route("**/worklist?limit=*", lambda _: None)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(connection).to_contain_text("Not live: list as of", timeout=20_000)
+    page.unroute_all(behavior="ignoreErrors")
+    expect(connection).to_have_text("Live", timeout=20_000)
+
+
 def test_nothing_is_missed_while_the_connection_is_down(gateway: Gateway, open_page: Callable[..., Page]) -> None:
     """After a reconnection the page shows what changed unheard, and meanwhile it says that it is not live."""
     page = open_page()

@@ -15,6 +15,7 @@ from threading import Barrier
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.event import listen
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from worklist.errors import (
@@ -351,6 +352,20 @@ def test_a_stretch_is_written_whole_or_not_at_all(records: Records) -> None:
     assert records.intake.cursor("g") is None
 
 
+def test_a_long_study_is_restated_once_a_stretch(records: Records) -> None:
+    """A CT's slices do not each read all the slices before: a film would wait half a minute behind them."""
+    statements: list[str] = []
+
+    def hear(*event: object) -> None:
+        statements.append(str(event[2]))
+
+    listen(records.database.engine, "before_cursor_execute", hear)
+    records.admit(*(received(film=str(number), scope_failure=LATERAL) for number in range(20)))
+    whole_study = [text for text in statements if "ORDER BY instances.sop_instance_uid" in text]
+    assert len(whole_study) <= 2  # the new study, and the study at the stretch's end
+    assert records.study().failure == LATERAL
+
+
 def test_a_study_is_settled_once(records: Records) -> None:
     """However often it is called stable, one report is made of a revision."""
     records.admit(received())
@@ -417,6 +432,20 @@ def test_new_pixels_after_the_report_open_a_revision(records: Records) -> None:
     records.report(result(2))
     assert records.study().result_series_uids == (result(2).series_instance_uid,)
     assert records.study().state is StudyState.REPORTED
+
+
+def test_a_film_corrected_out_of_scope_takes_its_findings_along(records: Records) -> None:
+    """Where the header of a reported film is corrected and it is none that may be judged, no old finding is shown."""
+    records.admit(received())
+    records.score(0.95, pneumothorax=0.95)
+    records.admit(stable=[STUDY])
+    job = records.claim(JobPath.REPORT)
+    analysis = records.jobs.leading_analysis(STUDY)
+    assert records.jobs.complete_report(job.job_id, "w", analysis, [result(1)], NOON)
+    assert records.study().analysis == analysis
+    records.admit(received(digest="b", scope_failure=LATERAL))
+    line = records.study()
+    assert (line.state, line.score, line.analysis) == (StudyState.OUT_OF_SCOPE, None, None)
 
 
 def test_a_slow_report_does_not_replace_the_next_one(records: Records) -> None:
@@ -836,6 +865,25 @@ def test_changes_are_told_from_a_moment_on(records: Records) -> None:
     assert records.jobs.complete_score(job.job_id, "w", records.make_analysis(0.9), later)
     (changed,), gone = records.reading_list.changed_since(later)
     assert (changed.study_instance_uid, changed.rank, gone) == ("1.1", 1, [])
+
+
+def test_what_was_told_is_not_ranked_again(records: Records) -> None:
+    """A page that knows the latest costs one look into an index; what is newer, or left, it is told once."""
+    records.admit(received("1.1"), received("1.2"))
+    told: dict[str, datetime | None] = {"1.1": NOON, "1.2": NOON}
+    statements: list[str] = []
+
+    def hear(*event: object) -> None:
+        statements.append(str(event[2]))
+
+    listen(records.database.engine, "before_cursor_execute", hear)
+    assert records.reading_list.changed_since(NOON, told) == ([], [])
+    assert not [text for text in statements if "row_number" in text]
+    records.intake.record_presence("o1.1", NOON, is_present=False)
+    assert records.reading_list.changed_since(NOON, told) == ([], ["1.1"])
+    records.admit(received("1.2", film="2"), now=NOON + SECOND)
+    (changed,), gone = records.reading_list.changed_since(NOON, told | {"1.1": None})
+    assert (changed.study_instance_uid, changed.updated_at, gone) == ("1.2", NOON + SECOND, [])
 
 
 def test_results_and_crops_are_those_of_the_current_revision(records: Records) -> None:

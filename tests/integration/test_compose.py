@@ -41,12 +41,12 @@ def compose_command() -> list[str]:
     pytest.skip("needs docker-compose: apt-get install docker-compose")
 
 
-def read_compose(tmp_path: Path, values: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def read_compose(tmp_path: Path, values: dict[str, str], *, more: str = "") -> subprocess.CompletedProcess[str]:
     """What docker-compose makes of the example environment with these values filled in."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     filled = re.sub(r"^(\w+)=$", lambda line: f"{line[1]}={values.get(line[1], '')}", example, flags=re.MULTILINE)
     environment = tmp_path / "environment"
-    environment.write_text(filled, encoding="utf-8")
+    environment.write_text(f"{filled}\n{more}\n", encoding="utf-8")
     command = [*compose_command(), "--file", str(ROOT / "docker-compose.yml"), "--env-file", str(environment), "config"]
     # No variable of this machine may fill a gap.
     return subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
@@ -67,6 +67,13 @@ def test_nothing_starts_half_configured(missing: str, tmp_path: Path) -> None:
     assert answer.returncode != 0
     assert "set it in .env" in answer.stderr
     assert missing in answer.stderr
+
+
+def test_reports_are_written_in_the_hospitals_time(tmp_path: Path) -> None:
+    """The time zone of .env reaches the workers: a container knows UTC alone, and DICOM times are local ones."""
+    answer = read_compose(tmp_path, REQUIRED, more="TZ=Asia/Tokyo")
+    assert answer.returncode == 0, answer.stderr
+    assert yaml.safe_load(answer.stdout)["services"]["worker-report"]["environment"]["TZ"] == "Asia/Tokyo"
 
 
 def test_every_service_is_there_and_watched(services: dict[str, Service]) -> None:
@@ -160,7 +167,7 @@ def test_the_settings_understand_what_compose_hands_them(
         environment = services[name]["environment"]
         unknown = {
             variable
-            for variable in environment
+            for variable in environment.keys() - {"TZ"}
             if variable.removeprefix("FIRSTREAD_").lower() not in Settings.model_fields
         }
         assert not unknown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -292,6 +293,21 @@ def test_the_doorbell_wakes_the_intake(site: Site) -> None:
     assert {"deleted_studies": [orthanc_id]} in rung
 
 
+def test_the_doorbell_survives_a_neighbour_that_speaks_no_http(site: Site) -> None:
+    """Whatever answers at the gateway's port while it restarts, the next ring is heard again."""
+    with socket.create_server(("127.0.0.1", site.orthanc.doorbell_port)) as stranger:
+        site.send(film())
+        caller, _ = stranger.accept()
+        with caller:
+            caller.recv(65_536)
+            caller.sendall(b"SSH-2.0-stranger\r\n")
+    time.sleep(0.5)  # for the plug-in to read that
+    rung: list[bytes] = []
+    with answering(site.orthanc.doorbell_port, b"", rung.append):
+        site.send(film())
+        wait_until(lambda: bool(rung))
+
+
 def test_nothing_is_lost_while_the_gateway_is_away(site: Site) -> None:
     """Films that came meanwhile are listed by the next process."""
     site.intake().look()
@@ -421,6 +437,23 @@ def test_what_the_database_refuses_blocks_nothing_else(site: Site, is_first: boo
     finally:
         with site.database.write() as session:
             session.execute(text("ALTER TABLE studies DROP CONSTRAINT refusal"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "absent"])
+def test_a_file_that_orthanc_cannot_read_blocks_nothing_else(site: Site, damage: str) -> None:
+    """It is listed by what Orthanc's index holds, and its job made, so that its failure shows; others go on."""
+    intake = site.intake()
+    intake.look()
+    (broken,) = site.send(film())
+    site.orthanc.spoil(broken, is_absent=damage == "absent")
+    with capture_logs() as logs:
+        (later,) = site.send(film())
+        intake.look()
+    assert logs == []
+    assert set(site.listed()) == {broken, later}
+    line = site.listed()[broken]
+    assert (line.patient_name, line.modality, line.state) == ("Doe^Jane", "DX", StudyState.WAITING)
+    assert set(site.due(JobPath.SCORE)) == {broken, later}
 
 
 def test_a_database_without_its_tables_loses_nothing(site: Site) -> None:
@@ -643,12 +676,25 @@ def test_an_absent_broker_keeps_no_film_off_the_list(site: Site, redis_server: R
     assert intake.is_reading
 
 
+def test_an_intake_that_is_stuck_does_not_count_as_reading(site: Site) -> None:
+    """A round that never ends, say behind another session's lock, raises no error: its silence tells."""
+    intake = site.intake()
+    intake.look()
+    assert intake.is_reading
+    assert intake.last_read_at is not None
+    intake.last_read_at -= timedelta(minutes=2)
+    assert not intake.is_reading
+    intake.look()
+    assert intake.is_reading
+
+
 def test_one_intake_reads_at_a_time(site: Site) -> None:
     """The second of two gateways waits until the first one has gone, in whatever manner."""
     first, second = site.intake(), site.intake()
     first.look()
     second.look()
     assert (first.is_reading, second.is_reading, second.last_read_at) == (True, False, None)
+    assert (first.is_standing_by, second.is_standing_by) == (False, True)
     (study,) = site.send(film())
     second.look()
     assert site.listed() == {}
@@ -665,6 +711,16 @@ def test_one_intake_reads_at_a_time(site: Site) -> None:
     (later,) = site.send(film())
     second.look()
     assert later in site.listed()
+
+
+def test_an_orthanc_without_digests_is_read(site: Site, tmp_path: Path) -> None:
+    """Where a hospital has turned Orthanc's digests off, films are listed all the same."""
+    with running(OrthancServer(tmp_path, configuration={"StoreMD5ForAttachments": False})) as orthanc:
+        sent = film()
+        orthanc.post(sent)
+        site.intake(orthanc_url=orthanc.url).look()
+    assert list(site.listed()) == [sent.StudyInstanceUID]
+    assert site.due(JobPath.SCORE) == [sent.StudyInstanceUID]
 
 
 def test_orthanc_counts_in_utc(site: Site, tmp_path: Path) -> None:

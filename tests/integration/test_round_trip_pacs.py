@@ -8,8 +8,10 @@ from __future__ import annotations
 import io
 import shutil
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -24,6 +26,7 @@ from dicom_sr.parse import parse
 from tests.bad_films import chest
 from tests.servers import OrthancServer, Server, find_program, free_ports, running
 from worker.pacs import Pacs
+from worklist.errors import PacsUnavailable, UnusableImage
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, Region, Side
 from worklist.urgency import Urgency
 
@@ -156,6 +159,43 @@ def test_results_survive_another_makers_archive(
         require_same_numbers(held_by(orthanc), results)
     finally:
         shutil.rmtree(folder)
+
+
+def test_only_an_image_that_is_gone_is_given_up(orthanc: OrthancServer, film: Dataset) -> None:
+    """A missing image is lost for good; a missing plug-in or a wrong root is for the site to mend."""
+    orthanc.post(film)
+    uids = (film.StudyInstanceUID, film.SeriesInstanceUID)
+    with pytest.raises(UnusableImage) as lost:
+        Pacs(f"{orthanc.url}/dicom-web", auth=None).fetch_instance(*uids, "1.2.3.4")
+    assert lost.value.code == "deleted_from_pacs"
+    with pytest.raises(PacsUnavailable) as absent:
+        Pacs(f"{orthanc.url}/wrong-root", auth=None).fetch_instance(*uids, film.SOPInstanceUID)
+    assert absent.value.code == "no_dicomweb"
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """A PACS whose password has been changed."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_refused_login_is_tried_again() -> None:
+    """A changed password fails no film for good: the jobs wait until the new one is set."""
+    server = HTTPServer((_LOOPBACK, 0), _Refusing)
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    try:
+        with pytest.raises(PacsUnavailable, match="FIRSTREAD_ORTHANC_USERNAME"):
+            Pacs(f"http://{_LOOPBACK}:{server.server_port}", auth=("a", "b")).fetch_instance("1.2", "1.3", "1.4")
+    finally:
+        thread.join()
+        server.server_close()
 
 
 def know(orthanc: OrthancServer, other: OrthancServer | QueryRetrieveServer) -> None:

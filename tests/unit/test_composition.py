@@ -6,11 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from firstread.compose_worker import build_worker_app
 from firstread.settings import Settings
 from models.embedded import WEIGHTS
+from worker.pacs import TIMEOUT_S
+from worklist.errors import ModelUnavailable
 from worklist.order import OrderPolicy
 
 
@@ -52,3 +57,19 @@ def test_default_prevalence_is_that_of_the_calibration() -> None:
     prevalence = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))["prevalence"]
     assert Settings.model_fields["prevalence"].default == pytest.approx(prevalence, abs=0.01)
     assert OrderPolicy().prevalence == pytest.approx(prevalence, abs=0.01)
+
+
+def test_a_silent_pacs_is_told_before_the_task_is_killed() -> None:
+    """No allowed time limit kills a worker that waits for Orthanc: the job would fail as lost, not wait for an hour."""
+    shortest_s = int(sum(TIMEOUT_S))
+    for field in ("score_time_limit_s", "report_time_limit_s"):
+        assert Settings.model_fields[field].default > shortest_s
+        with pytest.raises(ValidationError):
+            Settings.model_validate({field: shortest_s})
+
+
+def test_a_worker_without_its_model_does_not_start(tmp_path: Path) -> None:
+    """Missing weights end a worker at once, with the reason; running, it would leave every study waiting for ever."""
+    with pytest.raises(ModelUnavailable) as told:
+        build_worker_app(Settings(model_dir=tmp_path))
+    assert told.value.code == "model_missing"

@@ -21,6 +21,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from firstread.evaluate import evaluate_files, print_evaluation
+from models.embedded import WEIGHTS
 from models.evaluation.boxes import iou, localize
 from models.evaluation.films import TARGETS, Box, Label, Matched, Prediction, match, read_labels, read_predictions
 from models.evaluation.intervals import delong, perfect, proportion, resample, wilson
@@ -635,6 +636,33 @@ def test_small_subgroups_get_no_area(tmp_path: Path) -> None:
     assert sexes["F"]["urgent"]["auc"]["value"] > 0.5
     assert sexes["F"]["urgent"]["n"] == 94
     assert (sexes["X"]["urgent"]["auc"]["value"], sexes["X"]["urgent"]["auc"]["note"]) == (None, "too few")
+
+
+def test_a_film_may_say_nothing_of_its_subgroup(tmp_path: Path) -> None:
+    """JSON lines need not all have the same keys: a film without a sex is in no group of it."""
+    films = [{"file": f"{number}.png", "score": number / 9} for number in range(4)]
+    labels = [{"file": f"{number}.png", "urgent": number % 2, "sex": "F"} for number in range(3)]
+    labels.append({"file": "3.png", "urgent": 1})
+    result = evaluate_lines(tmp_path, films, labels)
+    assert result["subgroups"]["sex"]["F"]["urgent"]["n"] == 3
+
+
+def test_the_sites_threshold_is_told_where_it_made_the_calls(tmp_path: Path) -> None:
+    """The threshold beside the figures of Urgent and Non-Urgent is that of the prediction, not of the model's card."""
+    sha256 = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))["sha256"]
+    films = [
+        {"file": f"{number}.png", "score": score, "threshold": 0.7, "label": label, "model": {"sha256": sha256}}
+        for number, (score, label) in enumerate([(0.6, "Non-Urgent"), (0.8, "Urgent")])
+    ]
+    labels = [{"file": f"{number}.png", "urgent": number} for number in range(2)]
+    assert evaluate_lines(tmp_path, films, labels)["targets"]["urgent"]["operating_point"]["threshold"] == 0.7
+
+
+def evaluate_lines(folder: Path, films: Iterable[object], labels: Iterable[object]) -> dict[str, Any]:
+    """The figures of predictions and labels, written as JSON lines."""
+    for name, rows in (("films.jsonl", films), ("labels.jsonl", labels)):
+        (folder / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return evaluate_files(folder / "films.jsonl", folder / "labels.jsonl", prevalence=0.3, plots=None)
 
 
 def test_same_files_give_the_same_numbers(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -302,6 +303,18 @@ def test_a_refusal_names_what_is_likeliest(tmp_path: Path, frontal: float, later
     with pytest.raises(UnusableImage) as refused:
         gates_saying(tmp_path, frontal, lateral).admit(film_of(phantom(1)))
     assert refused.value.code == code
+
+
+def test_an_upright_film_like_a_lateral_one_is_not_called_turned(gates: Gates) -> None:
+    """A film that is refused for its likeness to a lateral one is called that, even where a frontal one is likelier."""
+    frontal, lateral = (
+        simulate(1, rows=300, columns=256) / 4095
+        for simulate in (partial(simulate_film, finding=None), simulate_lateral_film)
+    )
+    film = (0.2 * frontal + 0.8 * lateral).astype(np.float32)
+    verdict = gates.judge(film)
+    assert verdict.frontal[0] > verdict.lateral > 0.4
+    assert outcome(gates, film) == "lateral_film"
 
 
 # --- what is no frontal chest film is refused ---------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import struct
+import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -606,6 +607,34 @@ def test_a_codestream_that_claims_gigabytes_never_reaches_a_decoder(syntax: uid.
     bomb = frame.replace(struct.pack(claimed, *size), struct.pack(claimed, 60_000, 60_000))
     with pytest.raises(UnusableImage, match="encoded image has 60000 x 60000 pixels"):
         read_film(encapsulated(ramp(), syntax, bomb))
+
+
+def test_a_codestream_of_many_samples_never_reaches_a_decoder() -> None:
+    """A small frame of more samples than its header says is refused before memory is taken for them."""
+    frame = imagecodecs.jpeg2k_encode(np.zeros((ROWS, COLUMNS, 40), "u1"), level=0, codecformat="j2k", reversible=True)
+    with pytest.raises(UnusableImage, match="has 91 x 70 pixels of 40 samples"):
+        read_film(encapsulated(ramp("u1", high=255), uid.JPEG2000Lossless, frame))
+
+
+def test_runs_beyond_the_frame_are_never_written_out() -> None:
+    """An RLE frame takes no more memory than its header says, however long its runs are."""
+    segment = b"\x81\x00" * 1_000_000  # 128 MB
+    frame = struct.pack("<16I", 1, 64, *[0] * 14) + segment
+    dataset = encapsulated(ramp("u1", high=255), uid.RLELossless, frame)
+    tracemalloc.start()
+    try:
+        assert code_of(dataset) == "pixel_data_damaged"
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_fill_bytes_before_a_marker_are_passed_over() -> None:
+    """A JPEG whose markers stand behind fill bytes, as the standard allows, is read."""
+    frame = imagecodecs.jpeg8_encode(ramp("u1", high=255))
+    filled = frame.replace(b"\xff\xc0", b"\xff\xff\xff\xc0", 1)
+    plain, found = (read_film(encapsulated(ramp("u1"), uid.JPEGBaseline8Bit, item)) for item in (frame, filled))
+    np.testing.assert_array_equal(found.pixels, plain.pixels)
 
 
 def test_a_codestream_with_more_bits_than_its_header_is_refused() -> None:

@@ -1,19 +1,30 @@
-"""One file judged without a site: by the site's own thresholds, and refused without a crash."""
+"""One film judged without a site: by the site's own thresholds, refused without a crash, reported in order of time."""
 
 from __future__ import annotations
 
 import io
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from pydicom import Dataset
 
+from dicom_sr.parse import parse
 from models.embedded import EmbeddedScorer
+from models.film import Film
+from models.pixels import read_film
 from models.template import TemplateExplainer
 from tests.bad_films import chest
+from worker.pipeline import Pipeline
 from worker.predict import Predictor
 from worklist.errors import InvalidInput
+from worklist.finding import Analysis
 from worklist.media import ImageFormat, image_format
+from worklist.records import Job, JobLimits
 from worklist.scope import ScopeRules
+from worklist.study import JobPath, ReadingPolicy
 from worklist.urgency import Urgency, UrgencyPolicy
 
 
@@ -83,3 +94,83 @@ def test_a_header_that_cannot_be_read_is_refused() -> None:
 def test_files_are_told_by_their_first_bytes(head: bytes, found: ImageFormat | None) -> None:
     """PNG, JPEG, DICOM with or without preamble and of either byte order, and nothing else."""
     assert image_format(head) is found
+
+
+class OneReport:
+    """Records and a PACS that hold one scored film, and the one report job of its study."""
+
+    def __init__(self, stable_at: datetime) -> None:
+        self.limits = JobLimits(lease=timedelta(seconds=0.3))
+        self.film = chest(51)
+        self.analysis = EmbeddedScorer().score(read_film(self.film))
+        uids = self.film.StudyInstanceUID, self.film.SeriesInstanceUID, self.film.SOPInstanceUID
+        study, series, instance = uids
+        self.job = Job(
+            job_id="1",
+            path=JobPath.REPORT,
+            study_instance_uid=study,
+            series_instance_uid=series,
+            sop_instance_uid=instance,
+            revision=1,
+            created_at=stable_at,
+        )
+        self.renewals = 0
+        self.stored: Sequence[Dataset] = ()
+
+    def renew(self, *_: object) -> bool:
+        """The database is away at the first time."""
+        self.renewals += 1
+        if self.renewals == 1:
+            raise ConnectionError
+        return True
+
+    def claim(self, *_: object) -> Job:
+        """The job."""
+        return self.job
+
+    def leading_analysis(self, _: str) -> Analysis:
+        """The film's."""
+        return self.analysis
+
+    def predecessors(self, *_: object) -> list[object]:
+        """None: it is the first revision."""
+        return []
+
+    def complete_report(self, *_: object) -> bool:
+        """The job is done."""
+        return True
+
+    def fetch_instance(self, *_: str) -> Dataset:
+        """The film."""
+        return self.film
+
+    def store(self, datasets: Sequence[Dataset]) -> None:
+        """Keep the results."""
+        self.stored = datasets
+
+
+class SlowExplainer(TemplateExplainer):
+    """Takes several leases' time."""
+
+    def explain(self, analysis: Analysis, film: Film, prior_reports: tuple[tuple[str, str], ...] = ()) -> Analysis:
+        """The template's words, late."""
+        time.sleep(1)
+        return super().explain(analysis, film, prior_reports)
+
+
+def test_a_report_is_no_older_than_its_score_and_keeps_its_lease() -> None:
+    """Where a backlog scores after the study was stable the times stay in order; one lost renewal ends no lease."""
+    site: Any = OneReport(stable_at=datetime.now(UTC) - timedelta(minutes=5))
+    pipeline = Pipeline(
+        jobs=site,
+        pacs=site,
+        scorer=EmbeddedScorer(),
+        explainer=SlowExplainer(),
+        policy=ReadingPolicy(),
+        predictions=site,
+        predictor=site,
+    )
+    pipeline.report("1")
+    report = parse(site.stored[-1])
+    assert report.fetched_at <= report.scored_at <= report.reported_at
+    assert site.renewals > 1

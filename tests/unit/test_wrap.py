@@ -14,10 +14,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom import Dataset, dcmread
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from firstread import wrap
 from firstread.wrap import load_any, open_study_files, wrap_picture
+from models import pictures
 from tests.bad_films import BAD_FILMS, chest
 from worklist.errors import InvalidInput
 from worklist.scope import ScopeRules, assess_scope
@@ -196,12 +202,41 @@ def test_a_broken_picture_is_refused(tmp_path: Path) -> None:
     assert caught.value.code == "unreadable_picture"
 
 
+def test_damaged_exif_is_told_as_a_broken_picture(tmp_path: Path) -> None:
+    """A JPEG whose EXIF states a fraction where a text belongs, on which Pillow stumbles, is refused in one line."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "x" * 30
+    path = tmp_path / "film.jpg"
+    Image.fromarray(_RAMP).save(path, exif=exif)
+    text, fraction = (struct.pack(">HHI", 0x010E, *kind) for kind in ((2, 31), (5, 1)))
+    content = path.read_bytes()
+    assert text in content
+    path.write_bytes(content.replace(text, fraction))
+    with pytest.raises(InvalidInput, match="broken picture"):
+        wrap_picture(path)
+
+
 @pytest.mark.parametrize("side", [9_000, 60_000])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int, tmp_path: Path) -> None:
     """A small file that promises too many pixels is refused by its header alone."""
     with pytest.raises(InvalidInput) as caught:
         wrap_picture(png(tmp_path / "bomb.png", side, side))
     assert caught.value.code == "picture_too_large"
+
+
+def test_a_deflated_bomb_is_refused_before_it_is_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small deflated DICOM file that holds gigabytes takes no more memory than any film may."""
+    film = chest(3)
+    film.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    film.save_as(tmp_path / "film.dcm", enforce_file_format=True)
+    assert load_any(tmp_path / "film.dcm").PixelData == film.PixelData
+    film.PixelData = bytes(8_000_000)
+    film.save_as(tmp_path / "bomb.dcm", enforce_file_format=True)
+    assert (tmp_path / "bomb.dcm").stat().st_size < 20_000
+    monkeypatch.setattr(pictures, "MAX_PICTURE_BYTES", 4_000_000)
+    with pytest.raises(InvalidInput, match=r"bomb\.dcm is larger than 4 MB") as refused:
+        load_any(tmp_path / "bomb.dcm")
+    assert refused.value.code == "picture_too_large"
 
 
 def test_a_huge_file_is_not_even_read(tmp_path: Path) -> None:

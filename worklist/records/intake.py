@@ -87,8 +87,10 @@ class IntakeRecords:
             cursor: ... how far this stretch goes.
         """
         with self._database.write() as session:
-            for instance in received:
-                self._admit_instance(session, instance, now)
+            changed = [self._admit_instance(session, instance, now) for instance in received]
+            # Once a study: this reads all of its instances, and a CT has thousands.
+            for study in {study.study_instance_uid: study for study in changed if study}.values():
+                restate(session, study, self._policy, now)
             for orthanc_id in stable:
                 self._settle(session, orthanc_id, now)
             if cursor:
@@ -172,7 +174,8 @@ class IntakeRecords:
                 _forget_report(session, study)
                 restate(session, study, self._policy, now)
 
-    def _admit_instance(self, session: Session, instance: ReceivedInstance, now: datetime) -> None:
+    def _admit_instance(self, session: Session, instance: ReceivedInstance, now: datetime) -> StudyRow | None:
+        """The study to restate; None where nothing is new."""
         study = lock_study(session, instance.study_instance_uid)
         if study is None:
             study = _new_study(instance, now)
@@ -188,17 +191,16 @@ class IntakeRecords:
         is_new = row is None or row.digest != instance.digest
         if is_new:
             _describe(study, instance)
+            was_film = row is not None and row.scope_code is None
             session.merge(_new_instance(instance))
+            if instance.scope_failure is None or was_film:
+                _open_revision(session, study)
             if instance.scope_failure is None:
                 self._schedule_score(session, study, instance, now)
-        if is_new or returned:
-            restate(session, study, self._policy, now)
+        return study if is_new or returned else None
 
     def _schedule_score(self, session: Session, study: StudyRow, instance: ReceivedInstance, now: datetime) -> None:
         study.last_image_at = instance.received_at
-        report = report_job(session, study)
-        if report and report.state != JobState.SCHEDULED:
-            study.revision += 1  # the report has begun without this film: it belongs to the next one
         job = new_job(study, JobPath.SCORE, now, sop_instance_uid=instance.sop_instance_uid, digest=instance.digest)
         session.execute(  # where these pixels come back after others under the same UID
             delete(JobRow).where(
@@ -223,6 +225,12 @@ def _welcome_back(session: Session, study: StudyRow, received_at: datetime) -> N
     study.received_at = study.last_image_at = received_at
     for table in (InstanceRow, JobRow, ResultRow):
         session.execute(delete(table).where(table.study_instance_uid == study.study_instance_uid))
+
+
+def _open_revision(session: Session, study: StudyRow) -> None:
+    report = report_job(session, study)
+    if report and report.state != JobState.SCHEDULED:
+        study.revision += 1  # the report has begun without what is new: that belongs to the next one
 
 
 def _forget_report(session: Session, study: StudyRow) -> None:
