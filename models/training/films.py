@@ -116,7 +116,7 @@ def square(film: Image.Image, side_px: int) -> NDArray[np.uint8]:
 
 def served_square(film: Image.Image, side_px: int) -> NDArray[np.uint8]:
     """Fit a grey film to (side_px, side_px), uint8, with the product's own `fit_square`."""
-    grey = np.asarray(film.convert("L"), dtype=np.float32) / 255
+    grey = np.asarray(film.convert("L"), dtype=np.float32) / np.float32(255)
     return np.rint(fit_square(grey, side_px)[0] * 255).astype(np.uint8)
 
 
