@@ -46,7 +46,7 @@ class TriageReport:
         source: the film it speaks of (rows and columns are 0 in a failure report).
         format: version of the report's layout.
         revision: 1, 2, ...: which run over the study.
-        fetched_at, scored_at, reported_at: when the run reached each step.
+        fetched_at, scored_at, reported_at: when the run reached each step; the first two None where nothing was scored.
         analysis: exactly what was built into the report; None for a failure.
         urgency: how soon the study should be read; None for a failure.
         failure: why there is no analysis; None where there is one.
@@ -60,8 +60,8 @@ class TriageReport:
     source: ImageReference
     format: int
     revision: int
-    fetched_at: datetime
-    scored_at: datetime
+    fetched_at: datetime | None
+    scored_at: datetime | None
     reported_at: datetime
     analysis: Analysis | None
     urgency: Urgency | None
@@ -173,8 +173,8 @@ def _parsed(dataset: Dataset) -> TriageReport:
         source=source,
         format=version,
         revision=int(processing.number(codes.REVISION)),
-        fetched_at=processing.moment(codes.FETCHED_AT),
-        scored_at=processing.moment(codes.SCORED_AT),
+        fetched_at=processing.moment(codes.FETCHED_AT) if processing.find(codes.FETCHED_AT) else None,
+        scored_at=processing.moment(codes.SCORED_AT) if processing.find(codes.SCORED_AT) else None,
         reported_at=processing.moment(codes.REPORTED_AT),
         analysis=analysis,
         urgency=urgency,

@@ -35,20 +35,21 @@ class Revision:
     Attributes:
         number: 1, 2, ...
         predecessor: the documents of the revision before (Results.document_references); empty for the first.
-        fetched_at: when the film had been fetched.
-        scored_at: when its score was recorded.
+        fetched_at: when the film had been fetched; None where nothing was scored.
+        scored_at: when its score was recorded; None where nothing was.
         reported_at: when the results were built; it becomes Content Date and Time.
     """
 
     number: int
     predecessor: tuple[InstanceReference, ...] = ()
-    fetched_at: datetime
-    scored_at: datetime
+    fetched_at: datetime | None = None
+    scored_at: datetime | None = None
     reported_at: datetime
 
     def __post_init__(self) -> None:
         """Refuse a number below 1 and times without a zone."""
         if self.number < 1:
             raise ValueError(f"revisions count from 1, got {self.number}")
-        if None in (moment.utcoffset() for moment in (self.fetched_at, self.scored_at, self.reported_at)):
+        moments = (self.fetched_at, self.scored_at, self.reported_at)
+        if None in (moment.utcoffset() for moment in moments if moment):
             raise ValueError("the times of a revision need a time zone")

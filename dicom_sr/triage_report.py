@@ -228,8 +228,8 @@ def _processing(revision: Revision, summary: Code) -> list[ContentItem]:
             number(codes.REVISION, revision.number, codes.NO_UNITS, relationship=CONTAINS),
             number(codes.FORMAT, codes.FORMAT_VERSION, codes.NO_UNITS, relationship=CONTAINS),
         ],
-        text(codes.FETCHED_AT, revision.fetched_at.isoformat()),
-        text(codes.SCORED_AT, revision.scored_at.isoformat()),
+        text(codes.FETCHED_AT, revision.fetched_at.isoformat() if revision.fetched_at else ""),
+        text(codes.SCORED_AT, revision.scored_at.isoformat() if revision.scored_at else ""),
         text(codes.REPORTED_AT, revision.reported_at.isoformat()),
     )
 

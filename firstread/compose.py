@@ -41,7 +41,7 @@ def open_database(settings: Settings) -> Database:
     """
     try:
         return Database(settings.database_url)
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise InvalidInput(
             "bad_database_url",
             f"FIRSTREAD_DATABASE_URL is not understood ({error}): use sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",

@@ -51,6 +51,8 @@ def write_report_table(settings: Settings, *, since: date | None, path: Path | N
         PacsUnavailable: Orthanc does not answer.
         InvalidInput: the file cannot be written.
     """
+    if path is not None and (not path.name or path.is_dir()):
+        raise InvalidInput("unwritable_file", f"{path} is a folder: name a file for --csv")
     rows = _rows(build_pacs(settings), build_orthanc_client(settings), since)
     if path is None:
         _write(rows, sys.stdout)
@@ -81,6 +83,7 @@ def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None) -> Iterator[Ro
     for reference in references:
         try:
             dataset, report = _fetch(pacs, reference)
+            received = _received(orthanc, report)
         except PacsUnavailable as error:
             if error.code == "pacs_unavailable":
                 raise  # nobody answers any more: what was found so far is not all
@@ -91,7 +94,7 @@ def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None) -> Iterator[Ro
             passed_over += _pass_over(reference, f"unreadable ({type(error).__name__})")
         else:
             taken += 1
-            yield from _rows_of(dataset, report, _received(orthanc, report))
+            yield from _rows_of(dataset, report, received)
     if passed_over:
         sys.stderr.write(f"firstread: {taken} reports in the table, {passed_over} passed over, see above\n")
 

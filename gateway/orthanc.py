@@ -58,7 +58,9 @@ class OrthancClient:
     ) -> None:
         self.url = url.rstrip("/")
         self._dicomweb_root = dicomweb_root.strip("/")
-        self._http = httpx.Client(base_url=self.url, auth=auth, timeout=timeout_s, trust_env=False)
+        # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
+        limits = httpx.Limits(keepalive_expiry=0.5)
+        self._http = httpx.Client(base_url=self.url, auth=auth, timeout=timeout_s, trust_env=False, limits=limits)
 
     def close(self) -> None:
         """Close the connections."""

@@ -105,13 +105,12 @@ class Pipeline:
         source = self.pacs.fetch_instance(image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid)
         film = read_film(source)
         explained = self.explainer.explain(analysis, film)
-        fetched_at = analysis.completed_at - timedelta(milliseconds=analysis.elapsed_ms)
         return explained, build_results(
             explained,
             urgency=assess_urgency(explained, self.policy.urgency),
             source=source,
             pixels=to_display(film),
-            revision=self._revision(job, fetched_at, analysis.completed_at),
+            revision=self._revision(job, analysis),
             write_overlay=self.write_overlay,
             write_key_image=self.write_key_image,
         )
@@ -124,13 +123,14 @@ class Pipeline:
             source=self.pacs.fetch_instance(job.study_instance_uid, film.series_instance_uid, film.sop_instance_uid),
             code=film.failure.code,
             message=film.failure.message,
-            revision=self._revision(job, job.created_at, job.created_at),
+            revision=self._revision(job),
             scorer=self.scorer.algorithm,
             looked_for=tuple(FindingType),
         )
 
-    def _revision(self, job: Job, fetched_at: datetime, scored_at: datetime) -> Revision:
+    def _revision(self, job: Job, analysis: Analysis | None = None) -> Revision:
         # Nothing here depends on the present moment: a job that is done twice writes the same bytes.
+        scored_at = analysis.completed_at if analysis else None
         return Revision(
             number=job.revision,
             predecessor=tuple(
@@ -142,10 +142,10 @@ class Pipeline:
                 )
                 for document in self.jobs.predecessors(job.study_instance_uid, job.revision)
             ),
-            fetched_at=fetched_at,
+            fetched_at=analysis.completed_at - timedelta(milliseconds=analysis.elapsed_ms) if analysis else None,
             scored_at=scored_at,
             # A backlog may score after the study was stable. Local time, as DICOM reads times without an offset.
-            reported_at=max(job.created_at, scored_at).astimezone(),
+            reported_at=max(job.created_at, scored_at or job.created_at).astimezone(),
         )
 
     @contextmanager

@@ -199,6 +199,7 @@ def test_a_silent_pacs_leaves_no_half_table(tmp_path: Path) -> None:
         ["report", "1.2.3", "--csv", "qa.csv"],
         ["report", "--all", "--since", "yesterday"],
         ["report", "--all", "--csv", "missing/qa.csv"],
+        ["report", "--all", "--csv", "."],
     ],
 )
 def test_bad_usage_is_one_line(arguments: list[str]) -> None:

@@ -253,7 +253,7 @@ def failed(source: Dataset, code: str, message: str, scorer: Algorithm | None = 
         message=message,
         scorer=scorer,
         looked_for=tuple(FindingType) if scorer else (),
-        revision=Revision(number=1, fetched_at=NOON, scored_at=NOON, reported_at=NOON),
+        revision=Revision(number=1, reported_at=NOON),
     )
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from firstread.compose import open_database
 from firstread.compose_worker import build_worker_app
 from firstread.settings import Settings
 from models.embedded import WEIGHTS
 from worker.pacs import TIMEOUT_S
-from worklist.errors import ModelUnavailable
+from worklist.errors import InvalidInput, ModelUnavailable
 from worklist.order import OrderPolicy
 
 
@@ -73,3 +74,11 @@ def test_a_worker_without_its_model_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable) as told:
         build_worker_app(Settings(model_dir=tmp_path))
     assert told.value.code == "model_missing"
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "cloud://x", "mysql://user@host/name"])
+def test_a_database_that_cannot_be_is_told(url: str) -> None:
+    """A URL of no database, of an unknown one, or of one whose driver is not installed, is refused as what it is."""
+    with pytest.raises(InvalidInput) as told:
+        open_database(Settings(database_url=url))
+    assert told.value.code == "bad_database_url"

@@ -203,7 +203,7 @@ def test_a_failure_comes_back() -> None:
         source=source,
         code="not_frontal",
         message="This is a lateral film; Firstread judges frontal films.",
-        revision=REVISION,
+        revision=Revision(number=1, reported_at=REVISION.reported_at),
         scorer=_analysis().scorer,
         looked_for=(FindingType.PNEUMOTHORAX, FindingType.PULMONARY_EDEMA),
     )
@@ -215,6 +215,7 @@ def test_a_failure_comes_back() -> None:
     assert report.urgency is None
     assert report.looked_for == (FindingType.PNEUMOTHORAX, FindingType.PULMONARY_EDEMA)
     assert report.scorer == _analysis().scorer
+    assert (report.fetched_at, report.scored_at, report.reported_at) == (None, None, REVISION.reported_at)
     assert report.source.sop_instance_uid == "1.2.3.4.5"
     assert built.objects == (built.triage_report,)
 

@@ -172,5 +172,7 @@ def test_a_report_is_no_older_than_its_score_and_keeps_its_lease() -> None:
     )
     pipeline.report("1")
     report = parse(site.stored[-1])
+    assert report.fetched_at
+    assert report.scored_at
     assert report.fetched_at <= report.scored_at <= report.reported_at
     assert site.renewals > 1
