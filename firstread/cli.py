@@ -78,6 +78,9 @@ def demo(
 @app.command()
 def gateway() -> None:
     """Serve the reading list, and take in what Orthanc receives."""
+    from importlib.metadata import version
+
+    import structlog
     import uvicorn
 
     from firstread.compose import require_current_database, set_up_logging
@@ -88,6 +91,7 @@ def gateway() -> None:
     set_up_logging(settings)
     require_current_database(settings)
     require_free_port(settings.http_host, settings.http_port, "the gateway", "set FIRSTREAD_HTTP_HOST and _PORT")
+    structlog.get_logger().info("gateway starts", version=version("firstread"), url=settings.gateway_url)
     uvicorn.run(
         build_gateway(settings),
         host=settings.http_host,

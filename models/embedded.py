@@ -2,7 +2,8 @@
 
 The file embedded.onnx takes `film` (N, 1, S, S), 0..1, and gives `logits` (N, 7), six findings and urgency, and
 `evidence` (N, 6, h, w), class activation maps whose mean plus a bias is the logit (Zhou et al., CVPR 2016,
-arXiv:1512.04150). embedded.json beside it holds the digest, the calibration and the operating points.
+arXiv:1512.04150). embedded.json beside it holds the digest, the calibration, the operating points, and which findings
+get boxes.
 """
 
 from __future__ import annotations
@@ -50,11 +51,12 @@ _ORT_ERRORS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Calibration:
-    """p = sigmoid(scale * logit + bias), and the operating point of p."""
+    """p = sigmoid(scale * logit + bias), the operating point of p, and whether the evidence was seen to point right."""
 
     scale: float
     bias: float
     threshold: float
+    has_boxes: bool
 
     def probability(self, logit: float) -> float:
         return 0.5 + 0.5 * math.tanh((self.scale * logit + self.bias) / 2)
@@ -158,7 +160,7 @@ class EmbeddedScorer:
         for type_ in sorted(FindingType, key=lambda key: -probabilities[key]):
             threshold = self._calibrations[type_].threshold
             region = None
-            if regions_left and probabilities[type_] >= threshold:
+            if regions_left and probabilities[type_] >= threshold and self._calibrations[type_].has_boxes:
                 scale = self._calibrations[type_].scale
                 region = locate(evidence[list(FindingType).index(type_)] * scale, geometry)
                 regions_left -= region is not None
@@ -241,7 +243,10 @@ def _side(region: Region, film: Film) -> Side | None:
 
 def _calibration(output: dict[str, Any]) -> _Calibration:
     calibration = _Calibration(
-        scale=float(output["scale"]), bias=float(output["bias"]), threshold=float(output["threshold"])
+        scale=float(output["scale"]),
+        bias=float(output["bias"]),
+        threshold=float(output["threshold"]),
+        has_boxes=bool(output.get("has_boxes", True)),
     )
     if not (calibration.scale > 0 and math.isfinite(calibration.bias) and 0 <= calibration.threshold <= 1):
         raise ValueError(f"the calibration of {output['key']}")

@@ -28,6 +28,8 @@ _NAME = "firstread-embedded"
 _VERSION = "1.1.0"
 _TOLERANCE = 1e-3  # logit units, between torch and ONNX Runtime
 _OUTPUTS = (*FINDINGS, URGENT)
+# No box of theirs was centered in a reader's (models/cards/embedded.md): a box that points wrong is worse than none.
+_WITHOUT_BOXES = {"pneumothorax", "pneumonia", URGENT}
 _PREPROCESSING = (
     "Stored pixel values through the modality LUT and the VOI window to grey 0..1, MONOCHROME2 "
     "(MONOCHROME1 inverted); zero-padded to a square with the film centred; resized to "
@@ -121,6 +123,7 @@ def _output(films: Films, logits: NDArray[np.float64], number: int) -> dict[str,
         "auc": _rounded(measure.auc(label, logit)),
         "auc_ci95": [_rounded(low), _rounded(high)],
         "n_positive": int(label.sum()),
+        "has_boxes": _OUTPUTS[number] not in _WITHOUT_BOXES,
         "ece": _rounded(measure.calibration_error(label, probability)),
         "ece_cross_fitted": _rounded(measure.calibration_error(label, held_out)),
     }

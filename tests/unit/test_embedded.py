@@ -269,6 +269,18 @@ def test_at_most_three_findings_have_boxes(scorer: EmbeddedScorer) -> None:
     assert [finding.region is not None for finding in analysis.findings] == [True] * 3 + [False] * 3
 
 
+def test_a_finding_whose_evidence_points_wrong_has_no_box(tmp_path: Path) -> None:
+    """What the card denies boxes gets none, and leaves its place to the next finding."""
+
+    def deny(card: dict[str, Any]) -> None:
+        card["outputs"][0]["has_boxes"] = False
+
+    write_network(tmp_path, gains=(60, 50, 40, 30, 20, 10), changes=deny)
+    analysis = EmbeddedScorer(tmp_path).score(film_of(spot(480, 480, 0.25, 0.25)))
+    boxed = [finding.type for finding in analysis.findings if finding.region]
+    assert boxed == [FindingType(key) for key in KEYS[1:4]]
+
+
 def test_negative_findings_have_neither_box_nor_side(tmp_path: Path) -> None:
     """A finding below its threshold points nowhere, however sharp its evidence."""
     write_network(
