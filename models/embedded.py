@@ -36,8 +36,8 @@ _OUTPUTS = (*FindingType, _URGENT)
 _SIDED = {FindingType.PNEUMOTHORAX, FindingType.PLEURAL_EFFUSION, FindingType.CONSOLIDATION, FindingType.PNEUMONIA}
 _MAX_REGIONS = 3
 _PARTS_OF_A_CELL = 16  # in which evidence is outlined, along either side
-# Chosen on the hand-drawn boxes of ChestX-ray14 (Wang et al., CVPR 2017): of the boxes that pass, two in three are
-# centered in the hand-drawn one; of those that fail, next to none.
+# Chosen on the hand-drawn boxes of ChestX-ray14 (Wang et al., CVPR 2017) with an earlier network; how the boxes of the
+# shipped one point is measured in models/cards/embedded.md.
 _OUTLINE_LEVEL = 0.6  # of the way from the film's median evidence to its peak
 _LEAST_PEAK = 1.5  # calibrated log odds by which the peak must stand above the median
 _DIFFUSE_SHARE = 0.3  # of the film: evidence spread wider than this points nowhere
