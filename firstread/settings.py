@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worklist.finding import FindingType
@@ -15,6 +16,16 @@ from worklist.records import JobLimits
 from worklist.scope import ScopeRules
 from worklist.study import ReadingPolicy
 from worklist.urgency import UrgencyPolicy
+
+
+def _starting(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        if not url.startswith(schemes) or url in schemes:
+            # Without the value, which may hold a password.
+            raise PydanticCustomError("scheme", "must be an address that starts with {s}", {"s": " or ".join(schemes)})
+        return url
+
+    return AfterValidator(check)
 
 
 class Settings(BaseSettings):
@@ -26,9 +37,11 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///firstread.db"
     """SQLAlchemy URL of the database: SQLite on one machine, postgresql://... for more."""
-    broker_url: str = "redis://127.0.0.1:6379/0"
+    broker_url: Annotated[str, _starting("redis://", "rediss://", "sentinel://", "amqp://", "amqps://")] = (
+        "redis://127.0.0.1:6379/0"
+    )
     """Celery broker: Redis, or amqp://... for RabbitMQ."""
-    orthanc_url: str = "http://127.0.0.1:8042"
+    orthanc_url: Annotated[str, _starting("http://", "https://")] = "http://127.0.0.1:8042"
     """Root of Orthanc's REST interface; its DICOMweb root is found below it."""
     orthanc_username: str = ""
     """User name for Orthanc, empty where it asks for none."""

@@ -39,7 +39,7 @@ from models.training.judge import (
     sample,
     with_boxes,
 )
-from models.training.quantize import OUTPUTS
+from models.training.measure import OUTPUTS
 from worklist.errors import FirstreadError, InvalidInput
 from worklist.finding import FindingType
 

@@ -24,7 +24,7 @@ from models.film import Film
 from models.pictures import chest_dx, complete_file_meta, derived_uid
 from models.pixels import read_film, to_display
 from models.training.judge import EvidenceMaps, Judged, load_film
-from models.training.quantize import OUTPUTS
+from models.training.measure import OUTPUTS
 from worklist.errors import InvalidInput
 from worklist.finding import Analysis, Finding, FindingType
 

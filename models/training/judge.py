@@ -21,7 +21,8 @@ from models.evaluation.metrics import Sample, calibrate, rank
 from models.film import Film
 from models.pictures import read_image
 from models.pixels import SquareGeometry, fit_square, read_film
-from models.training.quantize import OUTPUTS, Int8Comparison, compare_int8
+from models.training.measure import OUTPUTS
+from models.training.quantize import Int8Comparison, compare_int8
 from worklist.errors import InvalidInput
 from worklist.finding import Analysis, FindingType
 

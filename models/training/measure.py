@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import rankdata
+
+from worklist.finding import FindingType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Vector = NDArray[np.float64]
+
+OUTPUTS = (*(type_.value for type_ in FindingType), "urgent")  # of a model, in the order of its logits
 
 _BOOTSTRAPS = 2000
 
@@ -162,3 +166,27 @@ def operating_points(label: Vector, probability: Vector) -> OperatingPoints:
         sensitivity_95=float(levels[enough[-1]]),
         specificity_95=float(levels[strict[0]] if len(strict) else 1.0),
     )
+
+
+def describe(key: str, label: Vector, logit: Vector, patient: NDArray[np.str_]) -> dict[str, Any]:
+    """Calibration, thresholds and figures of one output on validation films (N,), as sidecars hold them.
+
+    A finding is named only where few films without it would be: at Youden's point a rare finding is named at a
+    probability of a few percent, which tells a reader nothing.
+    """
+    calibration = calibrate(label, logit)
+    probability = calibration(logit)
+    points = operating_points(label, probability)
+    return {
+        "key": key,
+        "scale": round(calibration.scale, 6),
+        "bias": round(calibration.bias, 6),
+        "threshold": round(points.youden if key == "urgent" else points.specificity_95, 6),
+        "threshold_sensitivity_95": round(points.sensitivity_95, 6),
+        "threshold_specificity_95": round(points.specificity_95, 6),
+        "auc": round(auc(label, logit), 4),
+        "auc_ci95": [round(end, 4) for end in interval(auc, label, logit, patient)],
+        "n_positive": int(label.sum()),
+        "ece": round(calibration_error(label, probability), 4),
+        "ece_cross_fitted": round(calibration_error(label, cross_fitted(label, logit, patient)), 4),
+    }

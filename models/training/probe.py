@@ -36,10 +36,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 from models.evaluation.films import read_labels
 from models.evaluation.tables import read_rows
 from models.training import measure
+from models.training.measure import OUTPUTS
 from worklist.errors import InvalidInput
-from worklist.finding import FindingType
-
-OUTPUTS = (*(type_.value for type_ in FindingType), "urgent")
 
 _LOG = logging.getLogger("models.training.probe")
 _STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C, from the strongest regularization to the weakest
@@ -251,23 +249,7 @@ def _output(
         raise InvalidInput(
             "class_absent", f"val has {truth.sum():.0f} of {len(truth)} films with {key}: both are needed"
         )
-    calibration = measure.calibrate(truth, logit)
-    probability = calibration(logit)
-    points = measure.operating_points(truth, probability)
-    return {
-        "key": key,
-        "scale": round(calibration.scale, 6),
-        "bias": round(calibration.bias, 6),
-        "threshold": round(points.youden if key == "urgent" else points.specificity_95, 6),
-        "threshold_youden": round(points.youden, 6),
-        "threshold_sensitivity_95": round(points.sensitivity_95, 6),
-        "threshold_specificity_95": round(points.specificity_95, 6),
-        "auc": round(measure.auc(truth, logit), 4),
-        "auc_ci95": [round(end, 4) for end in measure.interval(measure.auc, truth, logit, patient)],
-        "n_positive": int(truth.sum()),
-        "ece": round(measure.calibration_error(truth, probability), 4),
-        "ece_cross_fitted": round(measure.calibration_error(truth, measure.cross_fitted(truth, logit, patient)), 4),
-    }
+    return measure.describe(key, truth, logit, patient)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,11 +22,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from models.embedded import EmbeddedScorer
 from models.pixels import fit_square
-from models.training.measure import auc
+from models.training.measure import OUTPUTS, auc
 from worklist.errors import InvalidInput
 from worklist.finding import FindingType
-
-OUTPUTS = (*(type_.value for type_ in FindingType), "urgent")
 
 # Clip among them, so that a range is taken after ReLU6 and not before: with convolutions alone the logits go wrong by
 # several times as much.

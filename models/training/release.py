@@ -15,6 +15,7 @@ from . import measure
 from .export import DeployedNetwork, largest_difference, round_to_half, run_onnx, write_onnx
 from .films import COLUMNS, FINDINGS, URGENT, Films
 from .fitting import predict
+from .measure import OUTPUTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _NAME = "firstread-embedded"
 _VERSION = "1.1.0"
 _TOLERANCE = 1e-3  # logit units, between torch and ONNX Runtime
-_OUTPUTS = (*FINDINGS, URGENT)
 # No box of theirs was centered in a reader's (models/cards/embedded.md): a box that points wrong is worse than none.
 _WITHOUT_BOXES = {"pneumothorax", "pneumonia", URGENT}
 _PREPROCESSING = (
@@ -71,7 +71,7 @@ def split_validation(films: Films, input_px: int) -> Validation:
 
 def _truth(films: Films) -> NDArray[np.float64]:
     keys = list(COLUMNS)
-    return films.labels[:, [keys.index(key) for key in _OUTPUTS]].astype(np.float64)
+    return films.labels[:, [keys.index(key) for key in OUTPUTS]].astype(np.float64)
 
 
 def _rounded(value: float, digits: int = 4) -> float | None:
@@ -81,7 +81,7 @@ def _rounded(value: float, digits: int = 4) -> float | None:
 def deploy(network: ChestNetwork, apart: Films) -> DeployedNetwork:
     """Fit the urgency weights and return the network to ship, weights rounded to float16."""
     keys = list(COLUMNS)
-    chosen = [keys.index(key) for key in _OUTPUTS]
+    chosen = [keys.index(key) for key in OUTPUTS]
     logits = predict(network, apart)[:, chosen].astype(np.float64)
     urgency = measure.combine(_truth(apart)[:, -1], logits)
     deployed = DeployedNetwork(network, np.array(urgency.weights), urgency.bias)
@@ -92,7 +92,7 @@ def deploy(network: ChestNetwork, apart: Films) -> DeployedNetwork:
 def figures(films: Films, logits: NDArray[np.float64]) -> dict[str, Any]:
     """AUC with 95 % interval per output, and the mean over the findings, for some films."""
     truth, result = _truth(films), {}
-    for number, key in enumerate(_OUTPUTS):
+    for number, key in enumerate(OUTPUTS):
         label, logit = truth[:, number], logits[:, number]
         value = measure.auc(label, logit)
         entry: dict[str, Any] = {"n_positive": int(label.sum()), "auc": _rounded(value)}
@@ -102,31 +102,6 @@ def figures(films: Films, logits: NDArray[np.float64]) -> dict[str, Any]:
         result[key] = entry
     areas = [result[key]["auc"] for key in FINDINGS if result[key]["auc"] is not None]
     return {"n": len(films), "mean_of_findings": _rounded(float(np.mean(areas))), **result}
-
-
-def _output(films: Films, logits: NDArray[np.float64], number: int) -> dict[str, Any]:
-    label, logit = _truth(films)[:, number], logits[:, number]
-    calibration = measure.calibrate(label, logit)
-    probability = calibration(logit)
-    points = measure.operating_points(label, probability)
-    low, high = measure.interval(measure.auc, label, logit, films.patient)
-    held_out = measure.cross_fitted(label, logit, films.patient)
-    return {
-        "key": _OUTPUTS[number],
-        "scale": round(calibration.scale, 6),
-        "bias": round(calibration.bias, 6),
-        # A finding is named only where few films without it would be: at Youden's point a rare finding is named
-        # at a probability of a few percent, which tells a reader nothing.
-        "threshold": round(points.youden if _OUTPUTS[number] == "urgent" else points.specificity_95, 6),
-        "threshold_sensitivity_95": round(points.sensitivity_95, 6),
-        "threshold_specificity_95": round(points.specificity_95, 6),
-        "auc": _rounded(measure.auc(label, logit)),
-        "auc_ci95": [_rounded(low), _rounded(high)],
-        "n_positive": int(label.sum()),
-        "has_boxes": _OUTPUTS[number] not in _WITHOUT_BOXES,
-        "ece": _rounded(measure.calibration_error(label, probability)),
-        "ece_cross_fitted": _rounded(measure.calibration_error(label, held_out)),
-    }
 
 
 def release(  # noqa: PLR0913 - everything a release records
@@ -158,7 +133,11 @@ def release(  # noqa: PLR0913 - everything a release records
     logits, evidence = run_onnx(file, native.numpy())
     exact = logits.astype(np.float64)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    outputs = [_output(validation.native, exact, number) for number in range(len(_OUTPUTS))]
+    truth, patient = _truth(validation.native), validation.native.patient
+    outputs = [
+        measure.describe(key, truth[:, number], exact[:, number], patient) | {"has_boxes": key not in _WITHOUT_BOXES}
+        for number, key in enumerate(OUTPUTS)
+    ]
     sidecar = {
         "name": _NAME,
         "version": _VERSION,
@@ -166,7 +145,7 @@ def release(  # noqa: PLR0913 - everything a release records
         "input_px": input_px,
         "evidence_shape": list(evidence.shape[1:]),
         "outputs": outputs,
-        "prevalence": _rounded(float(_truth(validation.native)[:, -1].mean())),
+        "prevalence": _rounded(float(truth[:, -1].mean())),
         "data": {
             "source": "NIH ChestX-ray14, a sample of it at 512 px and at 128 px",
             "attribution": _ATTRIBUTION,
@@ -192,7 +171,7 @@ def release(  # noqa: PLR0913 - everything a release records
         "bytes": file.stat().st_size,
         "onnx_torch_difference": difference,
         "urgency": {
-            "weights": dict(zip(_OUTPUTS, deployed.urgency.weight.flatten().tolist(), strict=True)),
+            "weights": dict(zip(OUTPUTS, deployed.urgency.weight.flatten().tolist(), strict=True)),
             "bias": float(deployed.urgency.bias),
         },
         **_reported(validation, exact, file),

@@ -148,6 +148,8 @@ def test_failures_are_one_line(tmp_path: Path, arguments: list[str], code: int, 
     [
         (["worklist"], {"FIRSTREAD_HTTP_PORT": "abc"}, 2, "FIRSTREAD_HTTP_PORT"),
         (["worklist"], {"FIRSTREAD_MODALITIES": "CR,DX"}, 2, "modalities"),
+        (["report", "--all"], {"FIRSTREAD_ORTHANC_URL": "pacs:8042"}, 2, "starts with http://"),
+        (["worker"], {"FIRSTREAD_BROKER_URL": "nonsense://host"}, 2, "starts with redis://"),
         (["db", "upgrade"], {"FIRSTREAD_DATABASE_URL": "sqlite:////nowhere/none.db"}, 1, "FIRSTREAD_DATABASE_URL"),
         (["demo", "--state", "/proc/none", "--studies", "."], {}, 2, "--state"),
     ],

@@ -23,7 +23,7 @@ from models.film import Film
 from models.training.card import main, write_card
 from models.training.failures import MAX_PICTURES, Simulated, save_real, worst
 from models.training.judge import Judged, judge, mean_of_findings, read_boxes, read_manifest, with_boxes
-from models.training.quantize import OUTPUTS
+from models.training.measure import OUTPUTS
 from worklist.errors import InvalidInput
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
 

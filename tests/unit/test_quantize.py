@@ -17,7 +17,8 @@ from PIL import Image
 from firstread.phantom import simulate_film
 from models.embedded import WEIGHTS
 from models.pixels import fit_square
-from models.training.quantize import OUTPUTS, Variant, compare_int8, quantize
+from models.training.measure import OUTPUTS
+from models.training.quantize import Variant, compare_int8, quantize
 from worklist.errors import InvalidInput, ModelUnavailable
 from worklist.finding import FindingType
 
