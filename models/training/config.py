@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -18,11 +19,12 @@ class FilmsConfig:
     is no population's. For its films, `masked_keys` leave the loss, and `shifted_keys` stay in it
     with the difference of log-odds added to the logit, as in Menon et al., ICLR 2021
     (arXiv:2007.07314): the offset explains the prevalence, and the network need not learn to
-    tell the collection apart.
+    tell the collection apart. Where `chosen_learned` is false they are not learned from at all.
     """
 
     cached_px: int
     chosen_source: str
+    chosen_learned: bool
     masked_keys: list[str]
     shifted_keys: list[str]
     kept_negatives: float
@@ -67,16 +69,23 @@ class FitConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeachersConfig:
-    """The networks whose mean judgement the shipped one learns beside the labels; none with no seeds.
+class TeacherConfig:
+    """A network trained by labels alone: its seed, and by section and key what it does unlike the shipped one."""
 
-    They are trained as it is, by labels alone, from their own seeds. Their judgement is less noisy than a label mined
-    from a report, and it is there for labels that are not believed (Hinton et al., arXiv:1503.02531).
+    seed: int
+    changes: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachersConfig:
+    """The networks whose mean judgement the shipped one learns beside the labels; `share` is their part of the loss.
+
+    Their judgement is less noisy than a label mined from a report, and it is there for labels that are not believed
+    (Hinton et al., arXiv:1503.02531).
     """
 
-    seeds: list[int]
     share: float
-    epochs: int
+    each: Sequence[TeacherConfig]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,34 +118,64 @@ class Recipe:
         """Return plain values, as written to the log and the sidecar."""
         return asdict(self)
 
+    def of(self, teacher: TeacherConfig) -> Recipe:
+        """Return the recipe by which a teacher is trained, which has no teachers itself."""
+        document = {**self.as_dict(), "teachers": {"share": 0.0, "each": []}}
+        for section, changes in teacher.changes.items():
+            document[section] = {**document[section], **changes}
+        return _read(document, f"teacher {teacher.seed}")
+
+
+_SECTIONS = {
+    "films": FilmsConfig,
+    "network": NetworkConfig,
+    "fit": FitConfig,
+    "teachers": TeachersConfig,
+    "augment": AugmentConfig,
+}
+
 
 def load_recipe(file: Path) -> Recipe:
     """Read a recipe.
 
     Raises:
-        ValueError: A section or a key is missing, unknown or out of range.
+        ValueError: A section or a key is missing, unknown or out of range, or two teachers have one seed.
 
     """
     document = tomllib.loads(file.read_text(encoding="utf-8"))
-    kinds = {
-        "films": FilmsConfig,
-        "network": NetworkConfig,
-        "fit": FitConfig,
-        "teachers": TeachersConfig,
-        "augment": AugmentConfig,
-    }
-    if set(document) != set(kinds):
-        message = f"{file}: sections must be {sorted(kinds)}, found {sorted(document)}"
+    recipe = _read(document, str(file))
+    for teacher in recipe.teachers.each:
+        recipe.of(teacher)
+    return recipe
+
+
+def _read(document: Mapping[str, Any], where: str) -> Recipe:
+    if set(document) != set(_SECTIONS):
+        message = f"{where}: sections must be {sorted(_SECTIONS)}, found {sorted(document)}"
         raise ValueError(message)
-    for section, kind in kinds.items():
+    for section, kind in _SECTIONS.items():
         wanted = {field.name for field in fields(kind)}
         if set(document[section]) != wanted:
-            message = f"{file}: [{section}] must have exactly {sorted(wanted)}"
+            message = f"{where}: [{section}] must have exactly {sorted(wanted)}"
             raise ValueError(message)
     return Recipe(
         films=FilmsConfig(**document["films"]),
         network=NetworkConfig(**document["network"]),
         fit=FitConfig(**document["fit"]),
-        teachers=TeachersConfig(**document["teachers"]),
+        teachers=_teachers(document["teachers"], where),
         augment=AugmentConfig(**document["augment"]),
     )
+
+
+def _teachers(section: Mapping[str, Any], where: str) -> TeachersConfig:
+    each = []
+    for given in section["each"]:
+        changes = {key: value for key, value in given.items() if key != "seed"}
+        if "seed" not in given or not set(changes) <= set(_SECTIONS) - {"teachers"}:
+            message = f"{where}: a teacher has a seed and changes to sections, not {sorted(given)}"
+            raise ValueError(message)
+        each.append(TeacherConfig(seed=given["seed"], changes=changes))
+    if len({teacher.seed for teacher in each}) < len(each):
+        message = f"{where}: two teachers have one seed"
+        raise ValueError(message)
+    return TeachersConfig(share=section["share"], each=each)

@@ -58,6 +58,7 @@ class Films:
         labels: float32 (N, outputs), 0 or 1, in the order of `COLUMNS`.
         believed: float32 (N, outputs), 0 where a label is left out of the loss.
         offset: float32 (N, outputs), log-odds added to a logit in the loss only.
+        chosen: bool (N,), whether the film is of the collection that was chosen by label.
         source_px: Side of the film as found, (N,).
         view: "AP" or "PA", (N,).
         sex: "F" or "M", (N,).
@@ -69,6 +70,7 @@ class Films:
     labels: NDArray[np.float32]
     believed: NDArray[np.float32]
     offset: NDArray[np.float32]
+    chosen: NDArray[np.bool_]
     source_px: NDArray[np.int64]
     view: NDArray[np.str_]
     sex: NDArray[np.str_]
@@ -85,6 +87,7 @@ class Films:
             labels=self.labels[chosen],
             believed=self.believed[chosen],
             offset=self.offset[chosen],
+            chosen=self.chosen[chosen],
             source_px=self.source_px[chosen],
             view=self.view[chosen],
             sex=self.sex[chosen],
@@ -156,6 +159,7 @@ def load(folder: Path, manifest: Path, split: str, config: FilmsConfig) -> Films
         labels=labels.astype(np.float32),
         believed=(~np.outer(chosen, masked)).astype(np.float32),
         offset=(np.outer(chosen, shifted) * offset).astype(np.float32),
+        chosen=chosen,
         source_px=source_px,
         view=np.array([row["view"] for row in rows]),
         sex=np.array([row["sex"] for row in rows]),

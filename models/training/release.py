@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .network import ChestNetwork
 
 _NAME = "firstread-embedded"
-_VERSION = "1.1.0"
+_VERSION = "1.2.0"
 _TOLERANCE = 1e-3  # logit units, between torch and ONNX Runtime
 # No box of theirs was centered in a reader's (models/cards/embedded.md): a box that points wrong is worse than none.
 _WITHOUT_BOXES = {"pneumothorax", "pneumonia", URGENT}

@@ -74,10 +74,11 @@ def test_every_convolution_is_in_int8(int8: Path) -> None:
         assert scale.dims[0] == values.dims[0]
 
 
-def test_the_logits_stay(int8: Path, squares: Greys) -> None:
-    """On the films that set the ranges, logits in int8 differ by little of what tells films apart."""
+def test_the_logits_tell_films_apart_alike(int8: Path, squares: Greys) -> None:
+    """On the films that set the ranges, int8 follows float32 in each output; ranges taken before ReLU6 do not."""
     exact, rounded = (network_logits(file, squares) for file in (WEIGHTS / "embedded.onnx", int8))
-    assert np.all(np.abs(rounded - exact).mean(axis=0) < 0.4 * exact.std(axis=0))
+    for number, key in enumerate(OUTPUTS):
+        assert np.corrcoef(exact[:, number], rounded[:, number])[0, 1] > 0.9, key
     assert not np.array_equal(exact, rounded)
 
 

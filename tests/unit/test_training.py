@@ -82,6 +82,21 @@ def test_labels_of_the_chosen_collection_are_masked_or_shifted(films: Films, rec
     assert films.believed.sum() == films.believed.size - 4 * len(masked)
 
 
+def test_a_teacher_is_trained_by_the_recipe_but_for_its_changes(recipe: Recipe) -> None:
+    """What a teacher does not name is as in the recipe, and it has no teachers of its own."""
+    for teacher in recipe.teachers.each:
+        own = recipe.of(teacher).as_dict()
+        assert own.pop("teachers")["each"] == []
+        for section, values in own.items():
+            assert values == recipe.as_dict()[section] | dict(teacher.changes.get(section, {}))
+
+
+def test_the_chosen_collection_is_known(films: Films) -> None:
+    """The films of the collection chosen by label can be left out."""
+    assert films.chosen.tolist() == [True] * 4 + [False] * 12
+    assert not films.subset(~films.chosen).offset.any()
+
+
 def test_resumed_run_ends_as_an_uninterrupted_one(
     recipe: Recipe, films: Films, weights: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -121,6 +136,9 @@ def test_teachers_are_followed_where_labels_are_not_believed(
         ("[teachers]", "[pupils]", "sections must be"),
         ("mixup", "mixdown", r"\[fit\] must have exactly"),
         ("kept_negatives = 0.33", "kept_negatives = 0", "share in"),
+        ("seed = 2", "seed = 1", "two teachers have one seed"),
+        ("augment.flip", "augment.flop", r"teacher 5: \[augment\] must have exactly"),
+        ("fit = { ep", "fits = { ep", "a teacher has a seed and changes to sections"),
     ],
 )
 def test_wrong_recipe_is_refused(before: str, after: str, words: str, tmp_path: Path) -> None:
