@@ -37,9 +37,9 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///firstread.db"
     """SQLAlchemy URL of the database: SQLite on one machine, postgresql://... for more."""
-    broker_url: Annotated[str, _starting("redis://", "rediss://", "sentinel://", "amqp://", "amqps://")] = (
-        "redis://127.0.0.1:6379/0"
-    )
+    broker_url: Annotated[
+        str, _starting("redis://", "rediss://", "redis+socket://", "sentinel://", "amqp://", "amqps://")
+    ] = "redis://127.0.0.1:6379/0"
     """Celery broker: Redis, or amqp://... for RabbitMQ."""
     orthanc_url: Annotated[str, _starting("http://", "https://")] = "http://127.0.0.1:8042"
     """Root of Orthanc's REST interface; its DICOMweb root is found below it."""

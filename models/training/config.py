@@ -174,6 +174,10 @@ def _teachers(section: Mapping[str, Any], where: str) -> TeachersConfig:
         if "seed" not in given or not set(changes) <= set(_SECTIONS) - {"teachers"}:
             message = f"{where}: a teacher has a seed and changes to sections, not {sorted(given)}"
             raise ValueError(message)
+        # Its lessons are about the films and labels of the network it teaches.
+        if not set(changes.get("films", {})) <= {"chosen_learned"}:
+            message = f"{where}: teacher {given['seed']} may change chosen_learned of [films] and nothing else there"
+            raise ValueError(message)
         each.append(TeacherConfig(seed=given["seed"], changes=changes))
     if len({teacher.seed for teacher in each}) < len(each):
         message = f"{where}: two teachers have one seed"

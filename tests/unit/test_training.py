@@ -138,6 +138,7 @@ def test_teachers_are_followed_where_labels_are_not_believed(
         ("kept_negatives = 0.33", "kept_negatives = 0", "share in"),
         ("seed = 2", "seed = 1", "two teachers have one seed"),
         ("augment.flip", "augment.flop", r"teacher 5: \[augment\] must have exactly"),
+        ("films.chosen_learned", "films.masked_keys", "may change chosen_learned"),
         ("fit = { ep", "fits = { ep", "a teacher has a seed and changes to sections"),
     ],
 )
