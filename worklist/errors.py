@@ -5,6 +5,7 @@ FirstreadError
 |  |- UnusableImage      the film itself cannot be read or judged
 |  |  |- OutOfScope      it is none that may be judged
 |  |- InvalidInput       a person or another system gave something unusable
+|  |- Conflict           somebody else was first
 |- TransientError        trying again may help: bounded retry
    |- PacsUnavailable
    |- BrokerUnavailable
@@ -48,6 +49,14 @@ class OutOfScope(UnusableImage):
 
 class InvalidInput(PermanentError):
     """A person or another system gave something unusable."""
+
+
+class Conflict(PermanentError):
+    """Somebody else was first; status is the code of PS3.4 Annex CC for it."""
+
+    def __init__(self, code: str, message: str, *, status: str = "") -> None:
+        super().__init__(code, message)
+        self.status = status
 
 
 class TransientError(FirstreadError):

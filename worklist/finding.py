@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import ClassVar, Final
 
 DISCLAIMER = "Not a diagnosis. Research use. Unverified AI output."
 
@@ -19,42 +21,68 @@ class Code:
     meaning: str
 
 
-class FindingType(StrEnum):
-    """The findings Firstread knows, by a stable key."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FindingType:
+    """A kind of finding: a stable key, its SNOMED CT concept, and its English name as every page shows it.
 
-    PNEUMOTHORAX = "pneumothorax"
-    PLEURAL_EFFUSION = "pleural_effusion"
-    CONSOLIDATION = "consolidation"
-    PNEUMONIA = "pneumonia"
-    CARDIOMEGALY = "cardiomegaly"
-    PULMONARY_EDEMA = "pulmonary_edema"
+    Any model may bring kinds of its own: a kind that this version does not know is kept and shown as it came.
+    """
 
-    @property
-    def code(self) -> Code:
-        """The SNOMED CT concept of the finding."""
-        return _CODES[self]
+    key: str
+    code: Code
+    label: str
 
-    @property
-    def label(self) -> str:
-        """The finding's English name, as every page and interface shows it."""
-        return _LABELS[self]
+    PNEUMOTHORAX: ClassVar[FindingType]
+    PLEURAL_EFFUSION: ClassVar[FindingType]
+    CONSOLIDATION: ClassVar[FindingType]
+    PNEUMONIA: ClassVar[FindingType]
+    CARDIOMEGALY: ClassVar[FindingType]
+    PULMONARY_EDEMA: ClassVar[FindingType]
+    MASS: ClassVar[FindingType]
+    NODULE: ClassVar[FindingType]
+    ATELECTASIS: ClassVar[FindingType]
+
+    def __str__(self) -> str:
+        """The key."""
+        return self.key
+
+    @staticmethod
+    def of(key: str) -> FindingType:
+        """The known kind of this key.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return KNOWN_FINDINGS[key]
 
 
-_CODES = {
-    FindingType.PNEUMOTHORAX: Code(value="36118008", scheme="SCT", meaning="Pneumothorax"),
-    FindingType.PLEURAL_EFFUSION: Code(value="60046008", scheme="SCT", meaning="Pleural effusion"),
-    FindingType.CONSOLIDATION: Code(value="95436008", scheme="SCT", meaning="Consolidation of lung"),
-    FindingType.PNEUMONIA: Code(value="233604007", scheme="SCT", meaning="Pneumonia"),
-    FindingType.CARDIOMEGALY: Code(value="8186001", scheme="SCT", meaning="Cardiomegaly"),
-    FindingType.PULMONARY_EDEMA: Code(value="19242006", scheme="SCT", meaning="Pulmonary edema"),
-}
-_LABELS = {
-    FindingType.PNEUMOTHORAX: "Pneumothorax",
-    FindingType.PLEURAL_EFFUSION: "Pleural effusion",
-    FindingType.CONSOLIDATION: "Consolidation",
-    FindingType.PNEUMONIA: "Pneumonia",
-    FindingType.CARDIOMEGALY: "Cardiomegaly",
-    FindingType.PULMONARY_EDEMA: "Pulmonary edema",
+def _known(key: str, code: str, meaning: str, label: str = "") -> FindingType:
+    return FindingType(key=key, code=Code(value=code, scheme="SCT", meaning=meaning), label=label or meaning)
+
+
+FindingType.PNEUMOTHORAX = _known("pneumothorax", "36118008", "Pneumothorax")
+FindingType.PLEURAL_EFFUSION = _known("pleural_effusion", "60046008", "Pleural effusion")
+FindingType.CONSOLIDATION = _known("consolidation", "95436008", "Consolidation of lung", "Consolidation")
+FindingType.PNEUMONIA = _known("pneumonia", "233604007", "Pneumonia")
+FindingType.CARDIOMEGALY = _known("cardiomegaly", "8186001", "Cardiomegaly")
+FindingType.PULMONARY_EDEMA = _known("pulmonary_edema", "19242006", "Pulmonary edema")
+FindingType.MASS = _known("mass", "4147007", "Mass")
+FindingType.NODULE = _known("nodule", "27925004", "Nodule")
+FindingType.ATELECTASIS = _known("atelectasis", "46621007", "Atelectasis")
+
+KNOWN_FINDINGS: Final[Mapping[str, FindingType]] = {
+    kind.key: kind
+    for kind in (
+        FindingType.PNEUMOTHORAX,
+        FindingType.PLEURAL_EFFUSION,
+        FindingType.CONSOLIDATION,
+        FindingType.PNEUMONIA,
+        FindingType.CARDIOMEGALY,
+        FindingType.PULMONARY_EDEMA,
+        FindingType.MASS,
+        FindingType.NODULE,
+        FindingType.ATELECTASIS,
+    )
 }
 
 
@@ -85,13 +113,17 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One finding that was looked for: calibrated probability, operating point, side and evidence."""
+    """One finding that was looked for: calibrated probability, operating point, side and evidence.
+
+    sop_instance_uid names the image it was seen on; empty for the only image of an Analysis.
+    """
 
     type: FindingType
     probability: float
     threshold: float
     side: Side | None = None
     region: Region | None = None
+    sop_instance_uid: str = ""
 
     def __post_init__(self) -> None:
         """Refuse anything that is not a probability."""
@@ -144,24 +176,24 @@ class ImageReference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Analysis:
-    """One model's output on one film.
+    """One scorer's output on one image, or on all images of a study.
 
     Attributes:
-        image: the film that was judged.
+        images: the images that were scored, the one with the highest score first.
         scorer: what computed the probabilities.
-        findings: every finding that was looked for, most probable first.
-        score: calibrated probability of any urgent finding, 0 to 1.
-        threshold: operating point of the score; at or above it the film is called Urgent.
-        quality: what bears on the trust in the score; empty for a good film.
-        completed_at: when the score was computed, UTC, whole milliseconds.
-        elapsed_ms: time from pixels to score, in milliseconds.
+        findings: every finding that was looked for, once each, most probable first.
+        score: calibrated probability of any urgent finding, 0 to 1; the highest of the images.
+        threshold: operating point of the score.
+        quality: what bears on the trust in the score; empty for a good image.
+        completed_at: when the last score was computed, UTC, whole milliseconds.
+        elapsed_ms: time from pixels to score, in milliseconds, of all images together.
         explanation: one or a few plain sentences; empty until an explainer has run.
         explainer: what wrote the explanation.
         prompt_version: version of the template or prompt behind the explanation.
         snippets: sentences of earlier reports that mention a finding.
     """
 
-    image: ImageReference
+    images: tuple[ImageReference, ...]
     scorer: Algorithm
     findings: tuple[Finding, ...]
     score: float
@@ -175,26 +207,40 @@ class Analysis:
     snippets: tuple[Snippet, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a score that is no probability, a naive time, and boxes outside the image."""
+        """Refuse a score that is no probability, a naive time, and boxes outside their image."""
         _require_probability("score", self.score)
         _require_probability("threshold", self.threshold)
+        if not self.images:
+            raise ValueError("an Analysis needs at least one image")
         if self.completed_at.utcoffset() is None:
             raise ValueError("completed_at needs a time zone")
         for finding in self.findings:
-            box = finding.region
-            if box and (box.x + box.width > self.image.columns or box.y + box.height > self.image.rows):
-                raise ValueError(f"{box} lies outside an image of {self.image.columns} x {self.image.rows} pixels")
+            box, image = finding.region, self.image_of(finding)
+            if box and (box.x + box.width > image.columns or box.y + box.height > image.rows):
+                raise ValueError(f"{box} lies outside an image of {image.columns} x {image.rows} pixels")
+
+    @property
+    def image(self) -> ImageReference:
+        """The image with the highest score."""
+        return self.images[0]
+
+    def image_of(self, finding: Finding) -> ImageReference:
+        """The image on which a finding was seen.
+
+        Raises:
+            ValueError: the finding names an image that is none of this Analysis.
+        """
+        if not finding.sop_instance_uid:
+            return self.image
+        for image in self.images:
+            if image.sop_instance_uid == finding.sop_instance_uid:
+                return image
+        raise ValueError(f"{finding.sop_instance_uid} is no image of this Analysis")
 
     @property
     def is_urgent(self) -> bool:
         """Whether the score reaches the operating point."""
         return self.score >= self.threshold
-
-    @property
-    def positive_findings(self) -> tuple[Finding, ...]:
-        """The findings at or above their operating point, most probable first."""
-        positive = [finding for finding in self.findings if finding.is_positive]
-        return tuple(sorted(positive, key=lambda finding: -finding.probability))
 
     def explained(
         self,
@@ -212,6 +258,37 @@ class Analysis:
             prompt_version=prompt_version,
             snippets=snippets,
         )
+
+
+def merge(analyses: Sequence[Analysis]) -> Analysis:
+    """What a scorer says of a study: each finding at its highest probability, with the image that shows it.
+
+    One more image, or a higher probability on any, never takes a finding away and never lowers one.
+
+    Args:
+        analyses: one for each image, at least one.
+    """
+    ordered = sorted(analyses, key=lambda analysis: (-analysis.score, analysis.image.sop_instance_uid))
+    highest: dict[str, Finding] = {}
+    for analysis in ordered:
+        for finding in analysis.findings:
+            found = replace(finding, sop_instance_uid=analysis.image_of(finding).sop_instance_uid)
+            known = highest.get(finding.type.key)
+            if known is None or found.probability > known.probability:
+                highest[finding.type.key] = found
+    images = tuple(image for analysis in ordered for image in analysis.images)
+    findings = sorted(highest.values(), key=lambda finding: (-finding.probability, finding.type.key))
+    newest = max(ordered, key=lambda analysis: (analysis.completed_at, analysis.scorer.sha256))
+    return Analysis(
+        images=images,
+        scorer=newest.scorer,
+        findings=tuple(findings if len(images) > 1 else (replace(found, sop_instance_uid="") for found in findings)),
+        score=ordered[0].score,
+        threshold=newest.threshold,
+        completed_at=newest.completed_at,
+        elapsed_ms=sum(analysis.elapsed_ms for analysis in ordered),
+        quality=tuple(dict.fromkeys(note for analysis in ordered for note in analysis.quality)),
+    )
 
 
 def _require_probability(name: str, value: float) -> None:

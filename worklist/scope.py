@@ -16,6 +16,10 @@ from worklist.study import Failure
 
 MANUFACTURER = "Firstread"
 
+# Codes of radiographs that are not scored; of several the first says most about a study.
+REFUSED_RADIOGRAPHS = ("child", "lateral_view", "not_chest", "for_processing")
+TELLING = (*REFUSED_RADIOGRAPHS, "not_a_radiograph")
+
 _RADIOGRAPH_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography Image Storage
     "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray Image Storage - For Presentation

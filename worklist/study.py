@@ -1,74 +1,26 @@
-"""The states of a study and of its jobs, and how the first follow from the second."""
+"""A study as the reading list shows it: its state, class, place and reason, from the facts of its images alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from worklist.errors import PermanentError
-from worklist.finding import Analysis
-from worklist.order import OrderPolicy, OrderPriority, head_start
-from worklist.urgency import Urgency, UrgencyPolicy, assess_urgency
+from worklist.finding import Analysis, merge
+from worklist.order import OrderPriority
+from worklist.reading import Reading, ReadingState, prior, unread
+from worklist.triage import SiteChoices, Triage, TriagePolicy, Urgency, assess, queue_at
 
 
 class StudyState(StrEnum):
-    """What the reading list shows of a study."""
+    """How far Firstread has come with a study."""
 
     WAITING = "waiting"
     SCORED = "scored"
     REPORTED = "reported"
     OUT_OF_SCOPE = "out_of_scope"
     FAILED = "failed"
-
-
-class JobPath(StrEnum):
-    """The fast path scores one film, the slow path reports one study; they never share a queue."""
-
-    SCORE = "score"
-    REPORT = "report"
-
-
-class JobState(StrEnum):
-    """The procedure step states of UPS (PS3.4 CC.1.1)."""
-
-    SCHEDULED = "SCHEDULED"
-    IN_PROGRESS = "IN PROGRESS"
-    COMPLETED = "COMPLETED"
-    CANCELED = "CANCELED"
-
-
-class JobEvent(StrEnum):
-    """What can happen to a job."""
-
-    CLAIM = "claim"
-    COMPLETE = "complete"
-    POSTPONE = "postpone"
-    FAIL = "fail"
-    RERUN = "rerun"
-
-
-TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
-    (JobState.SCHEDULED, JobEvent.CLAIM): JobState.IN_PROGRESS,
-    (JobState.IN_PROGRESS, JobEvent.CLAIM): JobState.IN_PROGRESS,  # only once the lease has run out
-    (JobState.IN_PROGRESS, JobEvent.COMPLETE): JobState.COMPLETED,
-    (JobState.IN_PROGRESS, JobEvent.POSTPONE): JobState.SCHEDULED,
-    (JobState.IN_PROGRESS, JobEvent.FAIL): JobState.CANCELED,
-    (JobState.SCHEDULED, JobEvent.FAIL): JobState.CANCELED,
-    (JobState.CANCELED, JobEvent.RERUN): JobState.SCHEDULED,
-}
-
-
-def next_state(state: JobState, event: JobEvent) -> JobState:
-    """The state that follows.
-
-    Raises:
-        PermanentError: the event is not legal in this state.
-    """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        raise PermanentError("illegal_transition", f"a job that is {state} cannot {event}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +32,8 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FilmFacts:
-    """One eligible film of a study: scored, failed, or neither yet."""
+class ImageFacts:
+    """One eligible image of a study: scored, failed, or neither yet."""
 
     analysis: Analysis | None = None
     failure: Failure | None = None
@@ -89,12 +41,13 @@ class FilmFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyFacts:
-    """Everything that decides where a study stands.
+    """Everything that decides what the list shows of a study, but for its reading.
 
     Attributes:
-        received_at: when its first image arrived.
+        received_at: when the work arrived: its first image, or the one that brought a read study back.
         order_priority: the requisition's.
-        films: its eligible films; none makes the study out of scope.
+        images: its eligible images; none makes the study out of scope.
+        is_prior: whether it is taken for a prior, which nothing raises.
         scope_failure: why its images are out of scope, where none is eligible.
         is_reported: whether the results of the current revision lie in the PACS.
         report_failure: why they do not and will not.
@@ -102,101 +55,131 @@ class StudyFacts:
 
     received_at: datetime
     order_priority: OrderPriority
-    films: tuple[FilmFacts, ...] = ()
+    images: tuple[ImageFacts, ...] = ()
+    is_prior: bool = False
     scope_failure: Failure | None = None
     is_reported: bool = False
     report_failure: Failure | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
-    """Where a study stands on the reading list, and why."""
+class StudyStatus:
+    """What the list shows of a study, and why.
+
+    Attributes:
+        state: how far Firstread has come.
+        analysis: what the scorer says of all its images together.
+        triage: what the rule makes of that; None where nothing was scored.
+        queue_at: the moment by which it is sorted.
+        reason: in a radiologist's words, without the places that it moved up; empty where there is none.
+        failure: why it has no result.
+    """
 
     state: StudyState
-    score: float | None
-    urgency: Urgency | None
+    analysis: Analysis | None
+    triage: Triage | None
     queue_at: datetime
     reason: str
     failure: Failure | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadingPolicy:
-    """A site's choices: how far scores move studies, and what is urgent."""
+def assess_study(
+    facts: StudyFacts, policies: Mapping[str, TriagePolicy], site: SiteChoices | None = None
+) -> StudyStatus:
+    """What the list shows of a study.
 
-    order: OrderPolicy = field(default_factory=OrderPolicy)
-    urgency: UrgencyPolicy = field(default_factory=UrgencyPolicy)
-
-
-def leading_analysis(films: tuple[FilmFacts, ...]) -> Analysis | None:
-    """The Analysis of the film with the highest score; a study is as urgent as its most urgent film."""
-    analyses = [film.analysis for film in films if film.analysis]
-    return max(analyses, key=lambda analysis: (analysis.score, analysis.image.sop_instance_uid), default=None)
-
-
-def assess_standing(facts: StudyFacts, policy: ReadingPolicy) -> Standing:
-    """Where a study stands, from its facts alone."""
-    analysis = leading_analysis(facts.films)
+    Args:
+        facts: of the study.
+        policies: those in force, by the digest of the scorer's weights.
+        site: the site's choices where no policy is known yet.
+    """
+    analyses = [image.analysis for image in facts.images if image.analysis]
+    analysis = merge(analyses) if analyses else None
+    policy = policies.get(analysis.scorer.sha256) if analysis else None
+    triage = assess(analysis, policy) if analysis and policy else None
     state, failure = _state(facts, analysis)
-    score = analysis.score if analysis else None
-    lead = head_start(score, policy.order)
-    return Standing(
+    choices = policy.site if policy else site or SiteChoices()
+    return StudyStatus(
         state=state,
-        score=score,
-        urgency=assess_urgency(analysis, policy.urgency) if analysis else None,
-        queue_at=facts.received_at - lead,
-        reason=_reason(facts, analysis, lead, failure),
+        analysis=analysis,
+        triage=triage,
+        queue_at=(
+            facts.received_at if facts.is_prior else queue_at(facts.received_at, facts.order_priority, triage, choices)
+        ),
+        reason=_reason(facts, triage, failure),
         failure=failure,
     )
 
 
+def first_reading(
+    study_date: date | None, received_at: datetime, now: datetime, prior_after: timedelta | None
+) -> Reading:
+    """The reading of a study that has arrived: unread, or a prior where its study date lies too far back.
+
+    Args:
+        study_date: Study Date (0008,0020), None where it is absent or unreadable: such a study is work.
+        received_at: when its first image arrived.
+        now: the present moment.
+        prior_after: age from which a study is taken for a prior; None takes none for one.
+    """
+    is_old = prior_after is not None and study_date is not None and received_at.date() - study_date > prior_after
+    return prior(now) if is_old else unread(now)
+
+
+def reading_after(
+    reading: Reading, *, new_image: bool, was: Urgency | None, now_is: Urgency | None, now: datetime
+) -> Reading:
+    """The reading after an image came in or the triage changed: what was read comes back for news that matter."""
+    if reading.state is not ReadingState.READ:
+        return reading
+    if new_image:
+        return reading.come_back("new image", now)
+    is_new_emergency = now_is is Urgency.CRITICAL and was is not Urgency.CRITICAL
+    return reading.come_back("new critical finding", now) if is_new_emergency else reading
+
+
+def reason_with_places(reason: str, returned_for: str, rank: int, rank_by_arrival: int) -> str:
+    """The reason, and how many places the study moved up; both counted from 1 over what is to be read.
+
+    Empty where there is nothing to say: the study stands where it arrived.
+    """
+    risen = rank_by_arrival - rank
+    places = f"Up {risen} place{'s' if risen > 1 else ''} ({_ordinal(rank_by_arrival)} by arrival)"
+    back = f"Read before, back for a {returned_for}" if returned_for else ""
+    parts = [back, reason, places if risen > 0 and reason else ""]
+    return ". ".join(part for part in parts if part)
+
+
 def _state(facts: StudyFacts, analysis: Analysis | None) -> tuple[StudyState, Failure | None]:
-    if not facts.films:
+    if not facts.images:
         return StudyState.OUT_OF_SCOPE, facts.scope_failure
     if analysis is None:
-        failures = [film.failure for film in facts.films]
+        failures = [image.failure for image in facts.images]
         return (StudyState.FAILED, failures[0]) if all(failures) else (StudyState.WAITING, None)
     if facts.report_failure:
         return StudyState.FAILED, facts.report_failure
     return (StudyState.REPORTED if facts.is_reported else StudyState.SCORED), None
 
 
-def _reason(facts: StudyFacts, analysis: Analysis | None, lead: timedelta, failure: Failure | None) -> str:
-    if facts.order_priority is OrderPriority.STAT:
-        place = "STAT order: read first"
-        return f"{place}; {_evidence(analysis)}{_gaps(facts.films)}" if analysis else place
-    if analysis is None:
-        return f"{failure.message}; in order of arrival" if failure else "waiting for its score"
-    place = f"moved up as if received {_spell(lead)} earlier" if lead else "in order of arrival"
-    return f"{_evidence(analysis)}: {place}{_gaps(facts.films)}"
+def _reason(facts: StudyFacts, triage: Triage | None, failure: Failure | None) -> str:
+    stated = {OrderPriority.STAT: "STAT order", OrderPriority.HIGH: "HIGH order"}.get(facts.order_priority, "")
+    if triage is None:
+        return "; ".join(filter(None, (stated, failure.message if failure else "")))
+    return "; ".join(filter(None, (stated, triage.evidence, *_gaps(facts.images))))
 
 
-def _gaps(films: tuple[FilmFacts, ...]) -> str:
-    # A score speaks for the films behind it alone, and the reader must know where one is missing.
-    failed = sum(1 for film in films if film.failure)
-    awaited = sum(1 for film in films if not film.failure and not film.analysis)
-    return "".join(
-        f"; {count} of {len(films)} films {what}"
+def _gaps(images: tuple[ImageFacts, ...]) -> list[str]:
+    # A score speaks for the images behind it alone, and the reader must know where one is missing.
+    failed = sum(1 for image in images if image.failure)
+    awaited = sum(1 for image in images if not image.failure and not image.analysis)
+    return [
+        f"{count} of {len(images)} images {what}"
         for count, what in ((failed, "could not be scored"), (awaited, "not scored yet"))
         if count
-    )
+    ]
 
 
-def _evidence(analysis: Analysis) -> str:
-    # The number that is named is the one that moved the study.
-    score = f"{analysis.score:.2f}"
-    positive = analysis.positive_findings
-    if not positive:
-        return f"any urgent finding {score}"
-    leading = positive[0]
-    name = leading.type.label.lower()
-    if f"{leading.probability:.2f}" == score:
-        return f"{name} {score}"
-    return f"any urgent finding {score}, first of all {name}"
-
-
-def _spell(lead: timedelta) -> str:
-    hours, minutes = divmod(round(lead.total_seconds() / 60), 60)
-    if not hours:
-        return f"{minutes} min" if minutes else "less than a minute"
-    return f"{hours} h {minutes} min"
+def _ordinal(number: int) -> str:
+    tens = number % 100
+    suffix = "th" if 10 < tens < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")  # noqa: PLR2004 - English
+    return f"{number}{suffix}"

@@ -1,23 +1,33 @@
 """The index of what lies in the PACS, and of the work on it: SQLAlchemy on SQLite (WAL) or PostgreSQL."""
 
 from worklist.records.database import Database, ExclusiveLock
-from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedInstance
-from worklist.records.jobs import Job, JobLimits, JobRecords, StoredResult
+from worklist.records.events import Event, EventKind
+from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
+from worklist.records.jobs import FailedImage, Job, JobRecords, ReportSubject, StoredResult
 from worklist.records.predictions import PredictionRecords, Upload
-from worklist.records.reading_list import ListedStudy, ReadingList
+from worklist.records.readings import ReadingRecords
+from worklist.records.studies import ReceivedInstance
+from worklist.records.worklist import ListCounts, ListedStudy, Shown, Worklist
 
 __all__ = [
     "Database",
+    "Event",
+    "EventKind",
     "ExclusiveLock",
+    "FailedImage",
     "FeedCursor",
     "IntakeRecords",
     "Job",
-    "JobLimits",
     "JobRecords",
+    "ListCounts",
     "ListedStudy",
     "PredictionRecords",
-    "ReadingList",
+    "ReadingRecords",
     "ReceivedInstance",
+    "ReceivedReport",
+    "ReportSubject",
+    "Shown",
     "StoredResult",
     "Upload",
+    "Worklist",
 ]

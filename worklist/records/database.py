@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+import psycopg
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from worklist.records.events import write_events
+
 _BUSY_S = 30
+_LOOK_EVERY_S = 0.05  # SQLite tells nobody: one read of a counter in shared memory each time
+_CHANNEL = "firstread_events"
+_SLOW_LOOK_S = 1.0  # where PostgreSQL's notice was lost
 
 
 class Database:
@@ -23,9 +31,11 @@ class Database:
 
     Args:
         url: an SQLAlchemy URL; plain "postgresql://" is read as psycopg 3.
+        clock: tells the moment within a transaction; the database's own clock where None.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Callable[[Session], datetime] | None = None) -> None:
+        self._clock = clock or self._database_time
         parsed = make_url(url)
         if parsed.drivername in {"postgresql", "postgres"}:
             parsed = parsed.set(drivername="postgresql+psycopg")
@@ -51,12 +61,54 @@ class Database:
             session.begin(),
         ):
             yield session
+            session.flush()
+            if write_events(session, self.now(session), is_sqlite=self.is_sqlite) and not self.is_sqlite:
+                session.execute(text(f"NOTIFY {_CHANNEL}"))
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that only reads."""
         with Session(self.engine) as session, session.begin():
             yield session
+
+    def now(self, session: Session) -> datetime:
+        """The present moment by the one clock that all processes share."""
+        return self._clock(session)
+
+    def _database_time(self, session: Session) -> datetime:
+        if self.is_sqlite:
+            return datetime.now(UTC)  # one host, one clock
+        moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return moment.astimezone(UTC)
+
+    def commits(self, should_stop: Callable[[], bool]) -> Iterator[None]:
+        """Yields after each time that somebody committed events, this process included, until told to stop.
+
+        It may yield once too often, never once too seldom: whoever waits asks for what is new by its sequence number.
+        """
+        return self._sqlite_commits(should_stop) if self.is_sqlite else self._postgres_commits(should_stop)
+
+    def _sqlite_commits(self, should_stop: Callable[[], bool]) -> Iterator[None]:
+        # data_version tells of the commits of all other connections, and this one commits nothing.
+        with closing(sqlite3.connect(self.url.database or "", check_same_thread=False)) as connection:
+            seen = None
+            while not should_stop():
+                version = connection.execute("PRAGMA data_version").fetchone()[0]
+                if version != seen:
+                    seen = version
+                    yield
+                time.sleep(_LOOK_EVERY_S)
+
+    def _postgres_commits(self, should_stop: Callable[[], bool]) -> Iterator[None]:
+        address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        while not should_stop():
+            with suppress(psycopg.OperationalError), psycopg.connect(address, autocommit=True) as connection:
+                connection.execute(f"LISTEN {_CHANNEL}")
+                while not should_stop():
+                    yield
+                    for _ in connection.notifies(timeout=_SLOW_LOOK_S, stop_after=1):
+                        pass
+            time.sleep(_SLOW_LOOK_S)
 
     def close(self) -> None:
         """Give back every connection."""

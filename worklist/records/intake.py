@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worklist.order import OrderPriority
+from worklist.reading import Actor, HowRead
 from worklist.records.database import Database
-from worklist.records.standing import REFUSED_RADIOGRAPHS, lock_study, new_job, report_job, restate
-from worklist.records.tables import FeedRow, InstanceRow, JobRow, ResultRow, StudyRow
-from worklist.study import Failure, JobPath, JobState, ReadingPolicy, StudyState
+from worklist.records.events import EventKind
+from worklist.records.studies import ReceivedInstance, Study
+from worklist.records.tables import INCOMPLETE, PRESENT, FeedRow, ResultRow, StudyRow
+from worklist.site import SiteRules
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,22 +31,11 @@ class FeedCursor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReceivedInstance:
-    """One SOP Instance as the PACS tells of it; orthanc_id is the study's."""
+class ReceivedReport:
+    """A radiologist's own report that lies in the PACS: its study is read."""
 
-    orthanc_id: str
     study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    digest: str
-    received_at: datetime
-    patient_id: str
-    patient_name: str
-    accession_number: str
-    study_description: str
-    modality: str
-    order_priority: OrderPriority
-    scope_failure: Failure | None
+    reader: Actor
 
 
 class IntakeRecords:
@@ -53,14 +43,12 @@ class IntakeRecords:
 
     Args:
         database: where they are kept.
-        policy: the site's choices.
-        report_out_of_scope: whether a study of radiographs that are not looked at is reported too.
+        rules: the site's choices.
     """
 
-    def __init__(self, database: Database, policy: ReadingPolicy, *, report_out_of_scope: bool = True) -> None:
+    def __init__(self, database: Database, rules: SiteRules) -> None:
         self._database = database
-        self._policy = policy
-        self._reported_refusals = REFUSED_RADIOGRAPHS if report_out_of_scope else ()
+        self._rules = rules
 
     def cursor(self, feed: str) -> FeedCursor | None:
         """How far the feed has been read; None before the first time."""
@@ -68,11 +56,10 @@ class IntakeRecords:
             row = session.get(FeedRow, feed)
             return FeedCursor(sequence=row.sequence, marks=tuple(row.marks.splitlines())) if row else None
 
-    def admit(
+    def ingest(
         self,
-        received: Iterable[ReceivedInstance],
+        received: Iterable[ReceivedInstance | ReceivedReport],
         stable: Iterable[str],
-        now: datetime,
         *,
         feed: str = "",
         cursor: FeedCursor | None = None,
@@ -80,74 +67,87 @@ class IntakeRecords:
         """Write one stretch of the feed, all of it or nothing.
 
         Args:
-            received: the instances that arrived; one that is known with the same digest changes nothing.
+            received: what arrived; an instance that is known with the same digest changes nothing.
             stable: Orthanc's identifiers of studies that have become stable.
-            now: the present moment.
             feed: the feed's name, with ...
             cursor: ... how far this stretch goes.
         """
         with self._database.write() as session:
-            changed = [self._admit_instance(session, instance, now) for instance in received]
-            # Once a study: this reads all of its instances, and a CT has thousands.
-            for study in {study.study_instance_uid: study for study in changed if study}.values():
-                restate(session, study, self._policy, now)
+            now = self._database.now(session)
+            arrivals = list(received)
+            self._receive(session, [one for one in arrivals if isinstance(one, ReceivedInstance)], now)
+            for report in arrivals:
+                if isinstance(report, ReceivedReport):
+                    self._complete_reading(session, report, now)
             for orthanc_id in stable:
-                self._settle(session, orthanc_id, now)
+                found = select(StudyRow.study_instance_uid).where(StudyRow.orthanc_id == orthanc_id)
+                for uid in session.scalars(found).all():
+                    study = Study.lock(session, uid, self._rules, now)
+                    if study:
+                        study.complete()
             if cursor:
                 session.merge(FeedRow(name=feed, sequence=cursor.sequence, marks="\n".join(cursor.marks), read_at=now))
 
-    def unsettled(self, before: datetime, limit: int) -> list[str]:
-        """Orthanc's identifiers of studies to report, silent since a moment, that nobody has called stable yet."""
-        with self._database.read() as session:
-            reported = (
-                select(JobRow.job_id)
-                .where(
-                    JobRow.study_instance_uid == StudyRow.study_instance_uid,
-                    JobRow.path == JobPath.REPORT,
-                    JobRow.revision == StudyRow.revision,
-                )
-                .exists()
-            )
-            return list(
-                session.scalars(
-                    select(StudyRow.orthanc_id)
-                    .where(
-                        StudyRow.withdrawn_at.is_(None),
-                        or_(
-                            StudyRow.state != StudyState.OUT_OF_SCOPE,
-                            StudyRow.failure_code.in_(self._reported_refusals),
-                        ),
-                        StudyRow.last_image_at < before,
-                        ~reported,
-                    )
-                    .order_by(StudyRow.last_image_at)
-                    .limit(limit)
-                )
-            )
+    def _receive(self, session: Session, instances: Iterable[ReceivedInstance], now: datetime) -> None:
+        changed: dict[str, Study] = {}
+        for instance in instances:
+            uid = instance.study_instance_uid
+            study = changed.get(uid) or Study.lock(session, uid, self._rules, now)
+            study = study or Study.create(session, instance, self._rules, now)
+            if study.receive(instance):
+                changed[uid] = study
+        for study in changed.values():  # once a study: a CT has thousands of instances
+            study.recompute()
 
-    def longest_unchecked(self, before: datetime) -> str | None:
-        """Orthanc's identifier of the listed study whose presence in the PACS was checked longest ago."""
+    def _complete_reading(self, session: Session, report: ReceivedReport, now: datetime) -> None:
+        study = Study.lock(session, report.study_instance_uid, self._rules, now)
+        if study:
+            read = study.reading.complete(report.reader, now, HowRead.REPORT)
+            if read != study.reading:
+                study.change_reading(EventKind.READ, read, report.reader)
+
+    def complete_quiet(self, limit: int = 200) -> int:
+        """Schedule the reports of studies without a new image for the site's quiet time; returns how many."""
+        with self._database.read() as session:
+            before = self._database.now(session) - self._rules.quiet
+            quiet = session.scalars(
+                select(StudyRow.study_instance_uid)
+                .where(INCOMPLETE, StudyRow.incomplete_since <= before)
+                .order_by(StudyRow.incomplete_since)
+                .limit(limit)
+            ).all()
+        for uid in quiet:
+            with self._database.write() as session:
+                now = self._database.now(session)
+                study = Study.lock(session, uid, self._rules, now)
+                since = study.row.incomplete_since if study else None
+                if study and since is not None and since <= now - self._rules.quiet:
+                    study.complete()
+        return len(quiet)
+
+    def longest_unchecked(self, age: timedelta) -> str | None:
+        """Orthanc's identifier of the listed study whose presence was checked longest ago, and longer than that."""
         with self._database.read() as session:
             return session.scalars(
                 select(StudyRow.orthanc_id)
-                .where(StudyRow.withdrawn_at.is_(None), StudyRow.checked_at < before)
+                .where(PRESENT, StudyRow.checked_at < self._database.now(session) - age)
                 .order_by(StudyRow.checked_at)
                 .limit(1)
             ).one_or_none()
 
-    def record_presence(self, orthanc_id: str, now: datetime, *, is_present: bool) -> None:
+    def record_presence(self, orthanc_id: str, *, is_present: bool) -> None:
         """Note that a study still lies in the PACS, or take it off the list."""
         with self._database.write() as session:
-            for study in session.scalars(select(StudyRow).where(StudyRow.orthanc_id == orthanc_id)):
-                study.checked_at = now
-                if not is_present and study.withdrawn_at is None:
-                    study.withdrawn_at = now
-                    study.updated_at = now
+            now = self._database.now(session)
+            for row in session.scalars(select(StudyRow).where(StudyRow.orthanc_id == orthanc_id).with_for_update()):
+                row.checked_at = now
+                if not is_present and row.withdrawn_at is None:
+                    Study(session, row, self._rules, now).withdraw()
 
     def listed(self) -> list[str]:
-        """Orthanc's identifiers of every study on the list."""
+        """Orthanc's identifiers of every study that is thought to be in the PACS."""
         with self._database.read() as session:
-            return list(session.scalars(select(StudyRow.orthanc_id).where(StudyRow.withdrawn_at.is_(None))))
+            return list(session.scalars(select(StudyRow.orthanc_id).where(PRESENT)))
 
     def reported_documents(self, orthanc_ids: Collection[str]) -> list[tuple[str, str]]:
         """Pairs of Study Instance UID and SOP Instance UID of the current results of listed studies."""
@@ -166,113 +166,9 @@ class IntakeRecords:
                 pairs += [(row[0], row[1]) for row in rows]
         return pairs
 
-    def reopen_report(self, study_instance_uid: str, now: datetime) -> None:
+    def reopen_report(self, study_instance_uid: str) -> None:
         """Have a revision's results written again, under the same UIDs, because the PACS has lost them."""
         with self._database.write() as session:
-            study = lock_study(session, study_instance_uid)
+            study = Study.lock(session, study_instance_uid, self._rules, self._database.now(session))
             if study:
-                _forget_report(session, study)
-                restate(session, study, self._policy, now)
-
-    def _admit_instance(self, session: Session, instance: ReceivedInstance, now: datetime) -> StudyRow | None:
-        """The study to restate; None where nothing is new."""
-        study = lock_study(session, instance.study_instance_uid)
-        if study is None:
-            study = _new_study(instance, now)
-            _describe(study, instance)
-            restate(session, study, self._policy, now)
-            session.add(study)
-            session.flush()
-        study.orthanc_id = instance.orthanc_id
-        returned = study.withdrawn_at is not None
-        if returned:
-            _welcome_back(session, study, instance.received_at)
-        row = session.get(InstanceRow, (instance.sop_instance_uid, instance.study_instance_uid))
-        is_new = row is None or row.digest != instance.digest
-        if is_new:
-            _describe(study, instance)
-            was_film = row is not None and row.scope_code is None
-            session.merge(_new_instance(instance))
-            if instance.scope_failure is None or was_film:
-                _open_revision(session, study)
-            if instance.scope_failure is None:
-                self._schedule_score(session, study, instance, now)
-        return study if is_new or returned else None
-
-    def _schedule_score(self, session: Session, study: StudyRow, instance: ReceivedInstance, now: datetime) -> None:
-        study.last_image_at = instance.received_at
-        job = new_job(study, JobPath.SCORE, now, sop_instance_uid=instance.sop_instance_uid, digest=instance.digest)
-        session.execute(  # where these pixels come back after others under the same UID
-            delete(JobRow).where(
-                JobRow.study_instance_uid == job.study_instance_uid,
-                JobRow.sop_instance_uid == job.sop_instance_uid,
-                JobRow.digest == job.digest,
-            )
-        )
-        session.add(job)
-
-    def _settle(self, session: Session, orthanc_id: str, now: datetime) -> None:
-        for study in session.scalars(select(StudyRow).where(StudyRow.orthanc_id == orthanc_id).with_for_update()):
-            is_reported = study.state != StudyState.OUT_OF_SCOPE or study.failure_code in self._reported_refusals
-            if is_reported and report_job(session, study) is None:
-                session.add(new_job(study, JobPath.REPORT, now))
-                study.updated_at = now
-
-
-def _welcome_back(session: Session, study: StudyRow, received_at: datetime) -> None:
-    # Its films and our results left with it, and not all of them need come back.
-    study.withdrawn_at = study.reported_revision = study.analysis = None
-    study.received_at = study.last_image_at = received_at
-    for table in (InstanceRow, JobRow, ResultRow):
-        session.execute(delete(table).where(table.study_instance_uid == study.study_instance_uid))
-
-
-def _open_revision(session: Session, study: StudyRow) -> None:
-    report = report_job(session, study)
-    if report and report.state != JobState.SCHEDULED:
-        study.revision += 1  # the report has begun without what is new: that belongs to the next one
-
-
-def _forget_report(session: Session, study: StudyRow) -> None:
-    study.reported_revision = None
-    job = report_job(session, study)
-    if job:
-        session.delete(job)
-        session.flush()
-
-
-def _new_study(instance: ReceivedInstance, now: datetime) -> StudyRow:
-    return StudyRow(
-        study_instance_uid=instance.study_instance_uid,
-        orthanc_id=instance.orthanc_id,
-        modality="",
-        received_at=instance.received_at,
-        last_image_at=instance.received_at,
-        order_priority=instance.order_priority,
-        revision=1,
-        checked_at=now,
-    )
-
-
-def _new_instance(instance: ReceivedInstance) -> InstanceRow:
-    failure = instance.scope_failure
-    return InstanceRow(
-        sop_instance_uid=instance.sop_instance_uid,
-        study_instance_uid=instance.study_instance_uid,
-        series_instance_uid=instance.series_instance_uid,
-        digest=instance.digest,
-        scope_code=failure.code if failure else None,
-        scope_message=failure.message if failure else None,
-        analysis=None,
-    )
-
-
-def _describe(study: StudyRow, instance: ReceivedInstance) -> None:
-    if instance.scope_failure is None or not study.modality:  # films speak for a study, documents where none does
-        study.patient_id = instance.patient_id
-        study.patient_name = instance.patient_name
-        study.accession_number = instance.accession_number
-        study.study_description = instance.study_description
-        study.modality = instance.modality
-    if instance.order_priority is not OrderPriority.ROUTINE:
-        study.order_priority = instance.order_priority
+                study.reopen_report()

@@ -5,31 +5,36 @@ from __future__ import annotations
 import enum
 from datetime import UTC, datetime
 
-from pydantic import TypeAdapter
 from sqlalchemy import (
+    BigInteger,
     DateTime,
     Dialect,
-    Enum,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     String,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    and_,
+    literal_column,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from worklist.finding import Analysis
+from worklist.job import Queue
 from worklist.order import OrderPriority
-from worklist.study import JobPath, JobState, StudyState
-from worklist.urgency import Urgency
+from worklist.procedure_step import ProcedureStepState
+from worklist.reading import HowRead, ReadingState
+from worklist.study import StudyState
+from worklist.triage import Urgency
 
-_ANALYSIS = TypeAdapter(Analysis)
-
-
-def _values(words: type[enum.Enum]) -> list[str]:
-    return [str(word.value) for word in words]
+_LISTED = text("reading_state IN ('unread', 'reading') AND withdrawn_at IS NULL")
+_PRIOR = text("reading_state = 'prior' AND withdrawn_at IS NULL")
+_PRESENT = text("withdrawn_at IS NULL")
+_INCOMPLETE = text("incomplete_since IS NOT NULL")
+_OPEN = text("state IN ('SCHEDULED', 'IN PROGRESS')")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -53,25 +58,48 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class AnalysisJson(TypeDecorator[Analysis]):
-    """An Analysis as JSON text; every float survives exactly."""
+class Word(TypeDecorator[enum.Enum]):
+    """A word of an enumeration, kept by its value.
 
-    impl = Text
+    A later version may know more words. One that this version does not know is read as the nearest that is true of it,
+    so that a row written by a newer neighbour never takes the list down.
+    """
+
+    impl = String(16)
     cache_ok = True
 
-    def process_bind_param(self, value: Analysis | None, dialect: Dialect) -> str | None:
-        """To JSON."""
-        del dialect
-        return None if value is None else _ANALYSIS.dump_json(value).decode()
+    def __init__(self, words: type[enum.Enum]) -> None:
+        super().__init__()
+        self.words = words
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Analysis | None:
-        """From JSON."""
+    def process_bind_param(self, value: enum.Enum | str | None, dialect: Dialect) -> str | None:
+        """To its value."""
         del dialect
-        return None if value is None else _ANALYSIS.validate_json(value)
+        return None if value is None else str(self.words(value).value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> enum.Enum | None:
+        """From its value."""
+        del dialect
+        try:
+            return None if value is None else self.words(value)
+        except ValueError:
+            return _UNKNOWN.get(self.words)
+
+
+_UNKNOWN: dict[type[enum.Enum], enum.Enum] = {
+    StudyState: StudyState.WAITING,
+    ReadingState: ReadingState.UNREAD,
+    HowRead: HowRead.MESSAGE,
+    OrderPriority: OrderPriority.ROUTINE,
+    ProcedureStepState: ProcedureStepState.CANCELED,
+}
 
 
 class Base(DeclarativeBase):
-    """Names every constraint, so that migrations can speak of them on both databases."""
+    """Names every constraint, so that migrations can speak of them on both databases.
+
+    Text is compared byte by byte, so that the order is the same on each database and in every locale.
+    """
 
     metadata = MetaData(
         naming_convention={
@@ -83,14 +111,19 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this attribute from the class
         datetime: UtcDateTime,
-        str: Text,
-        Analysis: AnalysisJson,
-        enum.Enum: Enum(enum.Enum, native_enum=False, length=16, values_callable=_values),
+        str: Text().with_variant(Text(collation="C"), "postgresql"),
+        OrderPriority: Word(OrderPriority),
+        StudyState: Word(StudyState),
+        Urgency: Word(Urgency),
+        ReadingState: Word(ReadingState),
+        HowRead: Word(HowRead),
+        Queue: Word(Queue),
+        ProcedureStepState: Word(ProcedureStepState),
     }
 
 
 class FeedRow(Base):
-    """How far a change feed has been read; the marks tell whether the feed is still the same one."""
+    """How far a change feed has been read; marks holds changes, one a line, newest first, to know the feed by."""
 
     __tablename__ = "feeds"
 
@@ -101,7 +134,7 @@ class FeedRow(Base):
 
 
 class StudyRow(Base):
-    """One study of the reading list."""
+    """One study: who it is of, what the triage says of it, and who reads it."""
 
     __tablename__ = "studies"
 
@@ -109,28 +142,56 @@ class StudyRow(Base):
     orthanc_id: Mapped[str] = mapped_column(index=True)
     patient_id: Mapped[str]
     patient_name: Mapped[str]
+    patient_sex: Mapped[str]
+    patient_age: Mapped[str]
     accession_number: Mapped[str]
     study_description: Mapped[str]
+    study_date: Mapped[str]
     modality: Mapped[str]
+    acquired_at: Mapped[datetime | None]
     received_at: Mapped[datetime]
-    last_image_at: Mapped[datetime]
     order_priority: Mapped[OrderPriority]
     stat_rank: Mapped[int]  # 0 for STAT, 1 otherwise: the first part of the order, kept sortable
     queue_at: Mapped[datetime]
     state: Mapped[StudyState]
     score: Mapped[float | None]
+    harm: Mapped[float | None]
     urgency: Mapped[Urgency | None]
+    policy_digest: Mapped[str | None]
     reason: Mapped[str]
     failure_code: Mapped[str | None]
     failure_message: Mapped[str | None]
     revision: Mapped[int]
     reported_revision: Mapped[int | None]
-    analysis: Mapped[Analysis | None]
+    incomplete_since: Mapped[datetime | None]  # when its last image came, until its report is scheduled
+    reading_state: Mapped[ReadingState]
+    reading_number: Mapped[int]
+    reader: Mapped[str]
+    reading_since: Mapped[datetime]
+    reading_until: Mapped[datetime | None]
+    how_read: Mapped[HowRead | None]
+    returned_for: Mapped[str]
     checked_at: Mapped[datetime]
     withdrawn_at: Mapped[datetime | None]
-    updated_at: Mapped[datetime] = mapped_column(index=True)
+    updated_at: Mapped[datetime]
 
-    __table_args__ = (Index("ix_studies_reading_order", "stat_rank", "queue_at", "received_at", "study_instance_uid"),)
+    __table_args__ = (
+        Index(
+            "ix_studies_list",
+            "stat_rank",
+            "queue_at",
+            "received_at",
+            "study_instance_uid",
+            sqlite_where=_LISTED,
+            postgresql_where=_LISTED,
+        ),
+        Index(
+            "ix_studies_arrival", "received_at", "study_instance_uid", sqlite_where=_LISTED, postgresql_where=_LISTED
+        ),
+        Index("ix_studies_priors", "received_at", sqlite_where=_PRIOR, postgresql_where=_PRIOR),
+        Index("ix_studies_incomplete", "incomplete_since", sqlite_where=_INCOMPLETE, postgresql_where=_INCOMPLETE),
+        Index("ix_studies_checked", "checked_at", sqlite_where=_PRESENT, postgresql_where=_PRESENT),
+    )
 
 
 class InstanceRow(Base):
@@ -144,23 +205,85 @@ class InstanceRow(Base):
     digest: Mapped[str]
     scope_code: Mapped[str | None]
     scope_message: Mapped[str | None]
-    analysis: Mapped[Analysis | None]
 
-    __table_args__ = (Index("ix_instances_study", "study_instance_uid"),)
+    __table_args__ = (Index("ix_instances_study", "study_instance_uid", "scope_code"),)
+
+
+class AnalysisRow(Base):
+    """What one scorer said of one image, by the digests of both; see documents.py."""
+
+    __tablename__ = "analyses"
+
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    scorer_sha256: Mapped[str] = mapped_column(primary_key=True)
+    scored_at: Mapped[datetime]
+    document: Mapped[str]
+
+
+class ReportRow(Base):
+    """A revision's report: what it says is kept before anything of it is stored in the PACS.
+
+    reported_at is fixed, so that a report which is built twice is the same to the byte; stored_at is when the PACS had
+    it. A report of a failure has no document.
+    """
+
+    __tablename__ = "reports"
+
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    document: Mapped[str | None]
+    policy_digest: Mapped[str | None]
+    reported_at: Mapped[datetime]
+    stored_at: Mapped[datetime | None]
+
+
+class PolicyRow(Base):
+    """A triage policy as JSON; the newest of a scorer is in force."""
+
+    __tablename__ = "policies"
+
+    policy_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    digest: Mapped[str] = mapped_column(index=True)
+    scorer_sha256: Mapped[str] = mapped_column(index=True)
+    document: Mapped[str]
+    in_force_from: Mapped[datetime]
+
+
+class EventRow(Base):
+    """What happened, never changed afterwards; sequence rises in the order in which transactions were committed."""
+
+    __tablename__ = "events"
+
+    sequence: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    at: Mapped[datetime]
+    study_instance_uid: Mapped[str | None]
+    kind: Mapped[str]
+    actor: Mapped[str]
+    actor_source: Mapped[str]
+    detail: Mapped[str]
+
+    __table_args__ = (
+        Index("ix_events_study", "study_instance_uid", "sequence"),
+        {"sqlite_autoincrement": True},  # so that no number comes twice
+    )
 
 
 class JobRow(Base):
-    """One piece of work: a film to score, or a revision of a study to report."""
+    """One piece of work: an image to score, or a revision of a study to report."""
 
     __tablename__ = "jobs"
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), index=True)
-    path: Mapped[JobPath]
+    queue: Mapped[Queue]
     revision: Mapped[int]
     sop_instance_uid: Mapped[str]
     digest: Mapped[str]
-    state: Mapped[JobState] = mapped_column(index=True)
+    state: Mapped[ProcedureStepState]
     attempts: Mapped[int]
     enqueues: Mapped[int]
     enqueued_at: Mapped[datetime | None]
@@ -173,7 +296,8 @@ class JobRow(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        UniqueConstraint("study_instance_uid", "path", "revision", "sop_instance_uid", "digest", name="uq_jobs_work"),
+        UniqueConstraint("study_instance_uid", "queue", "revision", "sop_instance_uid", "digest", name="uq_jobs_work"),
+        Index("ix_jobs_open", "queue", "not_before", sqlite_where=_OPEN, postgresql_where=_OPEN),
     )
 
 
@@ -218,3 +342,15 @@ class ResultRow(Base):
     position: Mapped[int]
 
     __table_args__ = (Index("ix_results_study", "study_instance_uid", "revision"),)
+
+
+# The conditions of the partial indexes above, with their values as literals: by these words, and not by parameters,
+# both databases know that an index serves a query.
+ON_THE_LIST = and_(
+    StudyRow.reading_state.in_([literal_column("'unread'"), literal_column("'reading'")]),
+    StudyRow.withdrawn_at.is_(None),
+)
+PRIORS = and_(StudyRow.reading_state == literal_column("'prior'"), StudyRow.withdrawn_at.is_(None))
+PRESENT = StudyRow.withdrawn_at.is_(None)
+INCOMPLETE = StudyRow.incomplete_since.is_not(None)
+OPEN = JobRow.state.in_([literal_column("'SCHEDULED'"), literal_column("'IN PROGRESS'")])

@@ -1,0 +1,121 @@
+"""What happened, in the order in which it was committed.
+
+This is the history of each study, and the number by which all who watch the list ask for what is new.
+
+Events are gathered during a transaction and written at its end, one transaction after the other, so that whoever has
+seen a number has seen all smaller ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from worklist.reading import SYSTEM, Actor
+from worklist.records.tables import EventRow
+
+_LOCK = 7_319_003  # advisory lock on PostgreSQL: events are numbered in the order of their commits
+_PENDING = "events"
+
+
+class EventKind(StrEnum):
+    """What can happen to a study, or to the site (policy)."""
+
+    ARRIVED = "arrived"
+    IMAGE = "image"
+    SCORED = "scored"
+    TRIAGED = "triaged"
+    COMPLETE = "complete"
+    REPORTED = "reported"
+    FAILED = "failed"
+    RETRIED = "retried"
+    WITHDRAWN = "withdrawn"
+    CLAIMED = "claimed"
+    READ = "read"
+    PUT_BACK = "put back"
+    LAPSED = "lapsed"
+    RETURNED = "returned"
+    POLICY = "policy"
+    LOST = "report lost"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One thing that happened; detail depends on its kind."""
+
+    sequence: int
+    at: datetime
+    study_instance_uid: str | None
+    kind: str
+    actor: str
+    detail: dict[str, Any]
+
+
+def record(
+    session: Session, kind: EventKind, study_instance_uid: str | None, *, by: Actor = SYSTEM, **detail: object
+) -> None:
+    """Note an event, to be written when the transaction ends."""
+    session.info.setdefault(_PENDING, []).append(
+        EventRow(
+            study_instance_uid=study_instance_uid,
+            kind=kind,
+            actor=by.name,
+            actor_source=by.source,
+            detail=json.dumps(detail, default=str, ensure_ascii=False),
+        )
+    )
+
+
+def write_events(session: Session, now: datetime, *, is_sqlite: bool) -> bool:
+    """Write what was noted in this transaction, as its last step; whether there was anything."""
+    pending: list[EventRow] = session.info.pop(_PENDING, [])
+    if not pending:
+        return False
+    if not is_sqlite:  # SQLite has one writer at a time
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    for event in pending:
+        event.at = now
+    session.add_all(pending)
+    session.flush()
+    return True
+
+
+def newest_sequence(session: Session) -> int:
+    """The number of the last event; zero before the first."""
+    return session.scalar(select(func.max(EventRow.sequence))) or 0
+
+
+def changed_studies(session: Session, after: int) -> tuple[int, list[str]]:
+    """The number of the last event, and the Study Instance UIDs of all events after a number, once each."""
+    rows = session.execute(
+        select(EventRow.sequence, EventRow.study_instance_uid)
+        .where(EventRow.sequence > after)
+        .order_by(EventRow.sequence)
+    ).all()
+    uids = dict.fromkeys(uid for _, uid in rows if uid is not None)
+    return (rows[-1].sequence if rows else after), list(uids)
+
+
+def history(session: Session, study_instance_uid: str) -> Sequence[Event]:
+    """Everything that happened to a study, oldest first."""
+    rows = session.scalars(
+        select(EventRow).where(EventRow.study_instance_uid == study_instance_uid).order_by(EventRow.sequence)
+    )
+    return [
+        Event(
+            sequence=row.sequence,
+            at=row.at,
+            study_instance_uid=row.study_instance_uid,
+            kind=row.kind,
+            actor=row.actor,
+            detail=json.loads(row.detail),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,100 @@
+"""What people do with studies: each use case takes who asks, and writes its event in the transaction of its change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from worklist.errors import InvalidInput
+from worklist.reading import SYSTEM, Actor, HowRead, Reading, ReadingState
+from worklist.records.database import Database
+from worklist.records.events import Event, EventKind, history
+from worklist.records.studies import Study
+from worklist.records.tables import ON_THE_LIST, StudyRow
+from worklist.site import SiteRules
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadingRecords:
+    """Claims, readings, and what was put back."""
+
+    database: Database
+    rules: SiteRules
+
+    def claim(self, actor: Actor, study_instance_uid: str) -> Reading:
+        """Begin to read a study; the one who reads it already renews the lease.
+
+        Raises:
+            InvalidInput: unknown_study.
+            Conflict: being_read by somebody else, or already_read.
+        """
+        return self._change(
+            study_instance_uid,
+            actor,
+            EventKind.CLAIMED,
+            lambda reading, now: reading.claim(actor, now, self.rules.reading_lease),
+        )
+
+    def complete(self, actor: Actor, study_instance_uid: str, how: HowRead = HowRead.BY_HAND) -> Reading:
+        """Say that a study is read.
+
+        Raises:
+            InvalidInput: unknown_study.
+            Conflict: being_read by somebody else.
+        """
+        return self._change(
+            study_instance_uid, actor, EventKind.READ, lambda reading, now: reading.complete(actor, now, how)
+        )
+
+    def put_back(self, actor: Actor, study_instance_uid: str) -> Reading:
+        """Give up a claim, have a read study read again, or make a prior work.
+
+        Raises:
+            InvalidInput: unknown_study.
+            Conflict: being_read by somebody else.
+        """
+        return self._change(
+            study_instance_uid, actor, EventKind.PUT_BACK, lambda reading, now: reading.put_back(actor, now)
+        )
+
+    def lapse(self) -> int:
+        """Give up the claims whose lease has run out; returns how many."""
+        with self.database.read() as session:
+            now = self.database.now(session)
+            lapsed = session.scalars(
+                select(StudyRow.study_instance_uid).where(ON_THE_LIST, StudyRow.reading_until < now)
+            ).all()
+        for uid in lapsed:
+            self._change(uid, SYSTEM, EventKind.LAPSED, lambda reading, now: reading.lapse(now))
+        return len(lapsed)
+
+    def history(self, study_instance_uid: str) -> list[Event]:
+        """Everything that happened to a study, oldest first."""
+        with self.database.read() as session:
+            return list(history(session, study_instance_uid))
+
+    def _change(
+        self,
+        study_instance_uid: str,
+        actor: Actor,
+        kind: EventKind,
+        step: Callable[[Reading, datetime], Reading],
+    ) -> Reading:
+        with self.database.write() as session:
+            now = self.database.now(session)
+            study = Study.lock(session, study_instance_uid, self.rules, now)
+            if study is None or study.row.withdrawn_at is not None:
+                raise InvalidInput(
+                    "unknown_study", f"there is no study {study_instance_uid} on the list: check the address"
+                )
+            before = study.reading.lapse(now)
+            after = step(before, now)
+            is_renewal = before.state is after.state is ReadingState.READING
+            if is_renewal:
+                study.reading = after
+            elif after != study.reading:
+                study.change_reading(kind, after, actor)
+            return after

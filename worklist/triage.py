@@ -1,0 +1,309 @@
+"""The one triage rule: from what a scorer says of a study to its class and its place.
+
+harm = the highest over findings of (weight x calibrated probability)
+head_start = H * max(0, 2 * sigmoid(k * (logit harm - logit pivot)) - 1), zero below the least head start that counts
+
+Class and place both follow from the harm, so they cannot disagree: urgent is what has a head start. A study is
+critical, and its head start is H, where an emergency finding reaches a threshold whose predictive value is known.
+Weights and thresholds come from the scorer's card, or from the site. More images or higher probabilities never lower
+a study.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from worklist.card import Precision, ScorerCard, card_of_json, card_to_json
+from worklist.errors import InvalidInput
+from worklist.finding import Analysis, Finding
+from worklist.order import OrderPriority
+
+_NEVER_ONE = 1e-9
+
+
+class Urgency(StrEnum):
+    """What a study is flagged as. NONE says that nothing was flagged, which is never a negative."""
+
+    CRITICAL = "critical"
+    URGENT = "urgent"
+    NONE = "none"
+
+    @property
+    def acr_category(self) -> int | None:
+        """The ACR category of actionable findings (CID 7035); None where nothing is flagged."""
+        return {Urgency.CRITICAL: 1, Urgency.URGENT: 2}.get(self)
+
+    @property
+    def label(self) -> str:
+        """The flag in words, the same on every page and in every document."""
+        return {
+            Urgency.CRITICAL: "Critical finding suspected",
+            Urgency.URGENT: "Urgent finding suspected",
+            Urgency.NONE: "No AI flag",
+        }[self]
+
+
+NOT_ASSESSED = "Not assessed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteChoices:
+    """What a site may choose of the triage rule.
+
+    Attributes:
+        horizon: H, the longest head start; zero leaves the order to arrival.
+        steepness: k, how fast the head start grows with the log odds of the harm.
+        least_head_start: a shorter one counts as none.
+        high_head_start: the head start of an order of priority HIGH.
+        alert_budget: the largest share of studies that may be flagged, 0 to 1.
+        weights: harm of waiting by finding key, instead of the card's.
+    """
+
+    horizon: timedelta = timedelta(hours=16)
+    steepness: float = 1.5
+    least_head_start: timedelta = timedelta(minutes=30)
+    high_head_start: timedelta = timedelta(hours=4)
+    alert_budget: float = 0.2
+    weights: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse choices that contradict each other."""
+        zero = timedelta(0)
+        if self.horizon < zero or self.least_head_start < zero or self.high_head_start < zero:
+            raise ValueError("head starts are never negative")
+        if self.horizon and self.least_head_start >= self.horizon:
+            raise ValueError(
+                f"the least head start ({_hours(self.least_head_start)}) must be shorter than the longest, "
+                f"H ({_hours(self.horizon)}), or no study would ever move"
+            )
+        if self.horizon and self.high_head_start > self.horizon:
+            raise ValueError(
+                f"the head start of HIGH orders ({_hours(self.high_head_start)}) must not exceed the longest, "
+                f"H ({_hours(self.horizon)})"
+            )
+        if not 0 < self.steepness < math.inf:
+            raise ValueError(f"the steepness must be above 0, got {self.steepness}")
+        if not 0 < self.alert_budget <= 1:
+            raise ValueError(f"the alert budget is a share above 0 and at most 1, got {self.alert_budget}")
+        if any(not 0 <= weight <= 1 for weight in (self.weights or {}).values()):
+            raise ValueError("weights lie between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TriagePolicy:
+    """Everything that the rule depends on, in force from a moment on; its digest stands in every result.
+
+    Attributes:
+        card: the scorer's, with the site's weights in it.
+        site: the site's choices.
+        flag_from: harm from which a study is flagged: the card's, or higher where the alert budget asks for it.
+        budget_basis: on which scores the alert budget was computed, in words.
+    """
+
+    card: ScorerCard
+    site: SiteChoices
+    flag_from: float
+    budget_basis: str
+
+    @classmethod
+    def of(cls, card: ScorerCard, site: SiteChoices, harms: Sequence[float] | None = None) -> TriagePolicy:
+        """The policy of a site with a scorer.
+
+        Args:
+            card: the scorer's.
+            site: the site's choices.
+            harms: those of the site's own last studies, as many as count; None takes the card's reference.
+
+        Raises:
+            InvalidInput: unknown_finding, the site weighs a finding that the scorer does not know.
+        """
+        chosen = dict(site.weights or {})
+        unknown = sorted(set(chosen) - {found.type.key for found in card.findings})
+        if unknown:
+            raise InvalidInput(
+                "unknown_finding",
+                f"FIRSTREAD_WEIGHTS names {', '.join(unknown)}, which {card.name} does not look for; it knows "
+                f"{', '.join(found.type.key for found in card.findings)}",
+            )
+        try:
+            weighed = replace(
+                card,
+                findings=tuple(replace(f, weight=chosen.get(f.type.key, f.weight)) for f in card.findings),
+            )
+        except ValueError as error:
+            raise InvalidInput("no_weights", f"FIRSTREAD_WEIGHTS: {error}: give at least one above 0") from error
+        basis = f"the last {len(harms)} studies of this site" if harms is not None else f"the card: {card.reference}"
+        limit = _exceeded_by(harms if harms is not None else card.reference_harms, site.alert_budget)
+        return cls(card=weighed, site=site, flag_from=max(card.flag_from, limit), budget_basis=basis)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the policy as JSON."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def pivot(self) -> float:
+        """The harm at which the head start begins to grow, so that it is the least that counts at flag_from."""
+        if not self.site.horizon:
+            return self.flag_from
+        share = self.site.least_head_start / self.site.horizon
+        return _sigmoid(_logit(self.flag_from) - 2 * math.atanh(share) / self.site.steepness)
+
+    def head_start(self, harm: float) -> timedelta:
+        """How much earlier than it arrived a study of this harm is queued; zero below flag_from."""
+        if harm < self.flag_from:
+            return timedelta(0)
+        excess = self.site.steepness * (_logit(harm) - _logit(self.pivot))
+        share = max(0.0, math.tanh(excess / 2))  # tanh(x / 2) is 2 * sigmoid(x) - 1
+        return max(
+            timedelta(seconds=round(self.site.horizon.total_seconds() * share)),
+            min(self.site.least_head_start, self.site.horizon),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The policy as JSON values."""
+        return {
+            "card": card_to_json(self.card),
+            "horizon_s": self.site.horizon.total_seconds(),
+            "steepness": self.site.steepness,
+            "least_head_start_s": self.site.least_head_start.total_seconds(),
+            "high_head_start_s": self.site.high_head_start.total_seconds(),
+            "alert_budget": self.site.alert_budget,
+            "weights": dict(self.site.weights) if self.site.weights else None,
+            "flag_from": self.flag_from,
+            "budget_basis": self.budget_basis,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TriagePolicy:
+        """The policy of to_json."""
+        return cls(
+            card=card_of_json(values["card"]),
+            site=SiteChoices(
+                horizon=timedelta(seconds=values["horizon_s"]),
+                steepness=values["steepness"],
+                least_head_start=timedelta(seconds=values["least_head_start_s"]),
+                high_head_start=timedelta(seconds=values["high_head_start_s"]),
+                alert_budget=values["alert_budget"],
+                weights=values["weights"],
+            ),
+            flag_from=values["flag_from"],
+            budget_basis=values["budget_basis"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedFinding:
+    """A finding that may be put into words, and how often such words are right."""
+
+    finding: Finding
+    likelihood: str
+    precision: Precision
+
+    @property
+    def words(self) -> str:
+        """The finding in a radiologist's words: 'Pleural effusion likely, right'."""
+        side = f", {self.finding.side}" if self.finding.side else ""
+        return f"{self.finding.type.label} {self.likelihood}{side}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Triage:
+    """What the rule says of a study.
+
+    Attributes:
+        urgency: its class.
+        harm: the number behind class and place.
+        head_start: how much earlier than it arrived it is queued.
+        leading: the finding that the harm comes from; None where none counts.
+        shown: the findings that may be shown, most probable first.
+        named: those of them that may be put into words, the most harmful first.
+        policy_digest: of the policy that was in force.
+    """
+
+    urgency: Urgency
+    harm: float
+    head_start: timedelta
+    leading: Finding | None
+    shown: tuple[Finding, ...]
+    named: tuple[NamedFinding, ...]
+    policy_digest: str
+
+    @property
+    def evidence(self) -> str:
+        """Why the study is flagged, in a radiologist's words; empty where it is not."""
+        if self.urgency is Urgency.NONE:
+            return ""
+        words = "; ".join(named.words for named in self.named)
+        return words or "Urgent finding possible, none certain enough to name"
+
+
+def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
+    """Class and head start of what a scorer says of a study.
+
+    Args:
+        analysis: of all images of the study, merged.
+        policy: the one in force for this scorer.
+    """
+    known = [(finding, card) for finding in analysis.findings if (card := policy.card.of(finding.type))]
+    counted = [(finding, card) for finding, card in known if card.is_shown]
+    harms = {finding.type.key: card.weight * finding.probability for finding, card in counted}
+    leading = max(
+        (finding for finding, _ in counted),
+        key=lambda finding: (harms[finding.type.key], finding.probability, finding.type.key),
+        default=None,
+    )
+    harm = harms[leading.type.key] if leading else 0.0
+    is_critical = any(
+        card.critical_from is not None and finding.probability >= card.critical_from for finding, card in counted
+    )
+    urgency = Urgency.CRITICAL if is_critical else Urgency.URGENT if harm >= policy.flag_from else Urgency.NONE
+    named = [
+        NamedFinding(finding=finding, likelihood=card.likelihood, precision=card.precision)
+        for finding, card in counted
+        if card.precision is not None and card.may_name(finding)
+    ]
+    return Triage(
+        urgency=urgency,
+        harm=harm,
+        head_start=policy.site.horizon if is_critical else policy.head_start(harm),
+        leading=leading,
+        shown=tuple(finding for finding, _ in counted),
+        named=tuple(sorted(named, key=lambda one: (-harms[one.finding.type.key], one.finding.type.key))),
+        policy_digest=policy.digest,
+    )
+
+
+def queue_at(
+    received_at: datetime, order_priority: OrderPriority, triage: Triage | None, site: SiteChoices
+) -> datetime:
+    """The moment by which a study is sorted: the longer head start of its triage and of its order counts."""
+    stated = site.high_head_start if order_priority is OrderPriority.HIGH and site.horizon else timedelta(0)
+    return received_at - max(stated, triage.head_start if triage else timedelta(0))
+
+
+def _exceeded_by(harms: Sequence[float], share: float) -> float:
+    """The least harm that at most this share of the given ones reaches."""
+    falling = sorted(harms, reverse=True)
+    allowed = math.floor(share * len(falling))
+    return 0.0 if allowed >= len(falling) else math.nextafter(falling[allowed], math.inf)
+
+
+def _hours(span: timedelta) -> str:
+    return f"{span.total_seconds() / 3600:g} h"
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _logit(p: float) -> float:
+    p = min(max(p, _NEVER_ONE), 1 - _NEVER_ONE)
+    return math.log(p / (1 - p))
