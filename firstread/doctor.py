@@ -19,12 +19,12 @@ from sqlalchemy.exc import DBAPIError
 import migrations
 from firstread.compose import build_orthanc_client, open_database
 from firstread.compose_worker import build_scorer
-from firstread.samples import build_samples
-from firstread.send import send
 from firstread.settings import Settings
 from firstread.tables import print_json
-from gateway.dispatch import build_sender, check_broker
-from gateway.orthanc import OrthancClient
+from gateway.dimse.send import send
+from gateway.intake.dispatch import build_sender, check_broker
+from gateway.intake.orthanc import OrthancClient
+from imaging.simulated.samples import build_samples
 from worklist.errors import FirstreadError, PermanentError
 from worklist.study import JobPath
 

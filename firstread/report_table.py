@@ -22,7 +22,7 @@ from dicom_sr.source import Source
 from firstread.compose import build_orthanc_client
 from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
-from gateway.orthanc import OrthancClient
+from gateway.intake.orthanc import OrthancClient
 from worker.pacs import Pacs
 from worklist.errors import FirstreadError, InvalidInput, PacsUnavailable
 from worklist.finding import Finding, FindingType

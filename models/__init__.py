@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from models.film import Film
 from worklist.finding import Algorithm, Analysis
+
+if TYPE_CHECKING:  # the protocols alone need no numpy
+    from imaging.radiograph import Radiograph
 
 # ONNX Runtime reports to its maker unless this is set before it is imported; a hospital reports nothing.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -23,7 +25,7 @@ class Scorer(Protocol):
     def model_size_mb(self) -> float:
         """Size of the weights in megabytes (10^6 bytes)."""
 
-    def score(self, film: Film) -> Analysis:
+    def score(self, film: Radiograph) -> Analysis:
         """Findings, score and quality of a film.
 
         Raises:
@@ -39,7 +41,9 @@ class Explainer(Protocol):
     def algorithm(self) -> Algorithm:
         """Name, version, digest and device UID of what writes the explanation."""
 
-    def explain(self, analysis: Analysis, film: Film, prior_reports: tuple[tuple[str, str], ...] = ()) -> Analysis:
+    def explain(
+        self, analysis: Analysis, film: Radiograph, prior_reports: tuple[tuple[str, str], ...] = ()
+    ) -> Analysis:
         """The Analysis with its explanation and snippets.
 
         Args:

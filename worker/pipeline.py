@@ -16,8 +16,9 @@ import structlog
 
 from dicom_sr.build import Results, Revision, build_failure_report, build_results
 from dicom_sr.revision import InstanceReference
+from imaging.display import to_display
+from imaging.radiograph import read_radiograph
 from models import Explainer, Scorer
-from models.pixels import read_film, to_display
 from worker.pacs import Pacs
 from worker.predict import Predictor
 from worklist.errors import FirstreadError, ModelUnavailable, UnusableImage
@@ -50,7 +51,7 @@ class Pipeline:
                 return
             job = claim.job
             dataset = self.pacs.fetch_instance(job.study_instance_uid, job.series_instance_uid, job.sop_instance_uid)
-            analysis = self.scorer.score(read_film(dataset))
+            analysis = self.scorer.score(read_radiograph(dataset))
             kept = self.jobs.complete_score(job_id, claim.holder, analysis, datetime.now(UTC))
             log.info("scored", study=job.study_instance_uid, score=round(analysis.score, 3), kept=kept)
 
@@ -103,7 +104,7 @@ class Pipeline:
     def _explain(self, job: Job, analysis: Analysis) -> tuple[Analysis, Results]:
         image = analysis.image
         source = self.pacs.fetch_instance(image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid)
-        film = read_film(source)
+        film = read_radiograph(source)
         explained = self.explainer.explain(analysis, film)
         return explained, build_results(
             explained,

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.gates import ANSWERS, SIDE_PX, WAYS, exposed_part, ranks, squeeze
+from models.gates.scorer import ANSWERS, SIDE_PX, WAYS, exposed_part, ranks, squeeze
 from models.training.archive import LATERAL, NOT_CHEST, WRONG_WAY
 
 _HIDDEN = 32

@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from firstread.evaluate import evaluate_files, print_evaluation
-from models.embedded import WEIGHTS
+from models.embedded.scorer import WEIGHTS
 from models.evaluation.boxes import iou, localize
 from models.evaluation.films import TARGETS, Box, Label, Matched, Prediction, match, read_labels, read_predictions
 from models.evaluation.intervals import delong, perfect, proportion, resample, wilson
