@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset
 
 from dicom_sr import codes
 from dicom_sr.content import outline, section, text
-from dicom_sr.triage_report import DISCLAIMER, named
+from dicom_sr.triage_report import FULL_DISCLAIMER, named
 from worklist.finding import Analysis, Finding, Region
 from worklist.scope import MANUFACTURER
 from worklist.sites import IN_A_LUNG
@@ -63,7 +63,7 @@ def findings_content(analysis: Analysis, tracking_uid: Callable[[int], str]) -> 
         ],
     )
     root = report[0]
-    for item in section(codes.QUALITATIVE_EVALUATIONS, text(codes.COMMENT, DISCLAIMER)):
+    for item in section(codes.QUALITATIVE_EVALUATIONS, text(codes.COMMENT, FULL_DISCLAIMER)):
         root.ContentSequence.append(item)
     return root
 

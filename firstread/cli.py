@@ -199,7 +199,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Hold predictions against labels."""
-    from firstread.evaluate import evaluate_files, print_evaluation
+    from firstread.evaluate import print_evaluation
+    from models.evaluation.figures import evaluate_files
 
     print_evaluation(evaluate_files(predictions, labels, prevalence=prevalence, plots=plots), as_json=as_json)
 
