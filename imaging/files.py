@@ -76,9 +76,8 @@ def read_image(file: BinaryIO, name: str, *, header_only: bool = False) -> Datas
         _refuse_bomb(file, name)
         dataset = dcmread(file, force=True, stop_before_pixels=header_only)
         missing = [word for word in ("SOPClassUID", "SOPInstanceUID") if not dataset.get(word)]
-    if missing:
-        raise InvalidInput("unreadable_dicom", f"{name} is DICOM without {' and '.join(missing)}: export it again")
-    with quiet():  # a UID with a leading zero goes into the file meta information as it is
+        if missing:
+            raise InvalidInput("unreadable_dicom", f"{name} is DICOM without {' and '.join(missing)}: export it again")
         complete_file_meta(dataset)
     return dataset
 

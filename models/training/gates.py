@@ -1,4 +1,4 @@
-"""Train the network of the gates: films and a manifest in, models/weights/gates.json out.
+"""Train the network of the gates: films and a manifest in, models/gates/weights/gates.json out.
 
 Run it as `python -m models.training.gates --films DIR --manifest FILE --out DIR`; it takes a few minutes on one core.
 Frontal films come from ChestX-ray14, rights and wrongs of their orientation from the network itself: it sees each film
