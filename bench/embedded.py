@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.figures import Figure, as_table
-from models.embedded import WEIGHTS
+from models.embedded.scorer import WEIGHTS
 from models.training.judge import TARGETS, headline, judge, judge_int8, read_manifest
 
 FILMS = Path(os.environ.get("BENCH_FILMS") or Path(__file__).parents[1] / ".." / "shared" / "data" / "nih")

@@ -21,12 +21,13 @@ from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Source
 from dicom_sr.uids import derive_uid
 from worklist.finding import Algorithm
+from worklist.scope import MANUFACTURER
 
 _UTF_8: Final = "ISO_IR 192"
 _DEFAULT_REPERTOIRE: Final = {"", "ISO_IR 6", "ISO 2022 IR 6"}
 _SHORT_STRING: Final = 16
 _SCHEME_UID: Final = derive_uid("coding scheme", codes.SCHEME)
-_IMPLEMENTATION_UID: Final = UID(derive_uid("implementation", codes.MANUFACTURER))
+_IMPLEMENTATION_UID: Final = UID(derive_uid("implementation", MANUFACTURER))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +89,7 @@ def new_object(source: Source, identity: Identity) -> Dataset:
     new.SeriesTime = new.ContentTime = new.InstanceCreationTime = at.strftime("%H%M%S.%f")
 
     version = software_version()
-    new.Manufacturer = new.ManufacturerModelName = codes.MANUFACTURER
+    new.Manufacturer = new.ManufacturerModelName = MANUFACTURER
     new.SoftwareVersions = version
     new.DeviceSerialNumber = identity.algorithms[0].device_uid if identity.algorithms else version
     new.ContentQualification = "RESEARCH"
@@ -160,15 +161,15 @@ def software_version() -> str:
 def own_device() -> Algorithm:
     """Firstread itself, as the device behind a report that no algorithm had a part in."""
     version = software_version()
-    device_uid = derive_uid("device", codes.MANUFACTURER, version)
-    return Algorithm(name=codes.MANUFACTURER, version=version, sha256="", device_uid=device_uid)
+    device_uid = derive_uid("device", MANUFACTURER, version)
+    return Algorithm(name=MANUFACTURER, version=version, sha256="", device_uid=device_uid)
 
 
 def _contribution(algorithm: Algorithm, at: datetime) -> Dataset:
     """A Contributing Equipment Sequence item (PS3.3 C.12.1) with what IHE AIR 6.5.3.1 demands."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
-    item.Manufacturer = codes.MANUFACTURER
+    item.Manufacturer = MANUFACTURER
     item.ManufacturerModelName = algorithm.name
     item.SoftwareVersions = algorithm.version
     item.DeviceUID = algorithm.device_uid
@@ -199,7 +200,7 @@ def _coding_scheme() -> Dataset:
     item.CodingSchemeDesignator = codes.SCHEME
     item.CodingSchemeUID = _SCHEME_UID
     item.CodingSchemeName = "Firstread concepts"
-    item.CodingSchemeResponsibleOrganization = codes.MANUFACTURER
+    item.CodingSchemeResponsibleOrganization = MANUFACTURER
     return item
 
 

@@ -9,7 +9,6 @@ from pydicom.sr.coding import Code
 from worklist.finding import FindingType, Side
 from worklist.urgency import Urgency
 
-MANUFACTURER: Final = "Firstread"
 FORMAT_VERSION: Final = 1  # of the triage report; a reader refuses what is newer
 SCHEME: Final = "99FIRSTREAD"  # private designators begin with 99 (PS3.16 section 8)
 

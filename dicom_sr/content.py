@@ -24,6 +24,7 @@ from dicom_sr import codes
 from dicom_sr.attributes import own_device
 from dicom_sr.source import CONTROL
 from worklist.finding import Algorithm, ImageReference, Region
+from worklist.scope import MANUFACTURER
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 INFERRED_FROM = RelationshipTypeValues.INFERRED_FROM
@@ -103,8 +104,8 @@ def device_observer(algorithm: Algorithm | None) -> list[ContentItem]:
     items = [code(codes.OBSERVER_TYPE, codes.DEVICE, relationship=HAS_OBS_CONTEXT)]
     items.append(UIDRefContentItem(codes.OBSERVER_UID, device.device_uid, relationship_type=HAS_OBS_CONTEXT))
     for name, value in (
-        (codes.OBSERVER_NAME, codes.MANUFACTURER),
-        (codes.OBSERVER_MANUFACTURER, codes.MANUFACTURER),
+        (codes.OBSERVER_NAME, MANUFACTURER),
+        (codes.OBSERVER_MANUFACTURER, MANUFACTURER),
         (codes.OBSERVER_MODEL, device.name),
     ):
         items.append(TextContentItem(name, value, relationship_type=HAS_OBS_CONTEXT))

@@ -26,10 +26,10 @@ from pydicom.dataset import Dataset
 
 from dicom_sr import codes
 from dicom_sr.content import outline, section, text
-from dicom_sr.triage_report import DISCLAIMER, named
-from worklist.finding import Analysis, Finding, FindingType, Region
-
-_IN_A_LUNG = {FindingType.PNEUMOTHORAX, FindingType.PLEURAL_EFFUSION, FindingType.CONSOLIDATION, FindingType.PNEUMONIA}
+from dicom_sr.triage_report import FULL_DISCLAIMER, named
+from worklist.finding import Analysis, Finding, Region
+from worklist.scope import MANUFACTURER
+from worklist.sites import IN_A_LUNG
 
 
 def located_findings(analysis: Analysis) -> tuple[tuple[Finding, Region], ...]:
@@ -49,8 +49,8 @@ def findings_content(analysis: Analysis, tracking_uid: Callable[[int], str]) -> 
         observer_type=CodedConcept.from_code(codes.DEVICE),
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
             uid=scorer.device_uid,
-            name=codes.MANUFACTURER,
-            manufacturer_name=codes.MANUFACTURER,
+            name=MANUFACTURER,
+            manufacturer_name=MANUFACTURER,
             model_name=scorer.name,
         ),
     )
@@ -63,7 +63,7 @@ def findings_content(analysis: Analysis, tracking_uid: Callable[[int], str]) -> 
         ],
     )
     root = report[0]
-    for item in section(codes.QUALITATIVE_EVALUATIONS, text(codes.COMMENT, DISCLAIMER)):
+    for item in section(codes.QUALITATIVE_EVALUATIONS, text(codes.COMMENT, FULL_DISCLAIMER)):
         root.ContentSequence.append(item)
     return root
 
@@ -82,6 +82,6 @@ def _group(
 
 
 def _sites(finding: Finding) -> list[FindingSite] | None:
-    if finding.side is None or finding.type not in _IN_A_LUNG:
+    if finding.side is None or finding.type not in IN_A_LUNG:
         return None
     return [FindingSite(codes.LUNG, laterality=codes.SIDES[finding.side])]

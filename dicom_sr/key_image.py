@@ -16,6 +16,7 @@ from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Source
 from dicom_sr.triage_report import named
 from worklist.finding import Analysis
+from worklist.scope import MANUFACTURER
 
 
 def key_image(
@@ -37,8 +38,8 @@ def key_image(
         observer_type=CodedConcept.from_code(codes.DEVICE),
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
             uid=scorer.device_uid,
-            name=codes.MANUFACTURER,
-            manufacturer_name=codes.MANUFACTURER,
+            name=MANUFACTURER,
+            manufacturer_name=MANUFACTURER,
             model_name=scorer.name,
         ),
     )

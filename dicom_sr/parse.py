@@ -24,17 +24,11 @@ from worklist.finding import (
     Region,
     Snippet,
 )
+from worklist.scope import is_own_object
+from worklist.study import Failure
 from worklist.urgency import Urgency
 
 _MANUFACTURER_TAG: Final = "00080070"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
-    """Why a study has no result."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +85,7 @@ def is_own(tags: Dataset | Mapping[str, Any]) -> bool:
         value = tags.get(_MANUFACTURER_TAG)
         if isinstance(value, Mapping):
             value = next(iter(value.get("Value") or ()), None)
-    return isinstance(value, str) and value.strip() == codes.MANUFACTURER
+    return isinstance(value, str) and is_own_object({"Manufacturer": value})
 
 
 def parse(dataset: Dataset) -> TriageReport:

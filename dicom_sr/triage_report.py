@@ -31,13 +31,12 @@ from dicom_sr.content import (
     text,
 )
 from dicom_sr.revision import Revision
-from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, QualityNote
+from worklist.finding import DISCLAIMER, Algorithm, Analysis, Finding, FindingType, ImageReference, QualityNote
 from worklist.urgency import Urgency
 
-DISCLAIMER: Final = (
-    "Written by software, not by a radiologist. Not a diagnosis: unverified and preliminary, for research use. "
-    "It only suggests an order of reading. A finding that is not listed, or lies below its threshold, "
-    "is not thereby excluded."
+FULL_DISCLAIMER: Final = (
+    f"Written by software, not by a radiologist. {DISCLAIMER} Preliminary: it only suggests an order of reading. "
+    "A finding that is not listed, or lies below its threshold, is not thereby excluded."
 )
 _NOT_ASSESSED: Final = "NOT ASSESSED by AI. This study keeps its place on the list; nothing is known of its urgency."
 _HEADLINES: Final = {
@@ -103,7 +102,7 @@ def triage_content(analysis: Analysis, *, urgency: Urgency, revision: Revision) 
             text(codes.PROMPT_VERSION, analysis.prompt_version),
         ),
         _processing(revision, codes.WITH_FINDINGS if analysis.positive_findings else codes.WITHOUT_FINDINGS),
-        section(codes.DISCLAIMER, text(codes.COMMENT, DISCLAIMER)),
+        section(codes.DISCLAIMER, text(codes.COMMENT, FULL_DISCLAIMER)),
     )
 
 
@@ -142,7 +141,7 @@ def failure_content(  # noqa: PLR0913 - what is known of a failure
             text(codes.SOURCE_IMAGE_UID, source.sop_instance_uid),
         ),
         _processing(revision, codes.NOTHING_SUCCEEDED),
-        section(codes.DISCLAIMER, text(codes.COMMENT, DISCLAIMER)),
+        section(codes.DISCLAIMER, text(codes.COMMENT, FULL_DISCLAIMER)),
     )
 
 

@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,7 @@ from rich.live import Live
 from typer.exceptions import TyperException
 
 from worklist.errors import FirstreadError, InvalidInput, PermanentError, TransientError
+from worklist.study import JobPath
 
 if TYPE_CHECKING:
     from firstread.settings import Settings
@@ -29,13 +29,6 @@ db = typer.Typer(no_args_is_help=True)
 app.add_typer(db, name="db", help="The database.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
-
-
-class Queue(StrEnum):
-    """The two paths of a study."""
-
-    SCORE = "score"
-    REPORT = "report"
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - Typer's own signature
@@ -103,7 +96,9 @@ def gateway() -> None:
 
 @app.command()
 def worker(
-    queues: Annotated[str, typer.Option(help="Which queues to serve, each in a process of its own.")] = "score,report",
+    queues: Annotated[str, typer.Option(help="Which queues to serve, each in a process of its own.")] = ",".join(
+        JobPath
+    ),
 ) -> None:
     """Score and report what the gateway hands out."""
     from firstread.compose import require_current_database, set_up_logging
@@ -111,8 +106,8 @@ def worker(
     from firstread.processes import Program, Supervisor
 
     names = [name.strip() for name in queues.split(",") if name.strip()]
-    if not names or set(names) - set(Queue):
-        raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from score,report")
+    if not names or set(names) - set(JobPath):
+        raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from {','.join(JobPath)}")
     settings = _settings()
     set_up_logging(settings)
     require_current_database(settings)
@@ -138,9 +133,9 @@ def send(
     aet: Annotated[str | None, typer.Option(help="The PACS's AE title.")] = None,
 ) -> None:
     """Send images to the PACS by C-STORE."""
-    from firstread.send import progress_bar
-    from firstread.send import send as c_store
-    from firstread.wrap import open_study_files
+    from gateway.dimse.send import progress_bar
+    from gateway.dimse.send import send as c_store
+    from imaging.files import open_study_files
 
     settings = _settings()
     files = list(open_study_files(paths))
@@ -204,7 +199,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Hold predictions against labels."""
-    from firstread.evaluate import evaluate_files, print_evaluation
+    from firstread.evaluate import print_evaluation
+    from models.evaluation.figures import evaluate_files
 
     print_evaluation(evaluate_files(predictions, labels, prevalence=prevalence, plots=plots), as_json=as_json)
 

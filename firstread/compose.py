@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
 import migrations
 from firstread.settings import Settings
-from gateway.orthanc import OrthancClient
+from gateway.intake.orthanc import OrthancClient
 from worklist.errors import InvalidInput, PermanentError, TransientError
 from worklist.records import Database, JobRecords
 

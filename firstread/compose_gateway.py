@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from firstread.compose import build_job_records, build_orthanc_client
 from firstread.settings import Settings
 from gateway.app import GatewayParts, build_app
-from gateway.dicomweb import DicomWebOrigin
-from gateway.dispatch import Dispatcher, build_sender
-from gateway.intake import Intake, IntakePace
-from gateway.pages import SiteFacts
-from gateway.predict import PredictLimits
-from gateway.viewer import OPEN_STUDY
+from gateway.dicomweb.passthrough import DicomWebOrigin
+from gateway.intake.dispatch import Dispatcher, build_sender
+from gateway.intake.feed import Intake, IntakePace
+from gateway.list.pages import SiteFacts
+from gateway.list.viewer import OPEN_STUDY
+from gateway.predict.routes import PredictLimits
 from worklist.records import Database, ExclusiveLock, IntakeRecords, PredictionRecords, ReadingList
 
 _FEED_LOCK = 7_319_002

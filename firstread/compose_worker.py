@@ -7,8 +7,8 @@ from celery import Celery
 from firstread.compose import build_job_records
 from firstread.settings import Settings
 from models import Explainer, Scorer
-from models.embedded import WEIGHTS, EmbeddedScorer
-from models.gates import GatedScorer
+from models.embedded.scorer import WEIGHTS, EmbeddedScorer
+from models.gates.scorer import GatedScorer
 from models.template import TemplateExplainer
 from worker.pacs import Pacs
 from worker.pipeline import Pipeline

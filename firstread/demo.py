@@ -18,12 +18,13 @@ from rich.console import Console
 
 import migrations
 from firstread.processes import Program, Supervisor, require_free_port, wait_until_ready
-from firstread.samples import build_samples
-from firstread.send import SendResult, progress_bar, send
 from firstread.tables import print_worklist
-from firstread.wrap import open_study_files
+from gateway.dimse.send import SendResult, progress_bar, send
+from imaging.files import open_study_files
+from imaging.simulated.samples import build_samples
 from worklist.errors import InvalidInput, PermanentError
 from worklist.records import Database
+from worklist.study import JobPath
 
 _LOOPBACK = "127.0.0.1"
 _AET = "ORTHANC"
@@ -206,8 +207,7 @@ def _programs(site: Site) -> list[Program]:
                 log=site.log(name),
             )
             for name, arguments in {
-                "worker-score": ["worker", "--queues", "score"],
-                "worker-report": ["worker", "--queues", "report"],
+                **{f"worker-{path}": ["worker", "--queues", str(path)] for path in JobPath},
                 "gateway": ["gateway"],
             }.items()
         ),

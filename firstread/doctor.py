@@ -19,12 +19,12 @@ from sqlalchemy.exc import DBAPIError
 import migrations
 from firstread.compose import build_orthanc_client, open_database
 from firstread.compose_worker import build_scorer
-from firstread.samples import build_samples
-from firstread.send import send
 from firstread.settings import Settings
 from firstread.tables import print_json
-from gateway.dispatch import build_sender, check_broker
-from gateway.orthanc import OrthancClient
+from gateway.dimse.send import send
+from gateway.intake.dispatch import build_sender, check_broker
+from gateway.intake.orthanc import OrthancClient
+from imaging.simulated.samples import build_samples
 from worklist.errors import FirstreadError, PermanentError
 from worklist.study import JobPath
 
@@ -209,7 +209,7 @@ def _simulated_film(settings: Settings, orthanc: OrthancClient) -> str:
     finally:
         for resource in orthanc.lookup(study_instance_uid):
             if resource["Type"] == "Study":
-                orthanc.delete_study(str(resource["ID"]))
+                orthanc.ask(orthanc.rest.delete_studies_id, str(resource["ID"]))
     rung = "never rang" not in str(_get(settings, "/ready", statuses={200, 503})["checks"]["feed"]["detail"])
     if not rung:
         raise _wrong("it came through, but the doorbell is silent: install orthanc/plugin.py as Orthanc's PythonScript")
@@ -222,7 +222,8 @@ def _simulated_film(settings: Settings, orthanc: OrthancClient) -> str:
 def _require_overwriting(orthanc: OrthancClient, film: Dataset) -> None:
     again = BytesIO()
     film.save_as(again, enforce_file_format=True)
-    if orthanc.upload(again.getvalue()) == "AlreadyStored":
+    stored = orthanc.ask(orthanc.rest.post_instances, again.getvalue()).json()
+    if stored["Status"] == "AlreadyStored":
         raise _wrong('set "OverwriteInstances": true in Orthanc\'s configuration, so that results can be written again')
 
 

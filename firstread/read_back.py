@@ -13,7 +13,7 @@ from dicom_sr.parse import TriageReport, parse
 from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
 from firstread.tables import print_json
-from firstread.wrap import load_any
+from imaging.files import read_image_file
 from worklist.errors import InvalidInput
 
 
@@ -26,7 +26,7 @@ def read_report(source: str, settings: Settings) -> TriageReport:
     """
     path = Path(source)
     if path.exists():
-        return parse(load_any(path))
+        return parse(read_image_file(path))
     if not set(source) <= set("0123456789."):
         raise InvalidInput("no_such_file", f"{source} is neither a file nor a Study Instance UID: check the path")
     reports = [parse(dataset) for dataset in build_pacs(settings).fetch_triage_reports(source)]

@@ -18,23 +18,15 @@ from pydicom import Dataset
 
 from dicom_sr.parse import TriageReport, parse
 from dicom_sr.revision import InstanceReference
-from dicom_sr.source import Source
+from dicom_sr.table import COLUMNS, Row, rows_of
 from firstread.compose import build_orthanc_client
 from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
-from gateway.orthanc import OrthancClient
+from gateway.intake.orthanc import OrthancClient
 from worker.pacs import Pacs
 from worklist.errors import FirstreadError, InvalidInput, PacsUnavailable
-from worklist.finding import Finding, FindingType
 
-COLUMNS: Final = (
-    "study_instance_uid", "accession_number", "study_date", "received", "model_name", "model_version", "model_sha256",
-    "finding", "finding_code", "probability", "threshold", "side", "urgency", "score", "state", "revision",
-    "failure_code", "reader_feedback", "reported", "report_sop_instance_uid",
-)  # fmt: skip
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # OWASP, CSV Injection; Excel in Japan
-
-Row = dict[str, str]
 
 
 def write_report_table(settings: Settings, *, since: date | None, path: Path | None) -> None:
@@ -94,7 +86,7 @@ def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None) -> Iterator[Ro
             passed_over += _pass_over(reference, f"unreadable ({type(error).__name__})")
         else:
             taken += 1
-            yield from _rows_of(dataset, report, received)
+            yield from rows_of(dataset, report, received)
     if passed_over:
         sys.stderr.write(f"firstread: {taken} reports in the table, {passed_over} passed over, see above\n")
 
@@ -120,47 +112,6 @@ def _received(orthanc: OrthancClient, report: TriageReport) -> str:
         if found["Type"] == "Instance" and (moment := orthanc.reception_date(found["ID"])):
             return moment.isoformat()
     return ""
-
-
-def _rows_of(dataset: Dataset, report: TriageReport, received: str) -> Iterator[Row]:
-    """A row for each finding that was looked for; in a failed report, for each that was to be looked for."""
-    header, analysis, scorer = Source(dataset), report.analysis, report.scorer
-    day = header.text("StudyDate")
-    study = {
-        "study_instance_uid": report.study_instance_uid,
-        "accession_number": header.text("AccessionNumber"),
-        "study_date": f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == len("YYYYMMDD") and day.isdigit() else day,
-        "received": received,
-        "model_name": scorer.name if scorer else "",
-        "model_version": scorer.version if scorer else "",
-        "model_sha256": scorer.sha256 if scorer else "",
-        "urgency": report.urgency or "",
-        "score": repr(analysis.score) if analysis else "",
-        "state": "failed" if report.failure else "reported",
-        "revision": str(report.revision),
-        "failure_code": report.failure.code if report.failure else "",
-        "reader_feedback": "",
-        "reported": report.reported_at.isoformat(),
-        "report_sop_instance_uid": report.sop_instance_uid,
-    }
-    if analysis:
-        yield from (study | _name(finding.type) | _numbers(finding) for finding in analysis.findings)
-    elif report.looked_for:
-        yield from (study | _name(kind) for kind in report.looked_for)
-    else:
-        yield study
-
-
-def _name(kind: FindingType) -> Row:
-    return {"finding": kind.label, "finding_code": kind.code.value}
-
-
-def _numbers(finding: Finding) -> Row:
-    return {
-        "probability": repr(finding.probability),
-        "threshold": repr(finding.threshold),
-        "side": finding.side or "",
-    }
 
 
 def _defused(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gateway.pages import person_name
+from worklist.person_name import person_name
 
 _STYLES = {"critical": "bold red", "urgent": "yellow", "routine": "default"}
 _STATES = {"out_of_scope": "out of scope"}

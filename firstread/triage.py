@@ -12,7 +12,7 @@ from rich.table import Table
 from firstread.compose_worker import build_predictor
 from firstread.settings import Settings
 from firstread.tables import print_json
-from firstread.wrap import open_study_files, opened
+from imaging.files import open_study_files, opened
 from worker.predict import Predictor
 from worklist.errors import FirstreadError, InvalidInput, OutOfScope
 from worklist.finding import DISCLAIMER

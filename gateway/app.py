@@ -17,16 +17,16 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.dicomweb import DicomWebOrigin, build_dicomweb
-from gateway.dispatch import Dispatcher
+from gateway.dicomweb.passthrough import DicomWebOrigin, build_dicomweb
 from gateway.fhir import build_fhir
-from gateway.intake import FEED, Intake
-from gateway.orthanc import OrthancClient
-from gateway.pages import SiteFacts, build_pages, mount_static
-from gateway.predict import PredictLimits, build_predict, sweep
+from gateway.intake.dispatch import Dispatcher
+from gateway.intake.feed import FEED, Intake
+from gateway.intake.orthanc import OrthancClient
+from gateway.list.pages import SiteFacts, build_pages, mount_static
+from gateway.list.viewer import mount_viewer
+from gateway.list.worklist import build_reading_list, item
+from gateway.predict.routes import PredictLimits, build_predict, sweep
 from gateway.problems import install_problems
-from gateway.reading_list import build_reading_list, item
-from gateway.viewer import mount_viewer
 from worklist.errors import FirstreadError
 from worklist.records import Database, IntakeRecords, PredictionRecords, ReadingList
 

@@ -37,7 +37,7 @@ CODE_SYSTEMS: Final = {  # FHIR R4, 4.3 Using Codes; PS3.16 section 8
     "RADLEX": "http://radlex.org",
     "99FIRSTREAD": "urn:oid:2.25.153006552991340519047774158926496659651",
 }
-# The codes of the SRs, restated: dicom_sr would bring pydicom, numpy and Pillow into the gateway. A test compares them.
+# The codes of the SRs, restated: the gateway does not import dicom_sr. A test compares them.
 CHEST_CAD_REPORT: Final = Code(value="112000", scheme="DCM", meaning="Chest CAD Report")
 CERTAINTY_OF_IMPRESSION: Final = Code(value="111013", scheme="DCM", meaning="Certainty of Impression")
 THRESHOLD: Final = Code(value="122411", scheme="DCM", meaning="Threshold Value")

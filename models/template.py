@@ -10,11 +10,10 @@ import hashlib
 import json
 import re
 
-from models.embedded import device_uid
-from models.film import Film
-from models.pixels import MIRRORED_FILM, TURNED_FILM
+from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph
 from worklist.errors import InvalidInput
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, Snippet
+from worklist.uids import device_uid
 
 VERSION = "1"
 
@@ -95,7 +94,12 @@ class TemplateExplainer:
         """Name, version, digest of the texts and device UID."""
         return self._algorithm
 
-    def explain(self, analysis: Analysis, film: Film, prior_reports: tuple[tuple[str, str], ...] = ()) -> Analysis:  # noqa: ARG002 - the protocol's; words here come from the numbers alone
+    def explain(
+        self,
+        analysis: Analysis,
+        film: Radiograph,  # noqa: ARG002 - the protocol's; words here come from the numbers alone
+        prior_reports: tuple[tuple[str, str], ...] = (),
+    ) -> Analysis:
         """The Analysis with one or two sentences, and at most three sentences quoted from earlier reports.
 
         Args:

@@ -16,6 +16,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, Comprehensive3DSRStorage, EnhancedSRStorage
 
 from dicom_sr import codes
+from worklist.scope import MANUFACTURER
 
 _REASSURING: Final = re.compile(r"\b(normal|normally|unremarkable|no abnormalit|clear lungs|healthy)", re.IGNORECASE)
 _TITLES: Final = {  # by SOP class: title and root template
@@ -162,7 +163,7 @@ def equipment(study: Sequence[Dataset], _film: Dataset) -> list[str]:
     """Every object names its algorithms with Device UIDs, and reports observe by the first (IHE AIR 6.5.3.1)."""
     found = []
     for item in study:
-        if item.get("Manufacturer") != codes.MANUFACTURER:
+        if item.get("Manufacturer") != MANUFACTURER:
             found.append(f"{item.Modality} has no manufacturer")
         devices = item.get("ContributingEquipmentSequence", ())
         if not devices:
@@ -379,7 +380,7 @@ def _observer(report: Dataset) -> list[str]:
     stated = {str(item.TextValue) for item in _items([report], "TEXT") if _name(item) == codes.ALGORITHM_VERSION}
     named = {str(device.get("SoftwareVersions")) for device in devices}
     of_scorer = {str(devices[0].get("SoftwareVersions"))}
-    by_none = devices[0].get("ManufacturerModelName") == codes.MANUFACTURER  # failed before anything could score
+    by_none = devices[0].get("ManufacturerModelName") == MANUFACTURER  # failed before anything could score
     if not (of_scorer <= stated or by_none) or not stated <= named:
         found.append(f"algorithm versions are {sorted(stated)}, of the equipment {sorted(named)}")
     return found

@@ -14,10 +14,10 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import EnhancedSRStorage
 
-from dicom_sr.codes import MANUFACTURER
 from dicom_sr.parse import is_own
 from dicom_sr.revision import InstanceReference
 from worklist.errors import PacsUnavailable, UnusableImage
+from worklist.scope import MANUFACTURER
 
 _PAGE = 500
 _UNKNOWN_RESOURCE = 17  # Orthanc's own number for a path that neither it nor a plug-in serves

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import structlog
 
 from dicom_sr.build import Results, Revision, build_failure_report, build_results
 from dicom_sr.revision import InstanceReference
+from imaging.display import to_display
+from imaging.radiograph import read_radiograph
 from models import Explainer, Scorer
-from models.pixels import read_film, to_display
+from worker.claim import claimed, surprise
 from worker.pacs import Pacs
 from worker.predict import Predictor
-from worklist.errors import FirstreadError, ModelUnavailable, UnusableImage
+from worklist.errors import FirstreadError, UnusableImage
 from worklist.finding import Analysis, FindingType
 from worklist.records import Job, JobRecords, PredictionRecords, StoredResult
 from worklist.study import ReadingPolicy
@@ -45,12 +43,12 @@ class Pipeline:
 
     def score(self, job_id: str) -> None:
         """The fast path: fetch one film, score it, and move its study."""
-        with self._claimed(job_id) as claim:
+        with claimed(self.jobs, job_id) as claim:
             if claim is None:
                 return
             job = claim.job
             dataset = self.pacs.fetch_instance(job.study_instance_uid, job.series_instance_uid, job.sop_instance_uid)
-            analysis = self.scorer.score(read_film(dataset))
+            analysis = self.scorer.score(read_radiograph(dataset))
             kept = self.jobs.complete_score(job_id, claim.holder, analysis, datetime.now(UTC))
             log.info("scored", study=job.study_instance_uid, score=round(analysis.score, 3), kept=kept)
 
@@ -59,7 +57,7 @@ class Pipeline:
 
         Where no film could be scored, or all are out of scope, the report says so.
         """
-        with self._claimed(job_id) as claim:
+        with claimed(self.jobs, job_id) as claim:
             if claim is None:
                 return
             job = claim.job
@@ -95,15 +93,15 @@ class Pipeline:
             self.predictions.complete(prediction_id, result, prediction.pictures())
         except FirstreadError as error:
             self.predictions.fail(prediction_id, error)
-        except Exception as error:  # noqa: BLE001 - as in _claimed, but an exception's message may quote the upload
+        except Exception as error:  # noqa: BLE001 - as in claimed, but an exception's message may quote the upload
             place = "".join(traceback.format_tb(error.__traceback__))
             log.error("prediction failed unexpectedly", error=type(error).__name__, place=place)  # noqa: TRY400
-            self.predictions.fail(prediction_id, _surprise(error))
+            self.predictions.fail(prediction_id, surprise(error))
 
     def _explain(self, job: Job, analysis: Analysis) -> tuple[Analysis, Results]:
         image = analysis.image
         source = self.pacs.fetch_instance(image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid)
-        film = read_film(source)
+        film = read_radiograph(source)
         explained = self.explainer.explain(analysis, film)
         return explained, build_results(
             explained,
@@ -147,56 +145,3 @@ class Pipeline:
             # A backlog may score after the study was stable. Local time, as DICOM reads times without an offset.
             reported_at=max(job.created_at, scored_at or job.created_at).astimezone(),
         )
-
-    @contextmanager
-    def _claimed(self, job_id: str) -> Iterator[_Claim | None]:
-        claim = self._claim(job_id)
-        if claim is None:
-            yield None
-            return
-        try:
-            with claim:
-                yield claim
-        except FirstreadError as error:
-            log.warning("job not done", study=claim.job.study_instance_uid, code=error.code, error=error.message)
-            self.jobs.give_up(job_id, claim.holder, error, datetime.now(UTC))
-        except Exception as error:
-            # Nothing may take the worker down or vanish: the list shows it, the log has the traceback.
-            log.exception("job failed unexpectedly", study=claim.job.study_instance_uid)
-            self.jobs.give_up(job_id, claim.holder, _surprise(error), datetime.now(UTC))
-
-    def _claim(self, job_id: str) -> _Claim | None:
-        holder = str(uuid4())
-        job = self.jobs.claim(job_id, holder, datetime.now(UTC))
-        return _Claim(self.jobs, job, holder) if job else None
-
-
-def _surprise(error: Exception) -> ModelUnavailable:
-    return ModelUnavailable("unexpected_error", f"unexpected {type(error).__name__}: see the worker's log")
-
-
-class _Claim:
-    """A claimed job whose lease is renewed for as long as its process works on it."""
-
-    def __init__(self, jobs: JobRecords, job: Job, holder: str) -> None:
-        self.job = job
-        self.holder = holder
-        self._jobs = jobs
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _renew(self) -> None:
-        pause_s = self._jobs.limits.lease.total_seconds() / 3
-        while not self._done.wait(pause_s):
-            try:
-                if not self._jobs.renew(self.job.job_id, self.holder, datetime.now(UTC)):
-                    return
-            except Exception as error:  # noqa: BLE001 - a database that is away for a moment costs one renewal of three
-                log.warning("lease not renewed, will be tried again", error=type(error).__name__)

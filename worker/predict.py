@@ -14,21 +14,15 @@ from PIL import Image
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 
+from imaging.display import to_display
+from imaging.files import read_image, reading_dicom
+from imaging.radiograph import Radiograph, read_radiograph
 from models import Explainer, Scorer
-from models.film import Film
-from models.pictures import read_image, reading_dicom
-from models.pixels import read_film, to_display
 from worklist.errors import OutOfScope
 from worklist.finding import DISCLAIMER, Analysis, Region
-from worklist.scope import ScopeRules, assess_scope
+from worklist.scope import HEADER_KEYWORDS, ScopeRules, assess_scope
 from worklist.urgency import Urgency, UrgencyPolicy, assess_urgency
 
-_SCOPE_KEYWORDS = (
-    "SOPClassUID", "Modality", "BodyPartExamined", "SeriesDescription", "ProtocolName", "StudyDescription",
-    "AcquisitionDeviceProcessingDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription",
-    "ViewPosition", "PatientOrientation", "Rows", "PatientAge", "PatientBirthDate", "StudyDate", "AcquisitionDate",
-    "ContentDate",
-)  # fmt: skip
 _FILM_PX = 1024
 _CROP_PX = 320
 _CROP_MARGIN = 0.15  # of the box's longer side, on each side of the box
@@ -47,7 +41,7 @@ class Prediction:
     """
 
     analysis: Analysis
-    film: Film
+    film: Radiograph
     urgency: Urgency
     threshold: float
     model_size_mb: float
@@ -146,7 +140,7 @@ class Predictor:
         refused = assess_scope(header, self.scope)
         if refused:
             raise OutOfScope(refused.code, refused.message)
-        film = read_film(dataset)
+        film = read_radiograph(dataset)
         analysis = self.explainer.explain(self.scorer.score(film), film, prior_reports)
         return Prediction(
             analysis=analysis,
@@ -158,7 +152,7 @@ class Predictor:
 
 
 def _header(dataset: Dataset) -> Iterator[tuple[str, str]]:
-    for keyword in _SCOPE_KEYWORDS:
+    for keyword in HEADER_KEYWORDS:
         value = dataset.get(keyword)
         if value is not None:
             yield keyword, "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)

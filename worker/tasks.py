@@ -13,6 +13,7 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 
 from worker.pipeline import Pipeline
+from worklist.queues import PREDICT, TASKS
 from worklist.study import JobPath
 
 _VISIBILITY_S = 3600  # Redis hands an unacknowledged message to another worker after this long
@@ -65,15 +66,15 @@ def build_worker(broker_url: str, build_pipeline: Callable[[], Pipeline], limits
     def _load(**_: object) -> None:
         pipeline()  # before the first film, not with it
 
-    @app.task(name=f"firstread.{JobPath.SCORE}_study", time_limit=limits.score_s)
+    @app.task(name=TASKS[JobPath.SCORE], time_limit=limits.score_s)
     def score_study(job_id: str) -> None:
         pipeline().score(job_id)
 
-    @app.task(name=f"firstread.{JobPath.REPORT}_study", time_limit=limits.report_s)
+    @app.task(name=TASKS[JobPath.REPORT], time_limit=limits.report_s)
     def report_study(job_id: str) -> None:
         pipeline().report(job_id)
 
-    @app.task(name="firstread.predict", time_limit=limits.score_s)
+    @app.task(name=PREDICT, time_limit=limits.score_s)
     def predict(prediction_id: str) -> None:
         pipeline().predict(prediction_id)
 

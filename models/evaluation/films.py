@@ -34,7 +34,7 @@ _AGE = re.compile(r"(\d{1,3})(?:\.\d*)?([YMWD]?)", re.IGNORECASE)
 _AGE_UNITS = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}  # in a year; Age String, PS3.5 6.2
 _AGE_BANDS = ((17, "0-17"), (39, "18-39"), (59, "40-59"), (79, "60-79"), (120, "80+"))
 _BOX_ITEMS = 5
-_WEIGHTS = Path(__file__).parents[1] / "weights"
+_MODELS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -334,7 +334,7 @@ def _closeness(one: str, other: str) -> tuple[bool, int, bool]:
 @lru_cache
 def _operating_points(sha256: str) -> Mapping[str, float]:
     """The thresholds of a model that is shipped with Firstread; none for any other."""
-    for card in sorted(_WEIGHTS.glob("*.json")):
+    for card in sorted(_MODELS.glob("*/weights/*.json")):
         document = json.loads(card.read_text(encoding="utf-8"))
         if document.get("sha256") == sha256:
             return {output["key"]: float(output["threshold"]) for output in document["outputs"]}

@@ -17,7 +17,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
-from models.embedded import EmbeddedScorer, locate
+from models.embedded.scorer import EmbeddedScorer, locate
 from models.evaluation.boxes import OVERLAPS, Localization, localize
 from models.evaluation.films import URGENT, Box, Label, Prediction
 from models.evaluation.intervals import Estimate

@@ -6,7 +6,6 @@ These say nothing of how often the network fails on real films, only what its fa
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +18,16 @@ from PIL import Image, ImageDraw, ImageFilter
 from rich.console import Console
 from rich.progress import track
 
-from models.embedded import EmbeddedScorer
-from models.film import Film
-from models.pictures import chest_dx, complete_file_meta, derived_uid
-from models.pixels import read_film, to_display
+from imaging.display import to_display
+from imaging.radiograph import Radiograph, read_radiograph
+from imaging.simulated.phantom import simulate_film
+from imaging.wrapping import chest_dx, complete_file_meta
+from models.embedded.scorer import EmbeddedScorer
 from models.training.judge import EvidenceMaps, Judged, load_film
 from models.training.measure import OUTPUTS
 from worklist.errors import InvalidInput
 from worklist.finding import Analysis, Finding, FindingType
+from worklist.uids import derived_uid
 
 MAX_PICTURES = 4
 SEEDS = range(8)  # patients in whom failures are looked for
@@ -55,7 +56,7 @@ class Simulated:
     seed: int
     drawn: FindingType | None
     decoy: str
-    film: Film
+    film: Radiograph
     analysis: Analysis
 
 
@@ -192,18 +193,16 @@ def _worst_real(films: Sequence[Judged]) -> Iterator[tuple[str, Judged, str]]:
 
 
 def _draw(seed: int, finding: FindingType | None) -> NDArray[np.uint16]:
-    # By name, for models must not depend on firstread: this command alone, run from a checkout, needs the phantom.
-    phantom = importlib.import_module("firstread.phantom")
-    return phantom.simulate_film(seed, finding=finding, rows=_ROWS, columns=_COLUMNS)
+    return simulate_film(seed, finding=finding, rows=_ROWS, columns=_COLUMNS)
 
 
-def _film(pixels: NDArray[np.uint16], name: str) -> Film:
+def _film(pixels: NDArray[np.uint16], name: str) -> Radiograph:
     dataset = chest_dx(pixels, bits_stored=12)
     dataset.WindowCenter, dataset.WindowWidth = _WINDOW
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         setattr(dataset, keyword, derived_uid(name, keyword))
     complete_file_meta(dataset)
-    return read_film(dataset)
+    return read_radiograph(dataset)
 
 
 def _with_decoy(pixels: NDArray[np.uint16], decoy: str, seed: int) -> NDArray[np.uint16]:
@@ -243,7 +242,7 @@ def _drawn_at(case: Simulated) -> tuple[float, float, float, float] | None:
 
 
 def _panels(
-    film: Film,
+    film: Radiograph,
     finding: Finding,
     maps: EvidenceMaps,
     frame: tuple[float, float, float, float] | None,

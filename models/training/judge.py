@@ -1,4 +1,4 @@
-"""Labelled films as the product reads and scores them: models.pixels and EmbeddedScorer, never the training code."""
+"""Labelled films as the product reads and scores them: imaging and EmbeddedScorer, never the training code."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from models.embedded import EmbeddedScorer
+from imaging.files import read_image
+from imaging.geometry import SquareGeometry, fit_square
+from imaging.radiograph import Radiograph, read_radiograph
+from models.embedded.scorer import EmbeddedScorer
 from models.evaluation.films import URGENT, Box, Label, Prediction, read_labels
 from models.evaluation.intervals import LEAST, TOO_FEW, Estimate, Numbers, percentiles, resample
 from models.evaluation.metrics import Sample, calibrate, rank
-from models.film import Film
-from models.pictures import read_image
-from models.pixels import SquareGeometry, fit_square, read_film
 from models.training.measure import OUTPUTS
 from models.training.quantize import Int8Comparison, compare_int8
 from worklist.errors import InvalidInput
@@ -127,7 +127,7 @@ def with_boxes(film: Judged, boxes: Iterable[Box]) -> Label:
     return replace(film.listed.label, boxes=tuple(scaled))
 
 
-def load_film(folder: Path, file: str) -> Film:
+def load_film(folder: Path, file: str) -> Radiograph:
     """A film of a manifest, ready to be scored.
 
     Raises:
@@ -135,7 +135,7 @@ def load_film(folder: Path, file: str) -> Film:
     """
     try:
         with (folder / file).open("rb") as content:
-            return read_film(read_image(content, file))
+            return read_radiograph(read_image(content, file))
     except OSError as error:
         raise InvalidInput("film_missing", f"{folder / file} cannot be read: name the manifest's own folder") from error
 
@@ -240,7 +240,7 @@ class EvidenceMaps:
         self._session = onnxruntime.InferenceSession(weights / "embedded.onnx", providers=["CPUExecutionProvider"])
         self._size_px = int(sidecar["input_px"])
 
-    def of(self, film: Film) -> tuple[NDArray[np.float32], SquareGeometry]:
+    def of(self, film: Radiograph) -> tuple[NDArray[np.float32], SquareGeometry]:
         """The maps (6, h, w) of a film, and how it lies in the square that they cover."""
         square, geometry = fit_square(film.pixels, self._size_px)
         (evidence,) = self._session.run(["evidence"], {"film": square[None, None]})

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from models.embedded import EmbeddedScorer
-from models.pixels import fit_square
+from imaging.geometry import fit_square
+from models.embedded.scorer import EmbeddedScorer
 from models.training.measure import OUTPUTS, auc
 from worklist.errors import InvalidInput
 from worklist.finding import FindingType
@@ -91,7 +91,7 @@ def compare_int8(
 
     Args:
         weights: folder of embedded.onnx and embedded.json.
-        calibration: pixels of training films, each as Film.pixels: (rows, columns), 0..1. Some 128 are enough.
+        calibration: pixels of training films, each as Radiograph.pixels: (rows, columns), 0..1. Some 128 are enough.
         val: pixels of validation films.
         truth: (N, 7), which of `OUTPUTS` is there on each film of `val`.
 

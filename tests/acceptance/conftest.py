@@ -18,8 +18,8 @@ from dicom_sr.parse import TriageReport, parse
 from firstread.compose_worker import build_pacs
 from firstread.demo import Site, running_site, wait_until_done
 from firstread.processes import Supervisor
-from firstread.send import send
 from firstread.settings import Settings
+from gateway.dimse.send import send
 
 
 def free_port_base() -> int:

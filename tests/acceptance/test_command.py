@@ -19,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from firstread.phantom import simulate_film
+from imaging.simulated.phantom import simulate_film
 from tests.acceptance.conftest import RunningSite, free_port_base
 from tests.bad_films import BAD_FILMS, chest
 from tests.servers import find_shared_data

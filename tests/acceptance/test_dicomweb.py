@@ -20,10 +20,10 @@ from fastapi import FastAPI
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from gateway.dicomweb import DicomWebOrigin, build_dicomweb
-from gateway.orthanc import OrthancClient
+from gateway.dicomweb.passthrough import DicomWebOrigin, build_dicomweb
+from gateway.intake.orthanc import OrthancClient
+from gateway.list.worklist import build_reading_list
 from gateway.problems import install_problems
-from gateway.reading_list import build_reading_list
 from tests.bad_films import chest
 from tests.gateways import running_gateway, served
 from tests.servers import OrthancServer

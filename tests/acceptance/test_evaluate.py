@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from firstread.phantom import simulate_film
-from models.embedded import WEIGHTS
+from imaging.simulated.phantom import simulate_film
+from models.embedded.scorer import WEIGHTS
 from tests.bad_films import BAD_FILMS
 from worklist.finding import FindingType
 

@@ -34,11 +34,11 @@ from dicom_sr.parse import TriageReport, parse
 from firstread.compose import build_job_records
 from firstread.compose_worker import build_pipeline, build_scorer
 from firstread.demo import Site
-from firstread.phantom import simulate_film, simulate_lateral_film
 from firstread.settings import Settings
-from firstread.wrap import chest_dx, complete_file_meta
-from models.embedded import WEIGHTS
-from models.pixels import read_film
+from imaging.radiograph import read_radiograph
+from imaging.simulated.phantom import simulate_film, simulate_lateral_film
+from imaging.wrapping import chest_dx, complete_file_meta
+from models.embedded.scorer import WEIGHTS
 from tests.gateways import running_gateway
 from tests.servers import OrthancServer, find_program
 from worker.pacs import Pacs
@@ -239,7 +239,7 @@ def film_with_boxes(model: Path) -> tuple[Dataset, list[FindingType]]:
         film = film_of(simulate_film(seed, finding=kind, rows=ROWS, columns=COLUMNS), "PA")
         boxes: list[Region] = []
         types: list[FindingType] = []
-        for finding in scorer.score(read_film(film)).findings:
+        for finding in scorer.score(read_radiograph(film)).findings:
             box = finding.region
             if box and box.y > 0 and box.y + box.height < ROWS and all(_are_apart(box, other) for other in boxes):
                 boxes.append(box)

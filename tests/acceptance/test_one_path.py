@@ -15,7 +15,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 
-from firstread.wrap import load_any
+from imaging.files import read_image_file
 from tests.acceptance.conftest import RunningSite
 from tests.bad_films import BAD_FILMS, chest
 from worklist.finding import FindingType
@@ -226,4 +226,4 @@ def _files(written: Path) -> list[Path]:
 
 
 def _study_uids(written: Path) -> set[str]:
-    return {str(load_any(file).StudyInstanceUID) for file in _files(written)}
+    return {str(read_image_file(file).StudyInstanceUID) for file in _files(written)}

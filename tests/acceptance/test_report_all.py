@@ -15,8 +15,8 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 import worker.pacs
+from dicom_sr.table import COLUMNS
 from firstread.compose_worker import build_pacs
-from firstread.report_table import COLUMNS
 from firstread.settings import Settings
 from tests.acceptance.conftest import RunningSite
 from tests.acceptance.test_command import require_one_line, run

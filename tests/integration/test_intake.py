@@ -28,9 +28,9 @@ from pydicom.uid import (
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from gateway.dispatch import Dispatcher, build_sender
-from gateway.intake import FEED, Intake, IntakePace
-from gateway.orthanc import OrthancClient
+from gateway.intake.dispatch import Dispatcher, build_sender
+from gateway.intake.feed import FEED, Intake, IntakePace
+from gateway.intake.orthanc import OrthancClient
 from tests.servers import OrthancServer, RedisServer, free_ports, running
 from worklist.finding import Analysis
 from worklist.order import OrderPriority

@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from models.embedded import WEIGHTS
+from imaging.radiograph import Radiograph
+from models.embedded.scorer import WEIGHTS
 from models.evaluation.films import Box
-from models.film import Film
 from models.training.card import main, write_card
 from models.training.failures import MAX_PICTURES, Simulated, save_real, worst
 from models.training.judge import Judged, judge, mean_of_findings, read_boxes, read_manifest, with_boxes
@@ -226,7 +226,7 @@ def case(seed: int, drawn: FindingType | None, decoy: str, probabilities: Sequen
         completed_at=datetime(2026, 1, 1, tzinfo=UTC),
         elapsed_ms=1,
     )
-    film = Film(image=image, pixels=np.zeros((64, 64), np.float32))
+    film = Radiograph(image=image, pixels=np.zeros((64, 64), np.float32))
     return Simulated(seed=seed, drawn=drawn, decoy=decoy, film=film, analysis=analysis)
 
 

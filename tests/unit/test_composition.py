@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from firstread.compose import open_database
 from firstread.compose_worker import build_worker_app
 from firstread.settings import Settings
-from models.embedded import WEIGHTS
+from models.embedded.scorer import WEIGHTS
 from worker.pacs import TIMEOUT_S
 from worklist.errors import InvalidInput, ModelUnavailable
 from worklist.order import OrderPolicy
@@ -33,12 +33,17 @@ def test_gateway_process_loads_no_model() -> None:
     assert not loaded & {"onnxruntime", "highdicom", "torch", "models", "worker", "dicom_sr"}
 
 
+def test_protocols_need_no_runtime() -> None:
+    """Whoever names a scorer or an explainer loads neither arrays nor a model runtime for it."""
+    assert not _loaded_by("import models") & {"numpy", "onnxruntime", "pydicom"}
+
+
 def test_help_needs_next_to_nothing() -> None:
     """`firstread --help` answers without loading a database, a server or a model."""
     assert not _loaded_by("import firstread.cli") & {"sqlalchemy", "fastapi", "onnxruntime", "pydicom"}
 
 
-@pytest.mark.parametrize("module", ["models.embedded", "firstread.compose_worker"])
+@pytest.mark.parametrize("module", ["models.embedded.scorer", "firstread.compose_worker"])
 def test_onnx_runtime_is_told_to_stay_silent(module: str) -> None:
     """ONNX Runtime's reports to its maker are off before it is loaded, on a machine that says nothing about them."""
     program = (

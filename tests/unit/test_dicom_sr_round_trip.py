@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from dicom_sr.build import Results, Revision, build_failure_report, build_results
-from dicom_sr.parse import Failure, is_own, parse
+from dicom_sr.parse import is_own, parse
 from worklist.errors import InvalidInput
 from worklist.finding import (
     Algorithm,
@@ -28,6 +28,7 @@ from worklist.finding import (
     Side,
     Snippet,
 )
+from worklist.study import Failure
 from worklist.urgency import Urgency
 
 SCORED_AT = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from imaging.geometry import SquareGeometry
+from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph
 from models import Scorer
-from models.embedded import WEIGHTS, EmbeddedScorer, locate
-from models.film import Film
-from models.pixels import MIRRORED_FILM, TURNED_FILM, SquareGeometry
+from models.embedded.scorer import WEIGHTS, EmbeddedScorer, locate
 from worklist.errors import ModelUnavailable
 from worklist.finding import Analysis, Finding, FindingType, ImageReference, QualityNote, Side
 
@@ -87,7 +87,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedScorer:
     return EmbeddedScorer(folder)
 
 
-def film_of(pixels: Greys, *codes: str) -> Film:
+def film_of(pixels: Greys, *codes: str) -> Radiograph:
     """A film of these greys, with quality notes of these codes."""
     image = ImageReference(
         study_instance_uid="1.2.1",
@@ -97,7 +97,7 @@ def film_of(pixels: Greys, *codes: str) -> Film:
         rows=pixels.shape[0],
         columns=pixels.shape[1],
     )
-    return Film(image=image, pixels=pixels, quality=tuple(QualityNote(code=code, message=code) for code in codes))
+    return Radiograph(image=image, pixels=pixels, quality=tuple(QualityNote(code=code, message=code) for code in codes))
 
 
 def spot(rows: int, columns: int, x: float, y: float, *, background: float = 0.2) -> Greys:
@@ -407,7 +407,7 @@ def _nih_rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def _nih_film(file: str, scale: int = 1) -> Film:
+def _nih_film(file: str, scale: int = 1) -> Radiograph:
     with Image.open(NIH / file) as picture:
         grey = picture.convert("L")
         if scale > 1:

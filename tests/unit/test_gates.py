@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from firstread.compose_worker import build_scorer
-from firstread.phantom import simulate_film, simulate_lateral_film
 from firstread.settings import Settings
 from firstread.triage import triage_files
+from imaging.files import read_image_file
+from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph, read_radiograph
+from imaging.simulated.phantom import simulate_film, simulate_lateral_film
 from models import Scorer
-from models.film import Film
-from models.gates import ANSWERS, SIDE_PX, WAYS, WEIGHTS, GatedScorer, Gates
-from models.pixels import MIRRORED_FILM, TURNED_FILM, open_dataset, read_film
+from models.gates.scorer import ANSWERS, SIDE_PX, WAYS, WEIGHTS, GatedScorer, Gates
 from tests.bad_films import chest
 from worklist.errors import ModelUnavailable, UnusableImage
 from worklist.finding import (
@@ -70,7 +70,7 @@ def gates() -> Gates:
     return Gates()
 
 
-def film_of(pixels: npt.NDArray[np.floating], *codes: str) -> Film:
+def film_of(pixels: npt.NDArray[np.floating], *codes: str) -> Radiograph:
     """A film of these greys, with quality notes of these codes."""
     image = ImageReference(
         study_instance_uid="1.2.1",
@@ -81,7 +81,7 @@ def film_of(pixels: npt.NDArray[np.floating], *codes: str) -> Film:
         columns=pixels.shape[1],
     )
     notes = tuple(QualityNote(code=code, message=code) for code in codes)
-    return Film(image=image, pixels=pixels.astype(np.float32), quality=notes)
+    return Radiograph(image=image, pixels=pixels.astype(np.float32), quality=notes)
 
 
 def phantom(seed: int, finding: FindingType | None = None, rows: int = 300, columns: int = 256) -> Greys:
@@ -128,9 +128,9 @@ class BrightestScorer:
 
     algorithm: Algorithm = Algorithm(name="test", version="1", sha256="0", device_uid="2.25.1")  # noqa: RUF009 - frozen
     model_size_mb: float = 1.5
-    seen: Film | None = None
+    seen: Radiograph | None = None
 
-    def score(self, film: Film) -> Analysis:
+    def score(self, film: Radiograph) -> Analysis:
         """One finding, boxed around all plain white pixels; it needs an image that is as large as the pixels."""
         self.seen = film
         rows, columns = np.nonzero(film.pixels == 1)
@@ -183,7 +183,7 @@ def test_real_dicom_chest_films_pass(gates: Gates, name: str) -> None:
     """Films of other makers, resolutions and encodings pass too, without a note from the gates."""
     if not (SHARED / name).is_file():
         pytest.skip(f"{name} is not here")
-    film = read_film(open_dataset(SHARED / name))
+    film = read_radiograph(read_image_file(SHARED / name))
     assert gates.admit(film).film is film
 
 
@@ -340,14 +340,14 @@ def leg() -> Greys:
     package = importlib.util.find_spec("data_store")
     if package is None or package.origin is None:
         pytest.skip("pydicom-data is not installed")
-    return read_film(open_dataset(Path(package.origin).parent / "data" / "RG3_UNCR.dcm")).pixels
+    return read_radiograph(read_image_file(Path(package.origin).parent / "data" / "RG3_UNCR.dcm")).pixels
 
 
 def ct_slice() -> Greys:
     """A slice through an abdomen."""
     if not SHARED.is_dir():
         pytest.skip("the CT slice is not here")
-    return read_film(open_dataset(SHARED / "NOT_CHEST_ct_abdomen.dcm")).pixels
+    return read_radiograph(read_image_file(SHARED / "NOT_CHEST_ct_abdomen.dcm")).pixels
 
 
 def disc() -> Greys:
@@ -431,7 +431,7 @@ def test_a_gated_scorer_is_a_scorer() -> None:
     """It keeps the protocol, gives the inner scorer's identity, and counts its own time."""
 
     class Slow(BrightestScorer):
-        def score(self, film: Film) -> Analysis:
+        def score(self, film: Radiograph) -> Analysis:
             time.sleep(0.02)
             return super().score(film)
 

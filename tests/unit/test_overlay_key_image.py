@@ -17,7 +17,8 @@ from pydicom.uid import (
 )
 
 from dicom_sr.build import InstanceReference, Results, Revision, build_results
-from models.pixels import read_film, to_display
+from imaging.display import to_display
+from imaging.radiograph import read_radiograph
 from tests.bad_films import chest
 from tests.integration.test_sr_validators import SOURCES, build, found_on
 from tests.unit.test_dicom_sr_objects import (
@@ -201,7 +202,7 @@ def test_dcmtk_shows_the_same_greys_through_the_overlay(photometric: str, tmp_pa
     assert state is not None
     run("dcmp2pgm", "-p", saved(state, tmp_path), tmp_path / "film.dcm", tmp_path / "shown.pgm")
     shown = np.asarray(Image.open(tmp_path / "shown.pgm"), np.int16)
-    judged = to_display(read_film(dataset))
+    judged = to_display(read_radiograph(dataset))
     assert np.ptp(judged) > 100
     assert np.abs(shown - judged).max() <= 1
 

@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from firstread.phantom import simulate_film
-from models.embedded import WEIGHTS
-from models.pixels import fit_square
+from imaging.geometry import fit_square
+from imaging.simulated.phantom import simulate_film
+from models.embedded.scorer import WEIGHTS
 from models.training.measure import OUTPUTS
 from models.training.quantize import Variant, compare_int8, quantize
 from worklist.errors import InvalidInput, ModelUnavailable

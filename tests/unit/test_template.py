@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imaging.radiograph import MIRRORED_FILM, Radiograph
 from models import Explainer
-from models.film import Film
-from models.pixels import MIRRORED_FILM
 from models.template import TemplateExplainer, quote
 from worklist.errors import InvalidInput
 from worklist.finding import (
@@ -34,7 +33,7 @@ IMAGE = ImageReference(
     rows=80,
     columns=80,
 )
-FILM = Film(image=IMAGE, pixels=np.zeros((80, 80), np.float32))
+FILM = Radiograph(image=IMAGE, pixels=np.zeros((80, 80), np.float32))
 SCORER = Algorithm(name="test", version="1", sha256="0" * 64, device_uid="2.25.1")
 
 

@@ -18,11 +18,12 @@ import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.uid import ComputedRadiographyImageStorage, JPEGLSLossless
 
-from firstread.phantom import simulate_film, simulate_lateral_film
-from firstread.thickness import pixel_spacing_mm
-from firstread.wrap import chest_dx, code, complete_file_meta, derived_uid
+from imaging.simulated.phantom import simulate_film, simulate_lateral_film
+from imaging.simulated.thickness import pixel_spacing_mm
+from imaging.wrapping import chest_dx, code, complete_file_meta
 from worklist.finding import FindingType
 from worklist.order import OrderPriority
+from worklist.uids import derived_uid
 
 _logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from gateway.dispatch import Dispatcher
+from gateway.intake.dispatch import Dispatcher
 from gateway.problems import MEDIA_TYPE, Problem
 from worklist.errors import InvalidInput, ModelUnavailable
 from worklist.finding import Side

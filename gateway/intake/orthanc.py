@@ -5,14 +5,15 @@ Each request has a time-out, so that a silent Orthanc can never hold the gateway
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+from pyorthanc import Orthanc
 
-from worklist.errors import InvalidInput, PacsUnavailable
+from worklist.errors import PacsUnavailable
 
 _PAGE = 1000
 
@@ -50,7 +51,7 @@ class OrthancClient:
         dicomweb_root: path of its DICOMweb plug-in below the root.
         timeout_s: longest wait for any answer.
 
-    Every method raises PacsUnavailable where Orthanc does not answer, and InvalidInput where it refuses us.
+    Every method raises PacsUnavailable where Orthanc does not answer or refuses us.
     """
 
     def __init__(
@@ -60,23 +61,24 @@ class OrthancClient:
         self._dicomweb_root = dicomweb_root.strip("/")
         # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
         limits = httpx.Limits(keepalive_expiry=0.5)
-        self._http = httpx.Client(base_url=self.url, auth=auth, timeout=timeout_s, trust_env=False, limits=limits)
+        options = {"auth": auth, "timeout": timeout_s, "trust_env": False, "limits": limits}
+        self.rest = Orthanc(self.url, return_raw_response=True, base_url=self.url, **options)
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self.rest.close()
 
     def system(self) -> dict[str, Any]:
         """Name, version and settings that Orthanc tells of itself."""
-        return dict(self._json("/system"))
+        return dict(self._json(self.rest.get_system))
 
     def plugins(self) -> list[str]:
         """The identifiers of its plug-ins."""
-        return [str(name) for name in self._json("/plugins")]
+        return [str(name) for name in self._json(self.rest.get_plugins)]
 
     def changes(self, since: int, limit: int = _PAGE) -> list[Change]:
         """The changes after a sequence number, oldest first."""
-        answer = self._json("/changes", since=since, limit=limit)
+        answer = self._json(self.rest.get_changes, {"since": since, "limit": limit})
         return [
             Change(
                 sequence=int(entry["Seq"]),
@@ -96,7 +98,7 @@ class OrthancClient:
 
     def instance_ids(self) -> set[str]:
         """Orthanc's identifiers of every instance it holds."""
-        return {str(orthanc_id) for orthanc_id in self._json("/instances")}
+        return {str(orthanc_id) for orthanc_id in self._json(self.rest.get_instances)}
 
     def instance(self, orthanc_id: str) -> InstanceFacts | None:
         """Header, digest and study of an instance; None where it is gone.
@@ -106,64 +108,86 @@ class OrthancClient:
         digests ("StoreMD5ForAttachments": false) the name of the stored file is the digest: a repetition counts as new.
         """
         try:
-            tags = self._find(f"/instances/{orthanc_id}/simplified-tags")
+            tags = self._find(self.rest.get_instances_id_simplified_tags, orthanc_id)
         except PacsUnavailable as error:
             if error.code != "pacs_error":
                 raise
             tags = self._indexed(orthanc_id)
-        file = f"/instances/{orthanc_id}/attachments/dicom"
-        digest = self._find(f"{file}/md5", text=True) or (self._find(f"{file}/info") or {}).get("Uuid")
-        study = self._find(f"/instances/{orthanc_id}/study")
+        digest = self._find_text(self.rest.get_instances_id_attachments_name_md5, orthanc_id, "dicom")
+        if not digest:
+            file = self._find(self.rest.get_instances_id_attachments_name_info, orthanc_id, "dicom") or {}
+            digest = file.get("Uuid")
+        study = self._find(self.rest.get_instances_id_study, orthanc_id)
         if tags is None or digest is None or study is None:
             return None
         header = {keyword: value.replace("\x00", "") for keyword, value in tags.items() if isinstance(value, str)}
         return InstanceFacts(header=header, digest=str(digest), study_orthanc_id=str(study["ID"]))
 
     def _indexed(self, orthanc_id: str) -> dict[str, Any] | None:
-        path = f"/instances/{orthanc_id}"
-        levels = [self._find(f"{path}{level}") for level in ("/study", "/series", "")]
+        asked = (self.rest.get_instances_id_study, self.rest.get_instances_id_series, self.rest.get_instances_id)
+        levels = [self._find(ask, orthanc_id) for ask in asked]
         if None in levels:
             return None
-        header = {"SOPClassUID": self._find(f"{path}/metadata/SopClassUid", text=True)}
+        header = {"SOPClassUID": self._find_text(self.rest.get_instances_id_metadata_name, orthanc_id, "SopClassUid")}
         for level in levels:
             header |= level.get("PatientMainDicomTags", {}) | level["MainDicomTags"]
         return header
 
     def reception_date(self, orthanc_id: str) -> datetime | None:
         """When an instance arrived; None where it is gone."""
-        text = self._find(f"/instances/{orthanc_id}/metadata/ReceptionDate", text=True)
+        text = self._find_text(self.rest.get_instances_id_metadata_name, orthanc_id, "ReceptionDate")
         return _moment(text) if text else None
 
     def study(self, orthanc_id: str) -> dict[str, Any] | None:
         """What Orthanc tells of a study, IsStable included; None where it is gone."""
-        found = self._find(f"/studies/{orthanc_id}")
+        found = self._find(self.rest.get_studies_id, orthanc_id)
         return dict(found) if found is not None else None
 
     def lookup(self, uid: str) -> list[dict[str, Any]]:
         """The resources that carry a DICOM UID."""
-        return list(self._decode(self._answer("POST", "/tools/lookup", content=uid)))
-
-    def upload(self, part10: bytes) -> str:
-        """Store a DICOM file; returns Orthanc's word for what it did with it, Success or AlreadyStored."""
-        return str(self._answer("POST", "/instances", content=part10).json()["Status"])
-
-    def delete_study(self, orthanc_id: str) -> None:
-        """Remove a study from the PACS; only ever called for films that Firstread itself simulated."""
-        self._answer("DELETE", f"/studies/{orthanc_id}")
+        return list(self._decode(self.ask(self.rest.post, "/tools/lookup", content=uid)))
 
     def dicomweb_get(self, path: str, accept: str) -> bytes | None:
         """The body of a DICOMweb answer; None for 404."""
-        answer = self._answer("GET", f"/{self._dicomweb_root}/{path}", headers={"Accept": accept}, absent_ok=True)
+        url = f"/{self._dicomweb_root}/{path}"
+        answer = self.ask(self.rest.get, url, headers={"Accept": accept}, absent_ok=True)
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.content
 
-    def _json(self, path: str, **parameters: int) -> Any:  # noqa: ANN401 - JSON
-        return self._decode(self._answer("GET", path, params=parameters))
+    def ask(
+        self,
+        request: Callable[..., Any],  # of the client, which has one for each of Orthanc's routes, without exact types
+        *arguments: object,
+        absent_ok: bool = False,
+        **options: object,
+    ) -> httpx.Response:
+        """The answer to a request of `rest`, our errors instead of the library's; a 404 only where absent_ok."""
+        try:
+            answer: httpx.Response = request(*arguments, **options)
+        except httpx.HTTPError as error:
+            raise PacsUnavailable(
+                "pacs_unavailable",
+                f"no answer from Orthanc at {self.url} ({type(error).__name__}): start it or set FIRSTREAD_ORTHANC_URL",
+            ) from error
+        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise PacsUnavailable(
+                "pacs_refuses_login",
+                f"Orthanc at {self.url} refuses our login: set FIRSTREAD_ORTHANC_USERNAME and _PASSWORD",
+            )
+        if answer.is_error and not (absent_ok and answer.status_code == httpx.codes.NOT_FOUND):
+            asked = f"{answer.request.method} {answer.request.url.path}"
+            raise PacsUnavailable("pacs_error", f"Orthanc answers {answer.status_code} to {asked}: see Orthanc's log")
+        return answer
 
-    def _find(self, path: str, *, text: bool = False) -> Any:  # noqa: ANN401 - JSON
-        answer = self._answer("GET", path, absent_ok=True)
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return None
-        return answer.text if text else self._decode(answer)
+    def _json(self, request: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - JSON
+        return self._decode(self.ask(request, *arguments))
+
+    def _find(self, request: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - JSON
+        answer = self.ask(request, *arguments, absent_ok=True)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else self._decode(answer)
+
+    def _find_text(self, request: Callable[..., Any], *arguments: object) -> str | None:
+        answer = self.ask(request, *arguments, absent_ok=True)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.text
 
     def _decode(self, answer: httpx.Response) -> Any:  # noqa: ANN401 - JSON
         try:
@@ -172,25 +196,6 @@ class OrthancClient:
             raise PacsUnavailable(
                 "pacs_error", f"{answer.url} does not answer as Orthanc does: check FIRSTREAD_ORTHANC_URL"
             ) from error
-
-    def _answer(self, method: str, path: str, *, absent_ok: bool = False, **options: Any) -> httpx.Response:  # noqa: ANN401
-        try:
-            answer = self._http.request(method, path, **options)
-        except httpx.HTTPError as error:
-            raise PacsUnavailable(
-                "pacs_unavailable",
-                f"no answer from Orthanc at {self.url} ({type(error).__name__}): start it or set FIRSTREAD_ORTHANC_URL",
-            ) from error
-        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            raise InvalidInput(
-                "pacs_refuses_login",
-                f"Orthanc at {self.url} refuses our login: set FIRSTREAD_ORTHANC_USERNAME and _PASSWORD",
-            )
-        if answer.is_error and not (absent_ok and answer.status_code == httpx.codes.NOT_FOUND):
-            raise PacsUnavailable(
-                "pacs_error", f"Orthanc answers {answer.status_code} to {method} {path}: see Orthanc's log"
-            )
-        return answer
 
 
 def _moment(text: str) -> datetime:

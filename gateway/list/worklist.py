@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from gateway.orthanc import OrthancClient
+from gateway.intake.orthanc import OrthancClient
 from gateway.problems import Problem
 from worklist.records import ListedStudy, ReadingList
 from worklist.study import StudyState

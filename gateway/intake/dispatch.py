@@ -9,11 +9,9 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from worklist.errors import BrokerUnavailable
+from worklist.queues import PREDICT, PREDICT_QUEUE, TASKS
 from worklist.records import JobRecords
-from worklist.study import JobPath
 
-TASKS = {JobPath.SCORE: "firstread.score_study", JobPath.REPORT: "firstread.report_study"}
-PREDICT = "firstread.predict"
 _AT_ONCE = 200
 
 log = structlog.get_logger()
@@ -87,7 +85,7 @@ class Dispatcher:
             BrokerUnavailable: the broker did not take the message.
         """
         try:
-            self._sender.send_task(PREDICT, args=[prediction_id], queue=str(JobPath.SCORE), retry=False)
+            self._sender.send_task(PREDICT, args=[prediction_id], queue=str(PREDICT_QUEUE), retry=False)
         except (OperationalError, OSError) as error:
             raise _unavailable(error) from error
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from firstread.thickness import Grid, Map, Point, Stroke, pixel_spacing_mm, resize, root, step
+from imaging.simulated.thickness import Grid, Map, Point, Stroke, pixel_spacing_mm, resize, root, step
 from worklist.finding import FindingType
 
 _SOFT, _LUNG, _BONE = 0.20, 0.055, 0.36  # attenuation per cm near 65 keV; bone is what it adds to soft tissue

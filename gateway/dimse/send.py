@@ -25,7 +25,7 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from firstread.wrap import is_picture, load_any, split_dicom, wrap_picture
+from imaging.files import is_picture, read_image_file, split_dicom, wrap_picture_file
 from worklist.errors import InvalidInput, PacsUnavailable
 
 _MAX_CONTEXTS = 128  # presentation contexts of one association: the odd numbers below 256, PS3.8 9.3.2.2
@@ -176,11 +176,11 @@ def _item(source: Path | Dataset) -> _Item:
         return _Item(name=_name(source), context=(source.SOPClassUID, syntax), fetch=lambda _folder: source)
     if is_picture(source):
         context = (DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian)
-        return _Item(name=_name(source), context=context, fetch=lambda _folder: wrap_picture(source))
+        return _Item(name=_name(source), context=context, fetch=lambda _folder: wrap_picture_file(source))
     found, offset = split_dicom(source)
     try:
         # what the dataset says of itself counts: a PACS refuses an image whose file meta says otherwise
-        meta: Dataset = load_any(source, header_only=True).file_meta
+        meta: Dataset = read_image_file(source, header_only=True).file_meta
     except InvalidInput:
         if not all(found.get(word) for word in _NEEDED):
             raise

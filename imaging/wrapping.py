@@ -1,4 +1,4 @@
-"""Images of any kind as DICOM datasets: DICOM as it is, pictures wrapped as DX images."""
+"""PNG and JPEG pictures as DX images, and what else makes a dataset whole."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import hashlib
 import os
 import struct
 import unicodedata
-import uuid
 import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import PurePath
 from typing import BinaryIO
@@ -18,12 +14,10 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.filereader import read_dataset
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -32,10 +26,10 @@ from pydicom.uid import (
 
 from worklist.errors import InvalidInput
 from worklist.media import HEAD_BYTES, ImageFormat, image_format
+from worklist.uids import derived_uid
 
 MAX_PICTURE_BYTES = 200_000_000
 MAX_PICTURE_PIXELS = 64_000_000  # twice the largest detector; decoding costs a few bytes of memory for each
-
 # What Pillow was seen to raise on damaged pictures, the last four on their EXIF.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, AttributeError, LookupError, TypeError, struct.error)
 _EMPTY = (  # type 2: stated, though nothing is known
@@ -47,51 +41,6 @@ _SYNTAX_OF: dict[tuple[bool | None, bool | None], UID] = {  # by implicit VR, li
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,
 }
-
-
-def read_image(file: BinaryIO, name: str, *, header_only: bool = False) -> Dataset:
-    """One DICOM, PNG or JPEG image as a dataset with file meta information, told apart by content.
-
-    A DICOM file without the Part 10 preamble or file meta information (PS3.10 section 7.1) is read too, and gets a
-    file meta of the encoding in which it was found. UIDs in the file meta that contradict the dataset give way to it.
-
-    Args:
-        file: the image, from its first byte on.
-        name: what messages call it; a picture's patient is called by its stem.
-        header_only: stop before the pixels of a DICOM file.
-
-    Raises:
-        InvalidInput: not_an_image, the file is none of the three; unreadable_dicom, it is broken DICOM;
-            unreadable_picture or picture_too_large, as wrap_picture, the latter also of deflated DICOM.
-        OSError: the disk does not give it.
-    """
-    found = image_format(file.read(HEAD_BYTES))
-    file.seek(0)
-    if found is None:
-        raise not_an_image(name)
-    if found is not ImageFormat.DICOM:
-        return wrap_picture(file, name)
-    with reading_dicom(name):
-        _refuse_bomb(file, name)
-        dataset = dcmread(file, force=True, stop_before_pixels=header_only)
-        missing = [word for word in ("SOPClassUID", "SOPInstanceUID") if not dataset.get(word)]
-    if missing:
-        raise InvalidInput("unreadable_dicom", f"{name} is DICOM without {' and '.join(missing)}: export it again")
-    complete_file_meta(dataset)
-    return dataset
-
-
-@contextmanager
-def reading_dicom(name: str) -> Iterator[None]:
-    """Tell as InvalidInput what pydicom raises inside; where bytes are broken that is almost any exception."""
-    try:
-        yield
-    except InvalidInput:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's own
-        raise InvalidInput("unreadable_dicom", f"{name} is broken DICOM: {_one_line(error)}") from error
 
 
 def not_an_image(name: str) -> InvalidInput:
@@ -115,13 +64,13 @@ def wrap_picture(file: BinaryIO, name: str) -> Dataset:
         InvalidInput: not_an_image, it is neither PNG nor JPEG; unreadable_picture, it is broken; picture_too_large,
             it is above MAX_PICTURE_BYTES or MAX_PICTURE_PIXELS, told before it is decoded.
     """
-    too_large = file.seek(0, os.SEEK_END) > MAX_PICTURE_BYTES
+    is_too_large = file.seek(0, os.SEEK_END) > MAX_PICTURE_BYTES
     file.seek(0)
     found = image_format(file.read(HEAD_BYTES))
     if found not in {ImageFormat.PNG, ImageFormat.JPEG}:
         raise not_an_image(name)
-    if too_large:
-        raise _too_large(name, f"{MAX_PICTURE_BYTES // 1_000_000} MB")
+    if is_too_large:
+        raise too_large(name, f"{MAX_PICTURE_BYTES // 1_000_000} MB")
     file.seek(0)
     content = file.read()
     pixels, source, samples = _decode(content, name)
@@ -186,24 +135,6 @@ def chest_dx(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], *, bits_sto
     return dataset
 
 
-def _refuse_bomb(file: BinaryIO, name: str) -> None:
-    """Refuse a deflated dataset (PS3.5 A.5) of any size: pydicom inflates it a thousandfold, all at once."""
-    is_part_10 = file.read(HEAD_BYTES)[128:] == b"DICM"
-    file.seek(HEAD_BYTES if is_part_10 else 0)
-    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)  # noqa: PLR2004 - File Meta Information
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflater.decompress(file.read(), MAX_PICTURE_BYTES)
-        if inflater.unconsumed_tail:
-            raise _too_large(name, f"{MAX_PICTURE_BYTES // 1_000_000} MB")
-    file.seek(0)
-
-
-def derived_uid(*sources: str) -> UID:
-    """The UID (2.25., PS3.5 B.2) that always belongs to these words."""
-    return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(sources)).int}")
-
-
 def _decode(content: bytes, name: str) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], str, int]:
     """Grey values of a picture, what it was, and how many samples it held in all its bands."""
     try:
@@ -211,14 +142,14 @@ def _decode(content: bytes, name: str) -> tuple[npt.NDArray[np.uint8] | npt.NDAr
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
             with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
                 if image.width * image.height > MAX_PICTURE_PIXELS:
-                    raise _too_large(name, f"{MAX_PICTURE_PIXELS // 1_000_000} million pixels")
+                    raise too_large(name, f"{MAX_PICTURE_PIXELS // 1_000_000} million pixels")
                 source = f"{image.format} picture of mode {image.mode}"
                 samples = image.width * image.height * len(image.getbands())
                 return _grey(ImageOps.exif_transpose(image)), source, samples
     except Image.DecompressionBombError as error:
-        raise _too_large(name, f"{MAX_PICTURE_PIXELS // 1_000_000} million pixels") from error
+        raise too_large(name, f"{MAX_PICTURE_PIXELS // 1_000_000} million pixels") from error
     except _PILLOW_ERRORS as error:
-        raise InvalidInput("unreadable_picture", f"{name} is a broken picture: {_one_line(error)}") from error
+        raise InvalidInput("unreadable_picture", f"{name} is a broken picture: {one_line(error)}") from error
 
 
 def _grey(image: Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
@@ -257,9 +188,11 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
     return item
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What a library says of a broken file, as a part of one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _too_large(name: str, limit: str) -> InvalidInput:
+def too_large(name: str, limit: str) -> InvalidInput:
+    """The refusal of a file above a limit."""
     return InvalidInput("picture_too_large", f"{name} is larger than {limit}: save it smaller")

@@ -41,7 +41,7 @@ function byReadingOrder(a, b) {
   );
 }
 
-/** person_name of gateway/pages.py: the same words for the same name. */
+/** person_name of worklist/person_name.py: the same words for the same name. */
 function personName(value) {
   const groups = value.split("=", 3).map((group, place) => {
     const [family, given, middle, prefix, suffix] = group.split("^").map((part) => part.trim());
@@ -53,7 +53,7 @@ function personName(value) {
   return { shown, ideographic: ideographic === shown ? "" : ideographic };
 }
 
-/** waiting of gateway/pages.py: the same words for the same time. */
+/** waiting of gateway/list/pages.py: the same words for the same time. */
 function waiting(receivedAt) {
   const minutes = Math.max(0, Math.floor((Date.now() + clockOffset - Date.parse(receivedAt)) / 60_000));
   const hours = Math.floor(minutes / 60);

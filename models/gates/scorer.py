@@ -26,9 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from imaging.radiograph import TURNED_FILM, Radiograph
 from models import Scorer
-from models.film import Film
-from models.pixels import TURNED_FILM
 from worklist.errors import ModelUnavailable, UnusableImage
 from worklist.finding import Algorithm, Analysis, Finding, QualityNote, Region
 
@@ -99,8 +98,8 @@ class Admitted:
         quarter_turns: counterclockwise, from the stored film to the upright one.
     """
 
-    film: Film
-    stored: Film
+    film: Radiograph
+    stored: Radiograph
     quarter_turns: int = 0
 
     def restore(self, analysis: Analysis) -> Analysis:
@@ -153,7 +152,7 @@ class Gates:
                 "model_invalid", f"{file} lacks or misstates {error}: install Firstread again."
             ) from error
 
-    def admit(self, film: Film) -> Admitted:
+    def admit(self, film: Radiograph) -> Admitted:
         """The film, put right where it is certainly turned or inverted, with notes on what bears on its score.
 
         Raises:
@@ -187,7 +186,7 @@ class Gates:
             return Admitted(film=film, stored=film)
         pixels = np.ascontiguousarray(np.rot90(1 - film.pixels if way >= WAYS // 2 else film.pixels, turned_by))
         image = replace(film.image, rows=pixels.shape[0], columns=pixels.shape[1])
-        upright = Film(image=image, pixels=pixels, quality=(*kept, *notes))
+        upright = Radiograph(image=image, pixels=pixels, quality=(*kept, *notes))
         return Admitted(film=upright, stored=film, quarter_turns=turned_by)
 
     def judge(self, pixels: Greys) -> Verdict:
@@ -232,7 +231,7 @@ class GatedScorer:
         """Size of the scorer's weights in megabytes (10^6 bytes)."""
         return self._scorer.model_size_mb
 
-    def score(self, film: Film) -> Analysis:
+    def score(self, film: Radiograph) -> Analysis:
         """The Analysis of an admitted film.
 
         Raises:

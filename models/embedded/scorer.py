@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import time
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,16 +23,17 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from PIL import Image
 
-from models.film import Film
-from models.pixels import MIRRORED_FILM, TURNED_FILM, SquareGeometry, fit_square
+from imaging.geometry import SquareGeometry, fit_square
+from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph
 from worklist.errors import ModelUnavailable
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, Region, Side
+from worklist.sites import IN_A_LUNG
+from worklist.uids import device_uid
 
 WEIGHTS = Path(__file__).parent / "weights"
 
 _URGENT = "urgent"
 _OUTPUTS = (*FindingType, _URGENT)
-_SIDED = {FindingType.PNEUMOTHORAX, FindingType.PLEURAL_EFFUSION, FindingType.CONSOLIDATION, FindingType.PNEUMONIA}
 _MAX_REGIONS = 3
 _PARTS_OF_A_CELL = 16  # in which evidence is outlined, along either side
 # Chosen on the hand-drawn boxes of ChestX-ray14 (Wang et al., CVPR 2017) with an earlier network; how the boxes of the
@@ -117,7 +117,7 @@ class EmbeddedScorer:
         """Size of the weights file in megabytes (10^6 bytes)."""
         return self._model_size_mb
 
-    def score(self, film: Film) -> Analysis:
+    def score(self, film: Radiograph) -> Analysis:
         """Probabilities of six findings and of urgency, with boxes and sides where the evidence has a place.
 
         Raises:
@@ -152,7 +152,7 @@ class EmbeddedScorer:
         self,
         probabilities: dict[str, float],
         evidence: npt.NDArray[np.float32],
-        film: Film,
+        film: Radiograph,
         geometry: SquareGeometry,
     ) -> tuple[Finding, ...]:
         findings = []
@@ -169,16 +169,11 @@ class EmbeddedScorer:
                     type=type_,
                     probability=probabilities[type_],
                     threshold=threshold,
-                    side=_side(region, film) if region and type_ in _SIDED else None,
+                    side=_side(region, film) if region and type_ in IN_A_LUNG else None,
                     region=region,
                 )
             )
         return tuple(findings)
-
-
-def device_uid(sha256: str) -> str:
-    """A Device UID (0018,1002) that changes with the weights and with nothing else (PS3.5 B.2, IHE AIR 6.5.3.1)."""
-    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, sha256).int}"
 
 
 def locate(evidence: npt.NDArray[np.float32], geometry: SquareGeometry) -> Region | None:
@@ -232,7 +227,7 @@ def _part_around(mask: npt.NDArray[np.bool_], seed: tuple[Any, ...]) -> npt.NDAr
     return part
 
 
-def _side(region: Region, film: Film) -> Side | None:
+def _side(region: Region, film: Radiograph) -> Side | None:
     """The patient's side of a box; None near the midline, and on a turned film."""
     codes = {note.code for note in film.quality}
     offset = (region.x + region.width / 2) / film.image.columns - 0.5

@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from gateway.dispatch import Dispatcher
-from gateway.orthanc import Change, InstanceFacts, OrthancClient
+from gateway.intake.dispatch import Dispatcher
+from gateway.intake.orthanc import Change, InstanceFacts, OrthancClient
 from worklist.errors import FirstreadError
 from worklist.order import OrderPriority
 from worklist.records import ExclusiveLock, FeedCursor, IntakeRecords, ReceivedInstance
