@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
@@ -115,10 +115,10 @@ class JobRecords:
         self._rules = rules
         self.limits = limits
 
-    def due(self, limit: int) -> list[tuple[str, Queue]]:
+    def due(self, limit: int, queue: Queue | None = None) -> list[tuple[str, Queue]]:
         """The jobs that the broker should hold a message for and may not: STAT first, then in reading order.
 
-        A report waits until no image of its study is still to be scored.
+        A report waits until no image of its study is still to be scored. Of one queue where one is named.
         """
         with self._database.read() as session:
             now = self._database.now(session)
@@ -131,6 +131,7 @@ class JobRecords:
                 select(JobRow.job_id, JobRow.queue)
                 .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
                 .where(OPEN, JobRow.state == ProcedureStepState.SCHEDULED, JobRow.not_before <= now, forgotten)
+                .where(JobRow.queue == queue if queue else true())
                 .where(or_(JobRow.queue == Queue.SCORE, ~image_is_open(JobRow.study_instance_uid)))
                 .order_by(StudyRow.stat_rank, StudyRow.queue_at, JobRow.created_at)
                 .limit(limit)
