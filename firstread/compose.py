@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Iterator
 
 import structlog
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
 import migrations
 from firstread.settings import Settings
 from gateway.intake.orthanc import OrthancClient
 from worklist.errors import InvalidInput, PermanentError, TransientError
-from worklist.records import Database, JobRecords
+from worklist.records import Database, JobRecords, Worklist
 
 
 def set_up_logging(settings: Settings) -> None:
@@ -71,6 +74,30 @@ def require_current_database(settings: Settings) -> None:
         )
 
 
+def upgrade_database(settings: Settings) -> Iterator[str]:
+    """Bring the database to the newest revision; a line for each that was applied, and one for what is there now.
+
+    Raises:
+        InvalidInput: the URL cannot be understood.
+    """
+    database = open_database(settings)
+    before, _ = migrations.revisions(database)
+    started = time.monotonic()
+    migrations.upgrade(database)
+    took_s = time.monotonic() - started
+    scripts = ScriptDirectory.from_config(migrations.configure(database))
+    applied = [script for script in scripts.iterate_revisions("head", before or "base") if script.revision != before]
+    for script in reversed(applied):
+        yield f"applied {script.revision}: {script.doc}"
+    current, counts = migrations.revisions(database)[0], Worklist(database, settings.site_rules).counts()
+    did = f"upgraded from {before or 'nothing'} in {took_s:.1f} s" if applied else "nothing was to be done"
+    yield (
+        f"the database is at revision {current}, {did}; "
+        f"{counts.listed} studies are to be read, {counts.priors} are taken for priors"
+    )
+    database.close()
+
+
 def build_orthanc_client(settings: Settings) -> OrthancClient:
     """A client of Orthanc's REST interface."""
     return OrthancClient(settings.orthanc_url, auth=settings.orthanc_auth, dicomweb_root=settings.orthanc_dicomweb_root)
@@ -78,4 +105,4 @@ def build_orthanc_client(settings: Settings) -> OrthancClient:
 
 def build_job_records(settings: Settings, database: Database) -> JobRecords:
     """The records of the work."""
-    return JobRecords(database, settings.reading_policy, settings.job_limits)
+    return JobRecords(database, settings.site_rules, settings.job_limits)

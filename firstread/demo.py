@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pydicom
@@ -23,13 +24,14 @@ from gateway.dimse.send import SendResult, progress_bar, send
 from imaging.files import open_study_files
 from imaging.simulated.samples import build_samples
 from worklist.errors import InvalidInput, PermanentError
+from worklist.job import Queue
 from worklist.records import Database
-from worklist.study import JobPath
 
 _LOOPBACK = "127.0.0.1"
 _AET = "ORTHANC"
 _VIEWER = Path(sys.prefix) / "share" / "ohif"  # where make setup puts it
-_STABLE_AGE_S = 2
+_QUIET_S = 2.0
+_WORKERS = ((Queue.SCORE,), (Queue.REPORT, Queue.PREDICT))  # a process for each: a third would cost its memory
 _PATIENCE_S = 1800  # a demo that has not ended by then never will
 _UNFINISHED = {"waiting", "scored"}
 
@@ -41,12 +43,14 @@ class Site:
     Attributes:
         state: folder of Orthanc, Redis, the database and the logs.
         port_base: the gateway's port; the next four are Orthanc's HTTP and DICOM, Firstread's DICOM, and Redis.
-        stable_age_s: how long Orthanc waits for further images of a study.
+        quiet_s: how long a study must be without a new image to be complete.
+        has_priors: whether a study of long ago is taken for a prior, or for work like any other.
     """
 
     state: Path
     port_base: int = 8080
-    stable_age_s: int = _STABLE_AGE_S
+    quiet_s: float = _QUIET_S
+    has_priors: bool = True
 
     @property
     def gateway_url(self) -> str:
@@ -91,7 +95,8 @@ class Site:
             "FIRSTREAD_HTTP_HOST": _LOOPBACK,
             "FIRSTREAD_HTTP_PORT": str(self.port_base),
             "FIRSTREAD_DIMSE_PORT": str(self.port_base + 3),
-            "FIRSTREAD_QUIET_S": str(self.stable_age_s + 10),
+            "FIRSTREAD_QUIET_S": str(self.quiet_s),
+            **({} if self.has_priors else {"FIRSTREAD_PRIOR_AFTER_DAYS": "0"}),
             **({"FIRSTREAD_VIEWER_DIR": str(_VIEWER)} if _VIEWER.is_dir() else {}),
         }
 
@@ -141,13 +146,14 @@ def run_demo(site: Site, *, studies: Path | None, once: bool, as_json: bool) -> 
     console.print(f"Starting Orthanc, Redis, the gateway and two workers in {site.state} ...")
     with running_site(site):
         result = send_with_progress(site, sources)
+        sources.clear()  # films in memory are large, and a demo may run for days
         console.print(
             f"Reading list: {site.gateway_url}/   (Orthanc: {site.orthanc_url}/, DICOM {_AET} at port "
             f"{site.orthanc_dicom_port})"
         )
         if once:
-            worklist = wait_until_done(site, min(1, sum(outcome.is_stored for outcome in result.outcomes)))
-            print_worklist(worklist, as_json=as_json)
+            wait_until_done(site, min(1, sum(outcome.is_stored for outcome in result.outcomes)))
+            print_worklist(_worklist(site), as_json=as_json)
             return
         console.print("Ctrl-C stops everything.")
         try:
@@ -163,8 +169,8 @@ def send_with_progress(site: Site, sources: Sequence[Path | pydicom.Dataset]) ->
         return send(sources, host=_LOOPBACK, port=site.orthanc_dicom_port, called_aet=_AET, on_progress=on_progress)
 
 
-def wait_until_done(site: Site, sent: int, patience_s: float = _PATIENCE_S) -> dict[str, object]:
-    """The reading list, once every study on it is reported, failed or out of scope.
+def wait_until_done(site: Site, sent: int, patience_s: float = _PATIENCE_S) -> dict[str, Any]:
+    """Every study, read ones and priors included, once each is reported, failed or out of scope.
 
     Args:
         site: a running site.
@@ -179,18 +185,23 @@ def wait_until_done(site: Site, sent: int, patience_s: float = _PATIENCE_S) -> d
     while time.monotonic() < deadline:
         try:
             ready = httpx.get(f"{site.gateway_url}/ready", trust_env=False).json()
-            worklist = httpx.get(f"{site.gateway_url}/worklist?limit=1000", trust_env=False).json()
+            worklist = _worklist(site, reading="all")
         except (httpx.HTTPError, ValueError):
             ready = {}  # the gateway is being restarted
         if ready.get("changes_behind") == 0 and ready.get("open_jobs") == 0:
             items = worklist["items"]
             unfinished = sum(1 for item in items if item["state"] in _UNFINISHED) + max(0, sent - worklist["total"])
             if unfinished == 0:
-                return dict(worklist)
+                return worklist
         time.sleep(0.2)
     raise PermanentError(
         "not_finished", f"{unfinished} studies are not done after {patience_s:.0f} s: see the logs in {site.log('')}"
     )
+
+
+def _worklist(site: Site, **wanted: str) -> dict[str, Any]:
+    answer = httpx.get(f"{site.gateway_url}/worklist", params={"limit": "1000", **wanted}, trust_env=False)
+    return dict(answer.raise_for_status().json())
 
 
 def _programs(site: Site) -> list[Program]:
@@ -207,7 +218,9 @@ def _programs(site: Site) -> list[Program]:
                 log=site.log(name),
             )
             for name, arguments in {
-                **{f"worker-{path}": ["worker", "--queues", str(path)] for path in JobPath},
+                **{
+                    f"worker-{queues[0]}": ["worker", "--together", "--queues", ",".join(queues)] for queues in _WORKERS
+                },
                 "gateway": ["gateway"],
             }.items()
         ),
@@ -229,7 +242,6 @@ def _orthanc_configuration(site: Site) -> dict[str, object]:
         "RegisteredUsers": {},
         "HttpPort": site.port_base + 1,
         "DicomPort": site.orthanc_dicom_port,
-        "StableAge": site.stable_age_s,
     }
 
 

@@ -78,7 +78,7 @@ class RunningSite:
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
     """One site for all tests; each sends studies of its own."""
-    site = Site(state=tmp_path_factory.mktemp("site"), port_base=free_port_base(), stable_age_s=1)
+    site = Site(state=tmp_path_factory.mktemp("site"), port_base=free_port_base(), quiet_s=1, has_priors=False)
     with running_site(site) as supervisor:
         yield RunningSite(site, supervisor)
 

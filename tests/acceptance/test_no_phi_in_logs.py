@@ -83,7 +83,13 @@ def _elements(dataset: Dataset) -> Iterator[DataElement]:
 @pytest.mark.usefixtures("crops")
 def test_no_log_holds_the_name(running: RunningSite) -> None:
     """No program of the site writes a part of the name, however the study ended, and the pages were asked for it."""
-    for path in ("/", "/worklist?limit=1000", "/ready", f"/worklist?state=failed&patient={NAME}"):
+    for path in (
+        "/",
+        "/worklist?limit=1000",
+        "/ready",
+        "/worklist?reading=all",
+        f"/worklist?state=failed&patient={NAME}",
+    ):
         httpx.get(f"{running.site.gateway_url}{path}", trust_env=False)
     logs = sorted(running.site.log("").parent.glob("*.log"))
     assert {log.stem for log in logs} >= {"gateway", "worker-score", "worker-report"}

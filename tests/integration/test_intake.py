@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,8 +19,10 @@ import pydicom
 import pytest
 import redis
 from pydicom.uid import (
+    BasicTextSRStorage,
     ComprehensiveSRStorage,
     DigitalXRayImageStorageForPresentation,
+    EncapsulatedPDFStorage,
     ExplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
     generate_uid,
@@ -32,25 +34,31 @@ from gateway.intake.dispatch import Dispatcher, build_sender
 from gateway.intake.feed import FEED, Intake, IntakePace
 from gateway.intake.orthanc import OrthancClient
 from tests.servers import OrthancServer, RedisServer, free_ports, running
-from worklist.finding import Analysis
+from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
+from worklist.job import JobLimits, Queue
 from worklist.order import OrderPriority
+from worklist.reading import Actor, ActorSource, HowRead, ReadingState
 from worklist.records import (
     Database,
     ExclusiveLock,
     IntakeRecords,
-    JobLimits,
+    Job,
     JobRecords,
     ListedStudy,
-    ReadingList,
+    ReadingRecords,
+    Shown,
     StoredResult,
+    Worklist,
 )
+from worklist.reports import NAMELESS
 from worklist.scope import ScopeRules
-from worklist.study import JobPath, ReadingPolicy, StudyState
-
-MakeAnalysis = Callable[..., Analysis]
+from worklist.site import SiteRules
+from worklist.study import StudyState
 
 ANOTHER_FEED = "the change log is another one: Orthanc was emptied or replaced, looking at all it holds"
 SOON_S = 20.0  # a patience that only a failure uses up
+NEVER_QUIET = timedelta(hours=1)  # studies are complete by Orthanc's word alone, unless a test says otherwise
+READER = Actor(name="Dr. Nowak", source=ActorSource.TYPED)
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
@@ -105,29 +113,42 @@ class Site:
     orthanc: OrthancServer
     database: Database
     redis_url: str
-    make_analysis: MakeAnalysis
     closing: ExitStack
+    rules: SiteRules = field(default_factory=lambda: SiteRules(quiet=NEVER_QUIET, prior_after=None))
     jobs: JobRecords = field(init=False)
 
     def __post_init__(self) -> None:
         """Open the workers' side of the records."""
-        self.jobs = JobRecords(self.database, ReadingPolicy(), JobLimits())
+        self.jobs = JobRecords(self.database, self.rules, JobLimits())
 
-    def intake(self, *, orthanc_url: str | None = None, broker_url: str | None = None, **pace: timedelta) -> Intake:
+    def intake(
+        self,
+        *,
+        orthanc_url: str | None = None,
+        quiet: timedelta = NEVER_QUIET,
+        limits: JobLimits | None = None,
+        report_titles: frozenset[str] = frozenset(),
+        **pace: timedelta,
+    ) -> Intake:
         """The intake of another gateway process, with connections of its own."""
         database = self.closing.enter_context(
             closing(Database(self.database.url.render_as_string(hide_password=False)))
         )
         lock = ExclusiveLock(database, 1)
         self.closing.callback(lock.release)
-        sender = build_sender(broker_url or self.redis_url)
+        sender = build_sender(self.redis_url)
         self.closing.callback(sender.close)
+        rules = replace(self.rules, quiet=quiet)
+        jobs = JobRecords(database, rules, limits or JobLimits())
         return Intake(
             orthanc=self.closing.enter_context(closing(OrthancClient(orthanc_url or self.orthanc.url, auth=None))),
-            records=IntakeRecords(database, ReadingPolicy()),
-            dispatcher=Dispatcher(JobRecords(database, ReadingPolicy(), JobLimits()), sender),
+            records=IntakeRecords(database, rules),
+            readings=ReadingRecords(database=database, rules=rules),
+            jobs=jobs,
+            dispatcher=Dispatcher(jobs, sender),
             lock=lock,
             rules=ScopeRules(),
+            report_titles=report_titles,
             pace=IntakePace(**pace),
         )
 
@@ -155,35 +176,42 @@ class Site:
             change_type
         )
 
-    def listed(self) -> dict[str, ListedStudy]:
+    def listed(self, shown: Shown = Shown.LIST) -> dict[str, ListedStudy]:
         """The reading list by Study Instance UID."""
-        return {study.study_instance_uid: study for study in ReadingList(self.database).page()[1]}
+        return {study.study_instance_uid: study for study in Worklist(self.database, self.rules).page(shown=shown)[1]}
 
-    def messages(self, path: JobPath) -> list[tuple[str, str]]:
+    def messages(self, queue: Queue) -> list[tuple[str, str]]:
         """Task name and job identifier of each message in the broker."""
         with redis.Redis.from_url(self.redis_url) as client:
-            messages = [json.loads(message) for message in client.lrange(str(path), 0, -1)]
+            messages = [json.loads(message) for message in client.lrange(str(queue), 0, -1)]
         return [
             (message["headers"]["task"], json.loads(base64.b64decode(message["body"]))[0][0]) for message in messages
         ]
 
-    def due(self, path: JobPath) -> list[str]:
-        """Study Instance UIDs of a path's open jobs, as if no message had been sent."""
+    def jobs_due(self, queue: Queue) -> list[str]:
+        """The open jobs of a queue, as if no message had been sent."""
         self.jobs.forget_enqueued()
-        return [job.study_instance_uid for job in self.jobs.due(datetime.now(UTC), 100) if job.path is path]
+        return [job_id for job_id, _ in self.jobs.due(100, queue)]
 
-    def work(self, *paths: JobPath) -> None:
-        """Do every open job of these paths (all) as a worker does, with an SR in Orthanc as the result of a report."""
-        for path in paths or JobPath:
-            self.jobs.forget_enqueued()
-            for due in self.jobs.due(datetime.now(UTC), 100):
-                job = self.jobs.claim(due.job_id, "w", datetime.now(UTC)) if due.path is path else None
+    def due(self, queue: Queue) -> list[str]:
+        """Study Instance UIDs of a queue's open jobs, as if no message had been sent."""
+        query = text("SELECT study_instance_uid FROM jobs WHERE job_id = :job_id")
+        job_ids = self.jobs_due(queue)
+        with self.database.read() as session:
+            return [str(session.execute(query, {"job_id": job_id}).scalar_one()) for job_id in job_ids]
+
+    def work(self, *queues: Queue) -> None:
+        """Do every open job of these queues (both) as a worker does, with an SR in Orthanc as a report's result."""
+        for queue in queues or (Queue.SCORE, Queue.REPORT):
+            for job_id in self.jobs_due(queue):
+                job = self.jobs.claim(job_id, "w")
                 if job is None:
                     continue
-                analysis = self.make_analysis(0.9, sop_instance_uid=job.sop_instance_uid)
-                if path is JobPath.SCORE:
-                    assert self.jobs.complete_score(job.job_id, "w", analysis, datetime.now(UTC))
+                if queue is Queue.SCORE:
+                    assert self.jobs.complete_score(job_id, "w", analysis_of(job))
                     continue
+                subject = self.jobs.report_subject(job)
+                assert self.jobs.keep_report(job_id, "w", subject, subject.analysis)
                 report = own_report(job.study_instance_uid)
                 self.send(report)
                 result = StoredResult(
@@ -192,7 +220,30 @@ class Site:
                     sop_class_uid=report.SOPClassUID,
                     position=0,
                 )
-                assert self.jobs.complete_report(job.job_id, "w", analysis, [result], datetime.now(UTC))
+                assert self.jobs.complete_report(job_id, "w", [result])
+
+
+def analysis_of(job: Job) -> Analysis:
+    """What a model says of a job's image: effusion, 0.9."""
+    finding = Finding(type=FindingType.PLEURAL_EFFUSION, probability=0.9, threshold=0.5)
+    return Analysis(
+        images=(
+            ImageReference(
+                study_instance_uid=job.study_instance_uid,
+                series_instance_uid=job.series_instance_uid,
+                sop_class_uid=str(DigitalXRayImageStorageForPresentation),
+                sop_instance_uid=job.sop_instance_uid,
+                rows=16,
+                columns=16,
+            ),
+        ),
+        scorer=Algorithm(name="a model", version="1", sha256="0" * 64, device_uid="2.25.1"),
+        findings=(finding,),
+        score=0.9,
+        threshold=0.5,
+        completed_at=datetime.now(UTC),
+        elapsed_ms=12.3,
+    )
 
 
 def own_report(study_instance_uid: str) -> pydicom.Dataset:
@@ -204,10 +255,10 @@ def own_report(study_instance_uid: str) -> pydicom.Dataset:
 
 
 @pytest.fixture
-def site(orthanc: OrthancServer, database: Database, redis_url: str, make_analysis: MakeAnalysis) -> Iterator[Site]:
+def site(orthanc: OrthancServer, database: Database, redis_url: str) -> Iterator[Site]:
     """A hospital with an empty Orthanc, list and broker."""
     with ExitStack() as stack:
-        yield Site(orthanc, database, redis_url, make_analysis, stack)
+        yield Site(orthanc, database, redis_url, stack)
 
 
 @contextmanager
@@ -256,10 +307,10 @@ def answering(port: int, answer: bytes, hear: Callable[[bytes], None]) -> Iterat
 def test_a_film_is_listed_and_handed_out_within_a_poll(site: Site) -> None:
     """Without any doorbell a film is on the list, and its job in the broker, shortly after it was stored."""
     with running_intake(site.intake(poll=timedelta(seconds=0.1))):
-        wait_until(lambda: IntakeRecords(site.database, ReadingPolicy()).cursor(FEED) is not None)
+        wait_until(lambda: IntakeRecords(site.database, site.rules).cursor(FEED) is not None)
         (study,) = site.send(film(PatientName="Müller^Zoë", RequestedProcedurePriority="STAT"))
         wait_until(lambda: study in site.listed())
-        wait_until(lambda: bool(site.messages(JobPath.SCORE)))
+        wait_until(lambda: bool(site.messages(Queue.SCORE)))
     line = site.listed()[study]
     assert (line.patient_name, line.patient_id, line.accession_number, line.study_description, line.modality) == (
         "Müller^Zoë",
@@ -270,10 +321,10 @@ def test_a_film_is_listed_and_handed_out_within_a_poll(site: Site) -> None:
     )
     assert (line.state, line.order_priority) == (StudyState.WAITING, OrderPriority.STAT)
     assert abs(datetime.now(UTC) - line.received_at) < timedelta(seconds=SOON_S)
-    (message,) = site.messages(JobPath.SCORE)
-    job = site.jobs.claim(message[1], "w", datetime.now(UTC))
+    (message,) = site.messages(Queue.SCORE)
+    job = site.jobs.claim(message[1], "w")
     assert job is not None
-    assert (message[0], job.study_instance_uid) == ("firstread.score_study", study)
+    assert (message[0], job.study_instance_uid) == ("firstread.score", study)
 
 
 def test_the_doorbell_wakes_the_intake(site: Site) -> None:
@@ -315,7 +366,7 @@ def test_nothing_is_lost_while_the_gateway_is_away(site: Site) -> None:
     studies = site.send(*[film() for _ in range(3)])
     site.intake().look()
     assert set(site.listed()) == set(studies)
-    assert len(site.messages(JobPath.SCORE)) == 3
+    assert len(site.messages(Queue.SCORE)) == 3
 
 
 def test_a_burst_longer_than_a_stretch_is_read_in_one_round(site: Site) -> None:
@@ -326,7 +377,7 @@ def test_a_burst_longer_than_a_stretch_is_read_in_one_round(site: Site) -> None:
     assert site.changes("NewInstance") + site.changes("NewSeries") + site.changes("NewStudy") == 60
     intake.look()
     assert set(site.listed()) == set(studies)
-    assert len(site.messages(JobPath.SCORE)) == 20
+    assert len(site.messages(Queue.SCORE)) == 20
 
 
 def test_the_same_film_again_changes_nothing_and_other_pixels_do(site: Site) -> None:
@@ -345,7 +396,7 @@ def test_the_same_film_again_changes_nothing_and_other_pixels_do(site: Site) -> 
     site.send(sent)
     intake.look()
     assert (site.listed()[study].state, site.listed()[study].score) == (StudyState.WAITING, None)
-    assert site.due(JobPath.SCORE) == [study]
+    assert site.due(Queue.SCORE) == [study]
 
 
 def test_our_own_objects_make_no_work(site: Site) -> None:
@@ -361,7 +412,7 @@ def test_our_own_objects_make_no_work(site: Site) -> None:
     intake.look()
     assert list(site.listed()) == [study]
     assert site.listed()[study].state is StudyState.REPORTED
-    assert site.due(JobPath.SCORE) == site.due(JobPath.REPORT) == []
+    assert site.due(Queue.SCORE) == site.due(Queue.REPORT) == []
 
 
 def test_a_stable_study_is_reported_after_its_films_are_scored(site: Site) -> None:
@@ -371,8 +422,8 @@ def test_a_stable_study_is_reported_after_its_films_are_scored(site: Site) -> No
     (study,) = site.send(film())
     wait_until(lambda: site.changes("StableStudy") == 1)
     intake.look()
-    assert site.messages(JobPath.REPORT) == []
-    assert site.due(JobPath.REPORT) == []
+    assert site.messages(Queue.REPORT) == []
+    assert site.due(Queue.REPORT) == []
     site.work()
     assert site.listed()[study].state is StudyState.REPORTED
 
@@ -399,16 +450,209 @@ def test_the_first_start_looks_back_so_far(site: Site) -> None:
     assert set(site.listed()) == {new, later}
 
 
-def test_a_report_is_made_though_orthanc_forgot_to_call_the_study_stable(site: Site) -> None:
-    """Orthanc that dies before its StableAge is up never says StableStudy; it is asked instead."""
+def test_a_quiet_study_is_reported_without_orthancs_word(site: Site) -> None:
+    """A second without a new film completes a study, long before Orthanc would call it stable, and without a ring."""
+    intake = site.intake(quiet=timedelta(seconds=1), poll=timedelta(hours=1))
+    (study,) = site.send(film())
+    intake.look()
+    site.work(Queue.SCORE)
+    intake.tick()
+    assert site.due(Queue.REPORT) == []
+    with running_intake(intake):
+        intake.ring()
+        wait_until(lambda: site.messages(Queue.REPORT) != [])
+    (message,) = site.messages(Queue.REPORT)
+    job = site.jobs.claim(message[1], "w")
+    assert job is not None
+    assert (message[0], job.study_instance_uid) == ("firstread.report", study)
+
+
+def test_orthanc_that_forgets_a_study_stops_no_report(site: Site) -> None:
+    """Orthanc that dies before its StableAge is up never says StableStudy; the report is made all the same."""
     intake = site.intake(quiet=timedelta(seconds=1))
     (study,) = site.send(film())
     site.orthanc.stop()
     site.orthanc.start()
     intake.look()
-    site.work(JobPath.SCORE)
-    look_until(intake, lambda: site.due(JobPath.REPORT) == [study])
+    site.work(Queue.SCORE)
+    look_until(intake, lambda: site.due(Queue.REPORT) == [study])
     assert site.changes("StableStudy") == 0
+
+
+def test_a_late_film_keeps_a_study_open(site: Site) -> None:
+    """The quiet time counts from the last film, so that two films sent together make one report."""
+    intake = site.intake(quiet=timedelta(seconds=2))
+    intake.look()
+    (study,) = site.send(film())
+    intake.look()
+    site.work(Queue.SCORE)
+    time.sleep(1.2)
+    site.send(film(study))
+    intake.look()
+    site.work(Queue.SCORE)
+    time.sleep(1.2)
+    intake.tick()
+    assert site.due(Queue.REPORT) == []
+    look_until(intake, lambda: site.due(Queue.REPORT) == [study])
+    site.work(Queue.REPORT)
+    assert site.listed()[study].state is StudyState.REPORTED
+    with site.database.read() as session:
+        assert session.execute(text("SELECT max(revision) FROM studies")).scalar_one() == 1
+
+
+def test_the_list_tells_sex_age_and_when_the_film_was_taken(site: Site) -> None:
+    """What a reader needs of the patient and the acquisition comes with the film."""
+    site.send(film(PatientAge="071Y", AcquisitionDateTime="20260304083015+0100", StudyDate="20260304"))
+    site.intake().look()
+    (line,) = site.listed().values()
+    assert (line.patient_sex, line.patient_age) == ("F", "071Y")
+    assert line.acquired_at == datetime(2026, 3, 4, 7, 30, 15, tzinfo=UTC)
+
+
+def test_a_film_of_long_ago_is_taken_for_a_prior(site: Site) -> None:
+    """A study date beyond the site's limit puts a study among the priors, and none where the site takes none."""
+    site.rules = replace(site.rules, prior_after=timedelta(days=30))
+    long_ago = f"{datetime.now(UTC) - timedelta(days=40):%Y%m%d}"
+    old, new, undated = site.send(film(StudyDate=long_ago), film(StudyDate=f"{datetime.now(UTC):%Y%m%d}"), film())
+    site.intake().look()
+    assert set(site.listed()) == {new, undated}
+    assert list(site.listed(Shown.PRIOR)) == [old]
+
+
+def test_the_broker_holds_few_messages(site: Site) -> None:
+    """Of a long backlog only a part lies in the broker, so that a STAT study which comes now is next but few."""
+    intake = site.intake()
+    intake.look()
+    site.send(*[film() for _ in range(80)])
+    intake.look()
+    intake.tick()
+    assert len(site.messages(Queue.SCORE)) == 64
+    (stat,) = site.send(film(RequestedProcedurePriority="STAT"))
+    intake.look()
+    assert len(site.messages(Queue.SCORE)) == 64
+    with redis.Redis.from_url(site.redis_url) as client:
+        client.rpop(str(Queue.SCORE))
+    intake.tick()
+    newest = site.messages(Queue.SCORE)[0]
+    job = site.jobs.claim(newest[1], "w")
+    assert job is not None
+    assert job.study_instance_uid == stat
+
+
+# ---- What is read ----
+
+
+def report_of(study_instance_uid: str, **attributes: object) -> pydicom.Dataset:
+    """A radiologist's verified report."""
+    report = film(study_instance_uid, SOPClassUID=BasicTextSRStorage, Modality="SR", Manufacturer="Reports Inc")
+    for keyword in ("PixelData", "Rows", "Columns", "BodyPartExamined", "ViewPosition", "PatientOrientation"):
+        delattr(report, keyword)
+    report.CompletionFlag, report.VerificationFlag = "COMPLETE", "VERIFIED"
+    observer, concept = pydicom.Dataset(), pydicom.Dataset()
+    observer.VerifyingObserverName = "Nowak^Anna"
+    concept.CodeValue, concept.CodingSchemeDesignator, concept.CodeMeaning = (
+        "18748-4",
+        "LN",
+        "Diagnostic imaging report",
+    )
+    report.VerifyingObserverSequence, report.ConceptNameCodeSequence = [observer], [concept]
+    for keyword, value in attributes.items():
+        setattr(report, keyword, value)
+    return report
+
+
+def test_a_verified_report_in_the_pacs_completes_the_reading(site: Site) -> None:
+    """A radiologist's own report takes its study off the list, whoever was reading it, and names who verified it."""
+    intake = site.intake()
+    read, kept = site.send(film(), film())
+    intake.look()
+    ReadingRecords(database=site.database, rules=site.rules).claim(READER, read)
+    site.send(report_of(read))
+    intake.look()
+    assert list(site.listed()) == [kept]
+    reading = site.listed(Shown.READ)[read].reading
+    assert (reading.state, reading.reader, reading.how) == (ReadingState.READ, "Nowak, Anna", HowRead.REPORT)
+    site.send(film(read))
+    intake.look()
+    assert site.listed()[read].reading.returned_for == "new image"
+
+
+def test_a_document_under_the_sites_own_title_completes_the_reading(site: Site) -> None:
+    """An encapsulated PDF and an unverified SR count under a title that the site names, and under no other."""
+    intake = site.intake(report_titles=frozenset({"radiology report", "18748-4"}))
+    by_title, by_code, other, unverified = site.send(*[film() for _ in range(4)])
+    intake.look()
+    pdf = {"SOPClassUID": EncapsulatedPDFStorage, "Modality": "DOC", "VerificationFlag": None}
+    site.send(
+        report_of(by_title, **pdf, DocumentTitle="Radiology Report", ConceptNameCodeSequence=[]),
+        report_of(by_code, VerificationFlag="UNVERIFIED", VerifyingObserverSequence=[]),
+        report_of(other, **pdf, DocumentTitle="Consent form", ConceptNameCodeSequence=[]),
+        report_of(unverified, VerificationFlag="UNVERIFIED", ConceptNameCodeSequence=[]),
+    )
+    intake.look()
+    assert set(site.listed()) == {other, unverified}
+    assert site.listed(Shown.READ)[by_code].reading.reader == NAMELESS
+
+
+def test_our_own_report_completes_no_reading(site: Site) -> None:
+    """Not even where somebody has verified it under a title of the site."""
+    intake = site.intake(report_titles=frozenset({"18748-4"}))
+    (study,) = site.send(film())
+    intake.look()
+    site.send(report_of(study, Manufacturer="Firstread"))
+    intake.look()
+    assert list(site.listed()) == [study]
+
+
+# ---- What time brings ----
+
+
+def test_a_claim_lapses_by_itself(site: Site) -> None:
+    """Whoever holds the feed gives up the claim of a reader who went away."""
+    site.rules = replace(site.rules, reading_lease=timedelta(seconds=1))
+    intake = site.intake()
+    (study,) = site.send(film())
+    intake.look()
+    ReadingRecords(database=site.database, rules=site.rules).claim(READER, study)
+    assert site.listed()[study].reading.state is ReadingState.READING
+    look_until(intake, lambda: site.listed()[study].reading.state is ReadingState.UNREAD)
+
+
+def test_a_dead_workers_job_is_handed_out_again(site: Site) -> None:
+    """A job whose holder does not renew its lease is due again, without anybody asking."""
+    limits = JobLimits(lease=timedelta(seconds=1))
+    intake = site.intake(limits=limits)
+    site.send(film())
+    intake.look()
+    (message,) = site.messages(Queue.SCORE)
+    assert JobRecords(site.database, site.rules, limits).claim(message[1], "dead") is not None
+    look_until(intake, lambda: len(site.messages(Queue.SCORE)) == 2)
+    assert site.jobs.claim(message[1], "alive") is not None
+
+
+def test_a_step_of_housekeeping_that_fails_stops_no_other(site: Site) -> None:
+    """A claim that cannot be given up is logged once and tried again, while films go on being listed."""
+    site.rules = replace(site.rules, reading_lease=timedelta(milliseconds=1))
+    intake = site.intake()
+    (stuck,) = site.send(film(PatientName="Poison"))
+    intake.look()
+    ReadingRecords(database=site.database, rules=site.rules).claim(READER, stuck)
+    refusal = "CHECK (NOT (patient_name = 'Poison' AND reading_state = 'unread'))"
+    with site.database.write() as session:
+        session.execute(text(f"ALTER TABLE studies ADD CONSTRAINT refusal {refusal}"))
+    try:
+        (study,) = site.send(film())
+        with capture_logs() as logs:
+            look_until(intake, lambda: not intake.is_reading)
+            intake.tick()
+        assert [log["step"] for log in logs] == ["lapse_claims"]
+        assert set(site.listed()) == {stuck, study}
+        assert len(site.messages(Queue.SCORE)) == 2
+    finally:
+        with site.database.write() as session:
+            session.execute(text("ALTER TABLE studies DROP CONSTRAINT refusal"))
+    look_until(intake, lambda: intake.is_reading)
+    assert site.listed()[stuck].reading.state is ReadingState.UNREAD
 
 
 # ---- What is refused ----
@@ -453,7 +697,7 @@ def test_a_file_that_orthanc_cannot_read_blocks_nothing_else(site: Site, damage:
     assert set(site.listed()) == {broken, later}
     line = site.listed()[broken]
     assert (line.patient_name, line.modality, line.state) == ("Doe^Jane", "DX", StudyState.WAITING)
-    assert set(site.due(JobPath.SCORE)) == {broken, later}
+    assert set(site.due(Queue.SCORE)) == {broken, later}
 
 
 def test_a_database_without_its_tables_loses_nothing(site: Site) -> None:
@@ -501,7 +745,7 @@ def test_a_replaced_orthanc_is_noticed(site: Site, is_overtaken: bool) -> None: 
     studies = site.send(kept, film())
     intake.look()
     site.work()
-    cursor = IntakeRecords(site.database, ReadingPolicy()).cursor(FEED)
+    cursor = IntakeRecords(site.database, site.rules).cursor(FEED)
     assert cursor is not None
 
     site.orthanc.replace()
@@ -531,8 +775,8 @@ def test_results_that_a_replaced_orthanc_lacks_are_written_again(site: Site) -> 
     site.send(sent)
     intake.look()
     assert (site.listed()[study].state, site.listed()[study].score) == (StudyState.SCORED, 0.9)
-    look_until(intake, lambda: site.due(JobPath.REPORT) == [study])
-    assert site.due(JobPath.SCORE) == []
+    look_until(intake, lambda: site.due(Queue.REPORT) == [study])
+    assert site.due(Queue.SCORE) == []
 
 
 def test_deleting_the_newest_study_is_no_other_feed(site: Site) -> None:
@@ -616,8 +860,8 @@ def test_a_study_deleted_and_sent_again_is_reported_again(site: Site) -> None:
         intake.look()
     assert logs == []
     assert site.listed()[seen.StudyInstanceUID].state is StudyState.WAITING
-    site.work(JobPath.SCORE)
-    look_until(intake, lambda: len(site.due(JobPath.REPORT)) == 2)
+    site.work(Queue.SCORE)
+    look_until(intake, lambda: len(site.due(Queue.REPORT)) == 2)
     site.work()
     assert {study.state for study in site.listed().values()} == {StudyState.REPORTED}
 
@@ -672,7 +916,7 @@ def test_an_absent_broker_keeps_no_film_off_the_list(site: Site, redis_server: R
     finally:
         redis_server.start()
     intake.look()
-    assert len(set(site.messages(JobPath.SCORE))) == 21
+    assert len(set(site.messages(Queue.SCORE))) == 21
     assert intake.is_reading
 
 
@@ -720,7 +964,7 @@ def test_an_orthanc_without_digests_is_read(site: Site, tmp_path: Path) -> None:
         orthanc.post(sent)
         site.intake(orthanc_url=orthanc.url).look()
     assert list(site.listed()) == [sent.StudyInstanceUID]
-    assert site.due(JobPath.SCORE) == [sent.StudyInstanceUID]
+    assert site.due(Queue.SCORE) == [sent.StudyInstanceUID]
 
 
 def test_orthanc_counts_in_utc(site: Site, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,10 +13,9 @@ from pydantic import ValidationError
 from firstread.compose import open_database
 from firstread.compose_worker import build_worker_app
 from firstread.settings import Settings
-from models.embedded.scorer import WEIGHTS
 from worker.pacs import TIMEOUT_S
 from worklist.errors import InvalidInput, ModelUnavailable
-from worklist.order import OrderPolicy
+from worklist.job import Queue
 
 
 def _loaded_by(statement: str) -> set[str]:
@@ -58,13 +56,6 @@ def test_onnx_runtime_is_told_to_stay_silent(module: str) -> None:
     assert subprocess.check_output([sys.executable, "-c", program], text=True, env=environment).split() == ["1"]
 
 
-def test_default_prevalence_is_that_of_the_calibration() -> None:
-    """The order's default prevalence is the rate of urgent films on which the shipped scores are calibrated."""
-    prevalence = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))["prevalence"]
-    assert Settings.model_fields["prevalence"].default == pytest.approx(prevalence, abs=0.01)
-    assert OrderPolicy().prevalence == pytest.approx(prevalence, abs=0.01)
-
-
 def test_a_silent_pacs_is_told_before_the_task_is_killed() -> None:
     """No allowed time limit kills a worker that waits for Orthanc: the job would fail as lost, not wait for an hour."""
     shortest_s = int(sum(TIMEOUT_S))
@@ -77,7 +68,7 @@ def test_a_silent_pacs_is_told_before_the_task_is_killed() -> None:
 def test_a_worker_without_its_model_does_not_start(tmp_path: Path) -> None:
     """Missing weights end a worker at once, with the reason; running, it would leave every study waiting for ever."""
     with pytest.raises(ModelUnavailable) as told:
-        build_worker_app(Settings(model_dir=tmp_path))
+        build_worker_app(Settings(model_dir=tmp_path), tuple(Queue))
     assert told.value.code == "model_missing"
 
 
