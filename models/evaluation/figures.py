@@ -10,9 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from models.evaluation.films import SUBGROUPS, TARGETS, URGENT, Label, Prediction, match, read_labels, read_predictions
+from models.evaluation.films import (
+    FINDINGS,
+    SUBGROUPS,
+    TARGETS,
+    URGENT,
+    Label,
+    Prediction,
+    match,
+    read_labels,
+    read_predictions,
+)
 from worklist.errors import InvalidInput, PermanentError
-from worklist.finding import FindingType
 
 try:
     from models.evaluation.boxes import OVERLAPS, Localization, localize
@@ -26,7 +35,7 @@ except ModuleNotFoundError as error:
         "extra_missing", f"firstread evaluate needs {error.name}: run pip install 'firstread[evaluation]'"
     ) from error
 
-TITLES = {URGENT: "Any urgent finding"} | {type_.value: type_.label for type_ in FindingType}
+TITLES = {URGENT: "Any urgent finding"} | {kind.key: kind.label for kind in FINDINGS}
 TOO_FEW = "too few"  # the note of a subgroup that is not ranked
 _LEAST_IN_SUBGROUP = 10  # positive films, and as many negative ones
 Film = tuple[Prediction, Label]

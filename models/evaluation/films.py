@@ -16,15 +16,24 @@ from worklist.errors import InvalidInput
 from worklist.finding import FindingType
 
 URGENT = "urgent"
-TARGETS = (URGENT, *(type_.value for type_ in FindingType))
+FINDINGS = (
+    FindingType.PNEUMOTHORAX,
+    FindingType.PLEURAL_EFFUSION,
+    FindingType.CONSOLIDATION,
+    FindingType.PNEUMONIA,
+    FindingType.CARDIOMEGALY,
+    FindingType.PULMONARY_EDEMA,
+)
+"""The six findings that are judged: any of them makes a film urgent by its labels."""
+TARGETS = (URGENT, *(kind.key for kind in FINDINGS))
 SUBGROUPS = ("sex", "age_band", "view")
 
-_FINDINGS = {type_.label.lower(): type_.value for type_ in FindingType} | {
-    "effusion": FindingType.PLEURAL_EFFUSION.value,  # as ChestX-ray14 calls them (Wang et al., CVPR 2017)
-    "edema": FindingType.PULMONARY_EDEMA.value,
+_NAMES = {kind.label.lower(): kind.key for kind in FINDINGS} | {
+    "effusion": FindingType.PLEURAL_EFFUSION.key,  # as ChestX-ray14 calls them (Wang et al., CVPR 2017)
+    "edema": FindingType.PULMONARY_EDEMA.key,
 }
-_PREDICTED = _FINDINGS | {"score": URGENT, URGENT: URGENT}
-_LABELLED = _FINDINGS | {URGENT: URGENT, "urgent6": URGENT}
+_PREDICTED = _NAMES | {"score": URGENT, URGENT: URGENT}
+_LABELLED = _NAMES | {URGENT: URGENT, "urgent6": URGENT}
 _TRUTHS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
 _LABEL_OF_FILM = {"urgent": True, "non-urgent": False}
 _ABSTENTIONS = ("out_of_scope", "failed")
@@ -132,7 +141,7 @@ def read_labels(path: Path) -> list[Label]:
     """
     rows = read_rows(path, _LABELLED)
     if not any(target in row for _, row in rows for target in TARGETS):
-        names = ", ".join(type_.value for type_ in FindingType)
+        names = ", ".join(kind.key for kind in FINDINGS)
         raise InvalidInput("missing_column", f"{path} has no column to compare with: name one urgent, {names}")
     has_patients = any("patient" in row for _, row in rows)
     return [_label(where, row, has_patients=has_patients) for where, row in rows]
@@ -228,7 +237,7 @@ def _label(where: str, row: Row, *, has_patients: bool) -> Label:
         if str(cell).lower() not in _TRUTHS:
             raise InvalidInput("bad_label", f"{where} says {cell!r} of {target}: write 1, 0 or nothing where unknown")
         truth[target] = _TRUTHS[str(cell).lower()]
-    findings = [truth.get(type_.value) for type_ in FindingType]
+    findings = [truth.get(kind.key) for kind in FINDINGS]
     if URGENT not in truth and (any(findings) or None not in findings):
         truth[URGENT] = any(findings)
     patient = str(row.get("patient") or "")
@@ -309,7 +318,7 @@ def _box(where: str, numbers: Sequence[Any], finding: object) -> Box:
 
 
 def _finding(name: object) -> str | None:
-    return _FINDINGS.get(str(name).lower().replace("_", " "))
+    return _NAMES.get(str(name).lower().replace("_", " "))
 
 
 def _age_band(age: str) -> str:
@@ -334,8 +343,8 @@ def _closeness(one: str, other: str) -> tuple[bool, int, bool]:
 @lru_cache
 def _operating_points(sha256: str) -> Mapping[str, float]:
     """The thresholds of a model that is shipped with Firstread; none for any other."""
-    for card in sorted(_MODELS.glob("*/weights/*.json")):
-        document = json.loads(card.read_text(encoding="utf-8"))
-        if document.get("sha256") == sha256:
+    for sidecar in sorted(_MODELS.glob("*/weights/*.json")):
+        document = json.loads(sidecar.read_text(encoding="utf-8"))
+        if document.get("sha256") == sha256 and "outputs" in document:
             return {output["key"]: float(output["threshold"]) for output in document["outputs"]}
     return {}

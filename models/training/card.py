@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, sel
 
 from models.embedded.scorer import EmbeddedScorer, locate
 from models.evaluation.boxes import OVERLAPS, Localization, localize
-from models.evaluation.films import URGENT, Box, Label, Prediction
+from models.evaluation.films import FINDINGS, URGENT, Box, Label, Prediction
 from models.evaluation.intervals import Estimate
 from models.evaluation.metrics import OperatingPoint, operate, rank
 from models.training.failures import SEEDS, save_real, save_simulated, simulate, worst
@@ -41,10 +41,9 @@ from models.training.judge import (
 )
 from models.training.measure import OUTPUTS
 from worklist.errors import FirstreadError, InvalidInput
-from worklist.finding import FindingType
 
 _LOG = logging.getLogger(__name__)
-_TITLES = {**{type_.value: type_.label for type_ in FindingType}, URGENT: "Urgent (any of the six)"}
+_TITLES = {**{kind.key: kind.label for kind in FINDINGS}, URGENT: "Urgent (any of the six)"}
 _CHILD = "0-17"
 _SUBGROUPS: dict[str, tuple[str, frozenset[str]]] = {  # name: key and values of Label.groups
     "Women": ("sex", frozenset({"F"})),
@@ -210,7 +209,7 @@ def _boxes(weights: Path, folder: Path, listed: Sequence[Listed], boxes: Path) -
     for film in judged:
         label = with_boxes(film, drawn[film.listed.original])
         evidence, geometry = maps.of(load_film(folder, label.file))
-        places = [(type_.value, locate(each, geometry)) for type_, each in zip(FindingType, evidence, strict=True)]
+        places = [(kind.key, locate(each, geometry)) for kind, each in zip(FINDINGS, evidence, strict=True)]
         found = tuple(Box(x=p.x, y=p.y, w=p.width, h=p.height, target=target) for target, p in places if p)
         shown.append((film.prediction, label))
         asked.append((replace(film.prediction, boxes=found), label))

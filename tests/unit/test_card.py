@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from imaging.radiograph import Radiograph
 from models.embedded.scorer import WEIGHTS
-from models.evaluation.films import Box
+from models.evaluation.films import FINDINGS, Box
 from models.training.card import main, write_card
 from models.training.failures import MAX_PICTURES, Simulated, save_real, worst
 from models.training.judge import Judged, judge, mean_of_findings, read_boxes, read_manifest, with_boxes
@@ -30,7 +30,7 @@ from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageRef
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "models" / "cards"
 NIH = ROOT / ".." / "shared" / "data" / "nih"
-TITLES = {**{type_.value: type_.label for type_ in FindingType}, "urgent": "Urgent (any of the six)"}
+TITLES = {**{kind.key: kind.label for kind in FINDINGS}, "urgent": "Urgent (any of the six)"}
 LABELS = ("Pneumothorax", "Effusion", "Consolidation", "Pneumonia", "Cardiomegaly", "Edema", "urgent6")
 
 
@@ -88,7 +88,7 @@ def test_the_committed_card_is_measured_again(committed: str) -> None:
     }
     for key, area in areas.items():
         assert float(results[TITLES[key]][1].split()[0]) == pytest.approx(area, abs=0.001)
-    mean = np.mean([areas[type_.value] for type_ in FindingType])
+    mean = np.mean([areas[kind.key] for kind in FINDINGS])
     assert float(results["Mean of the six"][1].split()[0]) == pytest.approx(mean, abs=0.001)
 
 
@@ -216,9 +216,9 @@ def case(seed: int, drawn: FindingType | None, decoy: str, probabilities: Sequen
         rows=64,
         columns=64,
     )
-    findings = zip(FindingType, probabilities, strict=False)
+    findings = zip(FINDINGS, probabilities, strict=False)
     analysis = Analysis(
-        image=image,
+        images=(image,),
         scorer=Algorithm(name="some", version="1", sha256="", device_uid="1.2"),
         findings=tuple(Finding(type=type_, probability=p, threshold=0.5) for type_, p in findings),
         score=0.5,
