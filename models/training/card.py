@@ -17,6 +17,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
+from models.card import load_card
 from models.embedded.scorer import EmbeddedScorer, locate
 from models.evaluation.boxes import OVERLAPS, Localization, localize
 from models.evaluation.films import FINDINGS, URGENT, Box, Label, Prediction
@@ -40,6 +41,7 @@ from models.training.judge import (
     with_boxes,
 )
 from models.training.measure import OUTPUTS
+from worklist.card import Precision
 from worklist.errors import FirstreadError, InvalidInput
 
 _LOG = logging.getLogger(__name__)
@@ -117,7 +119,7 @@ def write_card(  # noqa: PLR0913 - what the command line takes
 
     Raises:
         InvalidInput: a file cannot be used, films are missing, or the log is that of other weights.
-        ModelUnavailable: as EmbeddedScorer.
+        ModelUnavailable: as EmbeddedScorer and load_card.
     """
     template = _template()
     scorer = EmbeddedScorer(weights)
@@ -161,6 +163,7 @@ def write_card(  # noqa: PLR0913 - what the command line takes
         "int8": judge_int8(weights, films, listed, sharp.films),
         "failures": shown,
         "outputs": OUTPUTS,
+        "scorer_card": load_card(weights, sha256=scorer.algorithm.sha256),
     }
     card = out / "embedded.md"
     card.write_text(template.render(context), encoding="utf-8")
@@ -177,6 +180,7 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters["estimate"] = _written
+    environment.filters["precision"] = _share
     return environment.get_template("card.md.j2")
 
 
@@ -246,6 +250,13 @@ def _written(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def _share(precision: Precision | None) -> str:
+    if precision is None:
+        return "-"
+    low_high = " ({:.3f} to {:.3f})".format(*precision.interval) if precision.interval else ""
+    return f"{precision.value:.3f}{low_high} of {precision.n}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
