@@ -21,7 +21,7 @@ from rich.console import Console
 from bench import embedded, order
 from bench.baseline import COMMIT, measure_baseline
 from bench.embedded import FILMS, UNMEASURED, measure_embedded, with_speed
-from bench.figures import Figure, as_table, beside
+from bench.figures import Figure, as_markdown, as_table, beside
 from bench.lists import measure_lists
 from bench.migration import measure_migration
 from bench.order import measure_order
@@ -53,8 +53,11 @@ def main() -> None:
         shown = measured
         if name == "embedded":
             shown = with_speed(measured, [figure for figures in tables.values() for figure in figures])
-        if shown:
-            console.print(as_table(title, shown, COMMIT if arguments.baseline else ""))
+        baseline = COMMIT if arguments.baseline else ""
+        if shown and arguments.markdown:
+            print(as_markdown(title, shown, baseline))
+        elif shown:
+            console.print(as_table(title, shown, baseline))
         if not measured:
             console.print(UNMEASURED)
     figures = [asdict(figure) | {"table": name} for name, measured in tables.items() for figure in measured]
@@ -80,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(_TABLES)}; all where none is named")
     parser.add_argument("--baseline", action="store_true", help=f"measure {COMMIT} too, and show it beside")
+    parser.add_argument("--markdown", action="store_true", help="print tables for docs/benchmarks.md")
     arguments = parser.parse_args()
     for name in arguments.tables:
         if name not in _TABLES:

@@ -78,5 +78,17 @@ def as_table(title: str, figures: Sequence[Figure], baseline: str = "") -> Table
     return table
 
 
+def as_markdown(title: str, figures: Sequence[Figure], baseline: str = "") -> str:
+    """The same table for documentation."""
+    headings = ["Figure", *([baseline] if baseline else []), "Value", "Target", "Met"]
+    lines = [f"## {title}", "", f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for figure in figures:
+        met = {True: "yes", False: "no", None: ""}[figure.is_met]
+        before = "" if figure.baseline is None else _written(figure.baseline, figure.unit)
+        cells = [figure.name, *([before] if baseline else []), _written(figure.value, figure.unit)]
+        lines.append(f"| {' | '.join([*cells, figure.target_text, met])} |")
+    return "\n".join(lines) + "\n"
+
+
 def _written(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}".rstrip()
