@@ -216,6 +216,15 @@ def test_the_card_says_what_a_file_leaves_out(tmp_path: Path) -> None:
     assert listed["named"]["all"]["n"] == 2
 
 
+def test_the_flag_is_the_operating_point_where_the_harm_is_stated(tmp_path: Path) -> None:
+    """A film is called urgent by its class, and no threshold of the score stands beside that."""
+    films = [triaged(0, 0.9, harm=0.7, urgency="urgent", threshold=0.4), triaged(1, 0.5, harm=0.4, urgency="none")]
+    (tmp_path / "films.json").write_text(json.dumps(films), encoding="utf-8")
+    predictions = read_predictions(tmp_path / "films.json")
+    assert [each.calls["urgent"] for each in predictions] == [True, False]
+    assert all("urgent" not in each.thresholds for each in predictions)
+
+
 def test_a_model_without_a_card_has_no_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Films whose place is not known are counted, in JSON and for people, and give no figure of the list."""
     result = evaluated(tmp_path, [triaged(n, p, model={"sha256": "0" * 64}) for n, p in enumerate((0.9, 0.1))])
