@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicom_sr.table import COLUMNS
 from firstread.evaluate import print_evaluation
 from models.embedded.scorer import WEIGHTS
 from models.evaluation.figures import evaluate_files
@@ -84,12 +85,6 @@ def test_words_are_counted_by_finding() -> None:
     }
 
 
-COLUMNS = (
-    *("study_instance_uid", "accession_number", "model_name", "model_version", "model_sha256", "finding"),
-    *("probability", "threshold", "urgency", "score", "harm", "state", "revision", "source_sop_instance_uid"),
-)
-
-
 def report_rows(number: int, probability: float, **cells: object) -> list[dict[str, object]]:
     """A study as `report --all` writes it: six findings, of which only effusion has a probability worth naming."""
     study = {
@@ -99,13 +94,15 @@ def report_rows(number: int, probability: float, **cells: object) -> list[dict[s
         "urgency": "urgent" if probability * 0.8 >= 0.4 else "none",
         "harm": probability * 0.8,
         "score": probability,
+        "named": "no",
         "state": "reported",
         "revision": 1,
         "source_sop_instance_uid": f"1.2.{number}.7",
     }
+    effusion = {"probability": probability, "named": "yes" if probability >= 0.5 else "no"}
     return [
-        study
-        | {"finding": kind.label, "probability": probability if kind == FindingType.PLEURAL_EFFUSION else 0.01}
+        {**study, "finding": kind.label, "probability": 0.01}
+        | (effusion if kind == FindingType.PLEURAL_EFFUSION else {})
         | cells
         for kind in FINDINGS
     ]
