@@ -115,7 +115,7 @@ def worker(
     ] = False,
 ) -> None:
     """Score, report and judge what the gateway hands out."""
-    from firstread.compose import require_current_database, set_up_logging
+    from firstread.compose import set_up_logging
     from firstread.compose_worker import build_worker_app
     from firstread.processes import Program, Supervisor
 
@@ -124,7 +124,6 @@ def worker(
         raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from {','.join(Queue)}")
     settings = _settings()
     set_up_logging(settings)
-    require_current_database(settings)
     if together or len(names) == 1:
         arguments = ["--queues", ",".join(names), "--hostname", f"{'-'.join(names)}@%h", "--loglevel", "WARNING"]
         served = build_worker_app(settings, tuple(map(Queue, names)))

@@ -1,4 +1,7 @@
-"""What every composition root needs: logging, the database, the records of the work, Orthanc."""
+"""What every composition root needs: logging, the database, the records of the work, Orthanc.
+
+Each function imports its own parts when it is called, so that a process loads no more than it uses.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,18 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import structlog
-from alembic.script import ScriptDirectory
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
-import migrations
 from firstread.settings import Settings
-from gateway.intake.orthanc import OrthancClient
 from worklist.errors import InvalidInput, PermanentError, TransientError
-from worklist.records import Database, JobRecords, Worklist
+
+if TYPE_CHECKING:
+    from gateway.intake.orthanc import OrthancClient
+    from worklist.records import Database, JobRecords
+
+# ruff: noqa: PLC0415 - see above
 
 
 def set_up_logging(settings: Settings) -> None:
@@ -42,6 +47,10 @@ def open_database(settings: Settings) -> Database:
     Raises:
         InvalidInput: the URL cannot be understood.
     """
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    from worklist.records import Database
+
     try:
         return Database(settings.database_url)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -58,6 +67,10 @@ def require_current_database(settings: Settings) -> None:
         PermanentError: they are not.
         TransientError: the database does not answer.
     """
+    from sqlalchemy.exc import OperationalError
+
+    import migrations
+
     database = open_database(settings)
     try:
         current, newest = migrations.revisions(database)
@@ -80,6 +93,11 @@ def upgrade_database(settings: Settings) -> Iterator[str]:
     Raises:
         InvalidInput: the URL cannot be understood.
     """
+    from alembic.script import ScriptDirectory
+
+    import migrations
+    from worklist.records import Worklist
+
     database = open_database(settings)
     before, _ = migrations.revisions(database)
     started = time.monotonic()
@@ -100,9 +118,13 @@ def upgrade_database(settings: Settings) -> Iterator[str]:
 
 def build_orthanc_client(settings: Settings) -> OrthancClient:
     """A client of Orthanc's REST interface."""
+    from gateway.intake.orthanc import OrthancClient
+
     return OrthancClient(settings.orthanc_url, auth=settings.orthanc_auth, dicomweb_root=settings.orthanc_dicomweb_root)
 
 
 def build_job_records(settings: Settings, database: Database) -> JobRecords:
     """The records of the work."""
+    from worklist.records import JobRecords
+
     return JobRecords(database, settings.site_rules, settings.job_limits)
