@@ -1,30 +1,29 @@
-"""The worklist page: drawn by the server, kept live by server-sent events, and safe to show hostile names.
-
-The words that a reader sees for an urgency or a state are written here once; the template shows them and the
-page's script clones them, so the first drawing and each later change read the same.
-"""
+"""The pages: drawn by the server, kept live by server-sent events, and safe to show hostile names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from gateway.access.actors import LONGEST_NAME, Actors
+from gateway.list.items import item
+from gateway.list.scope import scope_of
+from gateway.list.words import FLAGS, STATES, UNASSESSED, being_read, waiting
 from worklist.finding import DISCLAIMER
 from worklist.person_name import person_name
-
-Item = Mapping[str, Any]
+from worklist.records import JobRecords, Worklist
 
 _HERE = Path(__file__).parent
-_TWO_DAYS_H = 48  # from here on nobody reads hours alone
+_DRAWN_FIRST = 100  # rows that the server draws; the script asks for all others
 _SECURITY_HEADERS = {
     # trusted-types: a script that tried to write markup instead of text would fail at once, in every test.
     "Content-Security-Policy": (
@@ -39,7 +38,7 @@ _SECURITY_HEADERS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SiteFacts:
-    """What the page tells about this installation.
+    """What the pages tell about this installation.
 
     Attributes:
         version: Firstread's version.
@@ -49,6 +48,7 @@ class SiteFacts:
         viewer: address to which a Study Instance UID is appended to open the study in the viewer, such as
             "viewer/viewer?StudyInstanceUIDs="; None shows no such link.
         upload_mb: largest file that may be tried, in megabytes (10^6 bytes).
+        target_wait: studies that wait longer stand in a strip of their own.
     """
 
     version: str
@@ -57,48 +57,20 @@ class SiteFacts:
     dicom_aet: str
     viewer: str | None = None
     upload_mb: int = 64
+    target_wait: timedelta = timedelta(hours=24)
+
+    @property
+    def target_wait_s(self) -> float:
+        """The target in seconds."""
+        return self.target_wait.total_seconds()
+
+    @property
+    def target_text(self) -> str:
+        """The target as people say it."""
+        return f"{self.target_wait / timedelta(hours=1):g} h"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Word:
-    """How one urgency or state is shown: the item's key, a label, and what it does and does not mean."""
-
-    key: str
-    label: str
-    meaning: str
-
-
-URGENCIES = (
-    Word(key="critical", label="Critical", meaning="Critical finding suspected by AI (ACR category 1)."),
-    Word(key="urgent", label="Urgent", meaning="Urgent finding suspected by AI (ACR category 2)."),
-    Word(
-        key="routine",
-        label="Routine",
-        meaning="The AI score stayed below the urgent threshold. That is not a negative reading.",
-    ),
-    Word(key="unscored", label="Not scored", meaning="No AI score. Nothing is said about the film."),
-)
-STATES = (
-    Word(key="waiting", label="Waiting for AI", meaning="Not scored yet; listed by its time of arrival."),
-    Word(key="scored", label="AI scored", meaning="In its place by its score; the AI report is being written."),
-    Word(
-        key="reported",
-        label="AI report ready",
-        meaning="The AI report is in the PACS, unverified. It is not the radiologist's report.",
-    ),
-    Word(
-        key="out_of_scope",
-        label="Out of scope",
-        meaning="Not a film the AI may judge; listed by its time of arrival. Nothing is said about the film.",
-    ),
-    Word(
-        key="failed",
-        label="AI failed",
-        meaning="The AI's work on it did not succeed; the details say why. A missing score says nothing about it.",
-    ),
-)
-
-_BLANK: Item = {
+_BLANK: Mapping[str, Any] = {
     "rank": "",
     "study_instance_uid": "",
     "patient_id": "",
@@ -110,16 +82,20 @@ _BLANK: Item = {
     "order_priority": "ROUTINE",
     "urgency": None,
     "state": "waiting",
+    "reading": {"state": "unread", "by": None, "since": None, "returned_for": None},
+    "overdue": False,
     "reason": "",
 }
 
 
-def build_pages(load_items: Callable[[], Sequence[Item]], site: SiteFacts) -> APIRouter:
+def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: Actors) -> APIRouter:
     """The router of `GET /` and `GET /try`.
 
     Args:
-        load_items: returns the items of `GET /worklist`, in reading order; called in a worker thread.
-        site: what the page tells about this installation.
+        worklist: what is listed.
+        jobs: knows the policy in force.
+        site: what the pages tell about this installation.
+        actors: knows who is signed in at a proxy.
     """
     templates = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
@@ -128,56 +104,55 @@ def build_pages(load_items: Callable[[], Sequence[Item]], site: SiteFacts) -> AP
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(person_name=person_name, waiting=waiting)
-    page = templates.get_template("worklist.html")
+    templates.filters.update(person_name=person_name, waiting=waiting, being_read=being_read)
     words = {
-        "urgencies": {word.key: word for word in URGENCIES},
+        "flags": {word.key: word for word in FLAGS},
         "states": {word.key: word for word in STATES},
+        "unassessed": UNASSESSED,
         "disclaimer": DISCLAIMER,
         "blank": _BLANK,
+        "site": site,
+        "longest_name": LONGEST_NAME,
     }
     router = APIRouter()
 
     @router.get("/", response_class=HTMLResponse, include_in_schema=False)
-    def worklist_page() -> HTMLResponse:
-        html = page.render(items=load_items(), site=site, now=datetime.now(UTC), **words)
-        return HTMLResponse(html, headers={**_SECURITY_HEADERS, "Cache-Control": "no-store"})
+    def worklist_page(request: Request) -> HTMLResponse:
+        total, studies = worklist.page(limit=_DRAWN_FIRST)
+        actor = actors.signed_in(request)
+        return _answer(
+            templates,
+            "worklist.html",
+            words,
+            total=total,
+            items=[item(study) for study in studies],
+            counts=worklist.counts(),
+            scope=scope_of(jobs.policy()),
+            reader=actor.name if actor else "",
+            now=datetime.now(UTC),
+        )
 
     @router.get("/try", response_class=HTMLResponse, include_in_schema=False)
     def try_page() -> HTMLResponse:
-        html = templates.get_template("try.html").render(site=site, **words)
-        return HTMLResponse(html, headers={**_SECURITY_HEADERS, "Cache-Control": "no-store"})
+        return _answer(templates, "try.html", words, scope=scope_of(jobs.policy()))
 
     return router
 
 
+def _answer(templates: Environment, name: str, words: Mapping[str, object], **values: object) -> HTMLResponse:
+    html = templates.get_template(name).render(**words, **values)
+    return HTMLResponse(html, headers={**_SECURITY_HEADERS, "Cache-Control": "no-store"})
+
+
 def mount_static(app: FastAPI) -> None:
-    """Serve the page's style and script at /static, checked for a new version at each load."""
+    """Serve the pages' styles and scripts at /static, checked for a new version at each load."""
     app.mount("/static", _GuardedFiles(directory=_HERE / "static"), name="static")
 
 
 class _GuardedFiles(StaticFiles):
-    """Static files under the page's own security headers."""
+    """Static files under the pages' own security headers."""
 
     async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
         response = await super().get_response(path, scope)
         response.headers.update({**_SECURITY_HEADERS, "Cache-Control": "no-cache"})
         return response
-
-
-def waiting(received_at: str | None, now: datetime) -> str:
-    """How long a study has waited, such as '12 min', '3 h 05 min' or '2 d 4 h'.
-
-    Args:
-        received_at: ISO 8601 with its offset; None gives "".
-        now: the moment to count to, with its time zone.
-    """
-    if received_at is None:
-        return ""
-    minutes = max(0, (now - datetime.fromisoformat(received_at)) // timedelta(minutes=1))
-    hours = minutes // 60
-    if hours >= _TWO_DAYS_H:
-        return f"{hours // 24} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60:02d} min"
-    return f"{minutes} min" if minutes else "< 1 min"

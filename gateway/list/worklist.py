@@ -1,58 +1,96 @@
-"""`GET /worklist`, its events, and the crops of a study."""
+"""`GET /worklist`, its events, what the model looks for, and the crops of a study's evidence."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Query
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Header, Path, Query
 from fastapi.responses import Response
-from pydantic import BaseModel
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
+from gateway.access.actors import Actors
 from gateway.intake.orthanc import OrthancClient
+from gateway.list.hub import ListHub
+from gateway.list.items import WorklistPage, page_json
+from gateway.list.readings import build_readings, problem_responses
+from gateway.list.scope import ModelScope, scope_of
 from gateway.problems import Problem
-from worklist.records import ListedStudy, ReadingList
+from worklist.records import JobRecords, ReadingRecords, Shown, Worklist
 from worklist.study import StudyState
 
-_LOOK_EVERY_S = 0.25
-_OVERLAP = timedelta(seconds=5)  # a slow transaction may commit an older moment after a newer one was seen
+_PRIVATE: Final = {"Cache-Control": "no-store"}
+_NO_PINGS_S: Final = 86_400  # heartbeats are events of the hub
+_METHODS: Final = {
+    "": "GET, HEAD, OPTIONS",
+    "/scope": "GET, OPTIONS",
+    "/events": "GET, HEAD, OPTIONS",
+    "/{study_instance_uid}/state": "PUT, OPTIONS",
+}
+
+ReadingWord = Literal["unread", "reading", "read", "prior", "all"]
 
 
-class Worklist(BaseModel):
-    """One page of the reading list."""
-
-    total: int
-    items: list[dict[str, Any]]
-
-
-def build_reading_list(reading_list: ReadingList, orthanc: OrthancClient) -> APIRouter:
-    """The routes below /worklist."""
+def build_worklist(  # noqa: PLR0913, PLR0917 - everything that the list is made of
+    worklist: Worklist,
+    readings: ReadingRecords,
+    jobs: JobRecords,
+    orthanc: OrthancClient,
+    hub: ListHub,
+    actors: Actors,
+) -> APIRouter:
+    """The routes below /worklist; whoever serves them starts and stops the hub."""
     router = APIRouter(prefix="/worklist", tags=["worklist"])
+    _add_list(router, worklist, jobs)
+    _add_events(router, hub)
+    _add_crops(router, worklist, orthanc)
+    router.include_router(build_readings(worklist, readings, actors))
+    for path, methods in _METHODS.items():
+        router.add_api_route(path, _allowing(methods), methods=["OPTIONS"], include_in_schema=False)
+    return router
 
-    @router.get("")
-    def worklist(
+
+def _add_list(router: APIRouter, worklist: Worklist, jobs: JobRecords) -> None:
+    @router.head("", include_in_schema=False)
+    @router.get("", response_class=Response, responses={200: {"model": WorklistPage}, **problem_responses(422, 503)})
+    def listed(
         state: StudyState | None = None,
+        reading: Annotated[ReadingWord | None, Query(description="Unread and being read where absent.")] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
-    ) -> Worklist:
-        """The studies in reading order."""
-        total, studies = reading_list.page(state=state, limit=limit, offset=offset)
-        return Worklist(total=total, items=[item(study) for study in studies])
+    ) -> Response:
+        """The studies in reading order; those that were read, latest first; priors by arrival."""
+        shown = Shown(reading) if reading else Shown.LIST
+        total, studies = worklist.page(shown=shown, state=state, limit=limit, offset=offset)
+        content = page_json(total, worklist.counts(), studies)
+        return Response(content, media_type="application/json", headers=_PRIVATE)
 
+    @router.get("/scope")
+    def scope() -> ModelScope:
+        """What the model looks for, what it does not find reliably, and what it does not look for."""
+        return scope_of(jobs.policy())
+
+
+def _add_events(router: APIRouter, hub: ListHub) -> None:
     @router.get("/events", response_class=EventSourceResponse)
-    async def events() -> EventSourceResponse:
-        """Server-sent events: `item` holds a changed item, `gone` a study that left the list."""
-        return EventSourceResponse(_changes(reading_list))
+    async def events(
+        last_event_id: Annotated[str, Header(description="The last number that was seen.")] = "",
+        after: Annotated[int | None, Query(ge=0, description="The same, for a new connection.")] = None,
+    ) -> Response:
+        """Server-sent events: `item`, `gone`, `heartbeat` every ten seconds, and `resync`."""
+        seen = int(last_event_id) if last_event_id.isascii() and last_event_id.isdecimal() else after
+        return EventSourceResponse(hub.stream(seen), ping=_NO_PINGS_S, headers=_PRIVATE)
 
+    @router.head("/events", include_in_schema=False)
+    def head() -> Response:
+        return Response(media_type="text/event-stream", headers=_PRIVATE)
+
+
+def _add_crops(router: APIRouter, worklist: Worklist, orthanc: OrthancClient) -> None:
     @router.get("/{study_instance_uid}/crops/{position}.png", response_class=Response)
     def crop(study_instance_uid: str, position: Annotated[int, Path(ge=1, le=1000)]) -> Response:
         """One evidence crop as PNG, drawn by Orthanc from the Secondary Capture."""
-        uids = reading_list.crop(study_instance_uid, position)
+        uids = worklist.crop(study_instance_uid, position)
         path = f"studies/{study_instance_uid}/series/{{}}/instances/{{}}/rendered"
         image = orthanc.dicomweb_get(path.format(*uids), "image/png") if uids else None
         if image is None:
@@ -60,70 +98,9 @@ def build_reading_list(reading_list: ReadingList, orthanc: OrthancClient) -> API
         # A later revision has other crops under the same address.
         return Response(image, media_type="image/png", headers={"Cache-Control": "no-cache"})
 
-    return router
 
+def _allowing(methods: str) -> Callable[[], Response]:
+    def options() -> Response:
+        return Response(status_code=204, headers={"Allow": methods})
 
-def item(study: ListedStudy) -> dict[str, Any]:
-    """A line of the reading list as JSON values."""
-    analysis = study.analysis
-    return {
-        "rank": study.rank,
-        "study_instance_uid": study.study_instance_uid,
-        "patient_id": study.patient_id,
-        "patient_name": study.patient_name,
-        "accession_number": study.accession_number,
-        "study_description": study.study_description,
-        "modality": study.modality,
-        "received_at": _moment(study.received_at),
-        "order_priority": study.order_priority,
-        "urgency": study.urgency,
-        "score": study.score,
-        "state": study.state,
-        "queue_at": _moment(study.queue_at),
-        "reason": study.reason,
-        "findings": [
-            {
-                "name": finding.type.label,
-                "code": finding.type.code.value,
-                "scheme": finding.type.code.scheme,
-                "probability": finding.probability,
-                "threshold": finding.threshold,
-                "side": finding.side,
-            }
-            for finding in (analysis.findings if analysis else ())
-        ],
-        "failure": {"code": study.failure.code, "message": study.failure.message} if study.failure else None,
-        "result_series_uids": list(study.result_series_uids),
-        "crop_count": study.crop_count,
-        "explanation": analysis.explanation if analysis else "",
-        "quality": [{"code": note.code, "message": note.message} for note in (analysis.quality if analysis else ())],
-        "model": (
-            {
-                "name": analysis.scorer.name,
-                "version": analysis.scorer.version,
-                "sha256": analysis.scorer.sha256,
-            }
-            if analysis
-            else None
-        ),
-    }
-
-
-async def _changes(reading_list: ReadingList) -> AsyncIterator[ServerSentEvent]:
-    since = datetime.now(UTC)
-    sent: dict[str, datetime | None] = {}
-    while True:
-        changed, gone = await run_in_threadpool(reading_list.changed_since, since - _OVERLAP, sent)
-        for study in changed:
-            sent[study.study_instance_uid] = study.updated_at
-            yield ServerSentEvent(event="item", data=json.dumps(item(study)))
-        for study_instance_uid in gone:
-            sent[study_instance_uid] = None
-            yield ServerSentEvent(event="gone", data=json.dumps({"study_instance_uid": study_instance_uid}))
-        if changed:
-            since = max(since, *(study.updated_at for study in changed))
-        await asyncio.sleep(_LOOK_EVERY_S)
-
-
-def _moment(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return options

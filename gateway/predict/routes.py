@@ -29,7 +29,7 @@ from worklist.errors import InvalidInput, ModelUnavailable
 from worklist.finding import Side
 from worklist.media import HEAD_BYTES, image_format
 from worklist.records import PredictionRecords, Upload
-from worklist.urgency import Urgency
+from worklist.triage import Urgency
 
 _AT_ONCE = 8  # uploads in this process's hands: more wait their turn, and films from the PACS wait for no more
 _PRIOR_BYTES = 1_000_000
@@ -84,7 +84,10 @@ class Quotation(BaseModel, extra="forbid"):
 
 
 class PredictedFinding(BaseModel, extra="forbid"):
-    """One finding that was looked for: calibrated probability and operating point."""
+    """One finding that was looked for: calibrated probability and operating point.
+
+    `named` says whether it may be put into words, `shown` whether it may be shown to people at all.
+    """
 
     name: str
     code: str
@@ -92,6 +95,8 @@ class PredictedFinding(BaseModel, extra="forbid"):
     probability: float
     threshold: float
     side: Side | None
+    named: bool
+    shown: bool
 
 
 class PredictionModel(BaseModel, extra="forbid"):
@@ -105,14 +110,16 @@ class PredictionModel(BaseModel, extra="forbid"):
 class Prediction(BaseModel, extra="forbid"):
     """What the models say of one image. Not a diagnosis.
 
-    `score` is the calibrated probability of any urgent finding, `threshold` the score from which it is urgent;
-    `crops` are the boxes, `quality` is what bears on the trust in the score, `elapsed_ms` the time from pixels to
-    score.
+    `urgency` is "critical", "urgent", or "none" where nothing was flagged, which is never a negative; `label` is
+    "Urgent" for the first two. `score` is the calibrated probability of any urgent finding, `harm` the number behind
+    the class, `threshold` the harm from which an image is flagged. `crops` are the boxes, `quality` is what bears on
+    the trust in the score, `elapsed_ms` the time from pixels to score.
     """
 
     label: Literal["Urgent", "Non-Urgent"]
     urgency: Urgency
     score: float
+    harm: float
     threshold: float
     explanation: str
     crops: list[PredictedBox]

@@ -20,6 +20,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 from pynetdicom import AE
+from worklist.urgency import Urgency
 
 from dicom_sr.build import Results, Revision, build_results
 from dicom_sr.parse import parse
@@ -28,7 +29,6 @@ from tests.servers import OrthancServer, Server, find_program, free_ports, runni
 from worker.pacs import Pacs
 from worklist.errors import PacsUnavailable, UnusableImage
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, Region, Side
-from worklist.urgency import Urgency
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 THIRD = 1 / 3  # no finite decimal: it survives only in Floating Point Value

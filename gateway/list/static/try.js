@@ -1,7 +1,8 @@
 // One film, tried by hand: POST /predict, and its answer drawn. Everything from the outside is written as text, never
 // as markup.
 
-const byId = (id) => document.getElementById(id);
+import { byId, fill, findingLine, fromTemplate, twoDecimals } from "./words.js";
+
 const form = byId("form");
 const input = byId("file");
 const drop = byId("drop");
@@ -11,20 +12,9 @@ const boxes = byId("boxes");
 
 let busy = false;
 
-/** Two decimals, and never a certainty: a model's 0.004 is not 0.00. */
-const twoDecimals = (p) => (p < 0.005 ? "< 0.01" : p >= 0.995 ? "> 0.99" : p.toFixed(2));
 const milliseconds = (ms) => (ms < 1000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 const megabytes = (bytes) => (bytes < 100_000 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
-const fromTemplate = (id) => byId(id).content.firstElementChild.cloneNode(true);
-
-function fill(root, values) {
-  for (const [field, value] of Object.entries(values)) {
-    const node = root.querySelector(`[data-field="${field}"]`);
-    if (Array.isArray(value)) node.replaceChildren(...value);
-    else if (value instanceof Node) node.replaceChildren(value);
-    else node.textContent = value ?? "";
-  }
-}
+const firstOf = (id) => fromTemplate(id).firstElementChild;
 
 function element(name, text) {
   const node = document.createElement(name);
@@ -111,16 +101,18 @@ function showProblem(title, detail, code = "") {
 }
 
 function showResult(answer, file, roundTrip) {
-  const label = fromTemplate(`label-${answer.urgency}`);
+  const flag = firstOf(`flag-${answer.urgency}`);
+  const said = flag.textContent.trim(); // before it moves into the page
+  const shown = answer.findings.filter((finding) => finding.shown);
   const { model, image } = answer;
   fill(result, {
-    label,
+    flag,
     file: file.name,
     disclaimer: answer.disclaimer,
     explanation: answer.explanation,
-    score: `Score ${twoDecimals(answer.score)}, urgent from ${twoDecimals(answer.threshold)}: the probability of any urgent finding.`,
-    meaning: label.title,
-    findings: answer.findings.map(findingLine),
+    score: `Score ${twoDecimals(answer.score)}: for any urgent finding.`,
+    meaning: flag.title,
+    findings: shown.map(findingLine),
     quality: Object.values(answer.quality).map((message) => element("li", message)),
     crops: answer.crops.map(cropFigure),
     quotes: quotes(answer.provenance),
@@ -136,7 +128,7 @@ function showResult(answer, file, roundTrip) {
   showFilm(answer);
   byId("blank").hidden = true;
   result.hidden = false;
-  byId("status").textContent = `${answer.label}, score ${twoDecimals(answer.score)}`;
+  byId("status").textContent = `${said}, score ${twoDecimals(answer.score)}`;
   byId("verdict").focus();
 }
 
@@ -148,7 +140,7 @@ function showFilm({ image, crops }) {
   byId("toggle").hidden = !count;
   boxes.replaceChildren(
     ...crops.map((crop, index) => {
-      const box = fromTemplate("box");
+      const box = firstOf("box");
       box.firstElementChild.textContent = index + 1;
       box.style.left = `${(100 * crop.x) / image.columns}%`;
       box.style.top = `${(100 * crop.y) / image.rows}%`;
@@ -159,20 +151,8 @@ function showFilm({ image, crops }) {
   );
 }
 
-function findingLine(finding) {
-  const line = fromTemplate("finding");
-  fill(line, { finding: finding.side ? `${finding.name}, patient's ${finding.side}` : finding.name });
-  line.classList.toggle("positive", finding.probability >= finding.threshold);
-  const meter = line.querySelector("meter");
-  meter.value = finding.probability;
-  meter.setAttribute("aria-label", `${finding.name}, operating point ${twoDecimals(finding.threshold)}`);
-  line.querySelector("i").style.left = `${100 * finding.threshold}%`;
-  line.querySelector(".value").textContent = twoDecimals(finding.probability);
-  return line;
-}
-
 function cropFigure(crop, index) {
-  const figure = fromTemplate("crop");
+  const figure = firstOf("crop");
   const image = figure.querySelector("img");
   image.alt = `Box ${index + 1}: ${crop.finding}`;
   image.src = crop.thumb_path.slice(1);

@@ -1,205 +1,34 @@
-// The reading list, live. The server draws the first list; from then on the truth is GET /worklist, fetched at each
-// (re)connection and once a minute, plus one server-sent event for each item that changed or left in between.
+// The reading list, live. The server draws its first rows; from then on the page follows GET /worklist and its events.
 // Everything from the outside is written as text, never as markup.
 
-const LIMIT = 500;
-const RESYNC_MS = 60_000;
-const RETRY_MS = 3_000;
-const PATIENCE_MS = 10_000; // a host that vanished or hangs closes no connection: silence must not pass for "Live"
+import { panel, showDetails, tickDetails } from "./details.js";
+import { ask, listen, refresh } from "./feed.js";
+import { countPriors, startPriors } from "./priors.js";
+import { act, forgetLost, isMine, startReadings, undo } from "./readings.js";
+import { drawMore, drawRows, expectRise, isSteady, rowOf, tbody, tickRows } from "./rows.js";
+import * as store from "./store.js";
+import { byId, counted, fill, fromTemplate, now, personName, waiting } from "./words.js";
+
 const TICK_MS = 5_000;
-const RISEN_MS = 6_000;
-const MOVE_MS = 450;
-const CLOCK_TOLERANCE_MS = 5_000; // the Date header has whole seconds only
+const READY_MS = 60_000;
+const PLACES_MS = 10_000; // after a change, the places that are told of other rows may be wrong for this long
+const LONGEST = 5; // studies that the strip names
 
-const byId = (id) => document.getElementById(id);
-const table = byId("worklist");
-const tbody = byId("rows");
-const panel = byId("details");
-const prefersStill = matchMedia("(prefers-reduced-motion: reduce)");
+const TARGET_MS = 1000 * Number(document.body.dataset.targetS);
 
-const items = new Map(); // study_instance_uid -> item of GET /worklist
-const rows = new Map(); // study_instance_uid -> its table row
-const risen = new Map(); // study_instance_uid -> {from: rank, until: time} of a row that just moved up
-let order = []; // the items in reading order
-let total = 0; // studies on the server's list, which may be more than LIMIT
 let current = null; // study_instance_uid that the keyboard is on
 let open = null; // study_instance_uid in the details panel
 let shownState = ""; // "" shows every state
-let clockOffset = 0; // server's clock less this one's, in ms: workstations' clocks are often wrong
+let onlyOverdue = false;
+let listed = 0; // studies to be read, by the server's count
+let isWhole = false; // whether this page knows all of them
+let ranks = new Map(); // study_instance_uid -> place, from 1, as it was last drawn
+let modelSha = byId("scope").dataset.sha256;
 
-// ---- The order and the words -----------------------------------------------------------------------------------
+const isOverdue = (item) => now() - Date.parse(item.received_at) > TARGET_MS;
+const isWanted = (item) => (!shownState || item.state === shownState) && (!onlyOverdue || isOverdue(item));
 
-const text = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-
-/** STAT first, then queue_at, received_at and the Study Instance UID: the server's order. */
-function byReadingOrder(a, b) {
-  return (
-    (b.order_priority === "STAT") - (a.order_priority === "STAT") ||
-    Date.parse(a.queue_at) - Date.parse(b.queue_at) ||
-    Date.parse(a.received_at) - Date.parse(b.received_at) ||
-    text(a.study_instance_uid, b.study_instance_uid)
-  );
-}
-
-/** person_name of worklist/person_name.py: the same words for the same name. */
-function personName(value) {
-  const groups = value.split("=", 3).map((group, place) => {
-    const [family, given, middle, prefix, suffix] = group.split("^").map((part) => part.trim());
-    const joined = (...parts) => parts.filter(Boolean).join(" ");
-    return [family, joined(given, middle), joined(prefix, suffix)].filter(Boolean).join(place ? " " : ", ");
-  });
-  const shown = groups.find(Boolean) ?? "No name";
-  const ideographic = groups[1] ?? "";
-  return { shown, ideographic: ideographic === shown ? "" : ideographic };
-}
-
-/** waiting of gateway/list/pages.py: the same words for the same time. */
-function waiting(receivedAt) {
-  const minutes = Math.max(0, Math.floor((Date.now() + clockOffset - Date.parse(receivedAt)) / 60_000));
-  const hours = Math.floor(minutes / 60);
-  if (hours >= 48) return `${Math.floor(hours / 24)} d ${hours % 24} h`;
-  if (hours) return `${hours} h ${String(minutes % 60).padStart(2, "0")} min`;
-  return minutes ? `${minutes} min` : "< 1 min";
-}
-
-/** Two decimals, and never a certainty: a model's 0.004 is not 0.00. */
-const twoDecimals = (p) => (p < 0.005 ? "< 0.01" : p >= 0.995 ? "> 0.99" : p.toFixed(2));
-const localTime = (iso) => new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-const priority = (item) => (item.order_priority === "ROUTINE" ? "" : item.order_priority);
-const fromTemplate = (id) => byId(id).content.cloneNode(true);
-
-function fill(root, values) {
-  for (const [field, value] of Object.entries(values)) {
-    const node = root.querySelector(`[data-field="${field}"]`);
-    if (value instanceof Node) node.replaceChildren(value);
-    else if (node.textContent !== String(value ?? "")) node.textContent = value ?? "";
-  }
-}
-
-function sharedFields(item) {
-  const { shown, ideographic } = personName(item.patient_name);
-  return {
-    name: shown,
-    ideographic,
-    urgency: fromTemplate(`urgency-${item.urgency ?? "unscored"}`),
-    state: fromTemplate(`state-${item.state}`),
-    order: priority(item),
-    patient_id: item.patient_id,
-    study_description: item.study_description,
-    modality: item.modality,
-    accession_number: item.accession_number,
-    reason: item.reason,
-  };
-}
-
-// ---- The list --------------------------------------------------------------------------------------------------
-
-function put(item) {
-  const uid = item.study_instance_uid;
-  const before = items.get(uid);
-  if (!before) total += 1;
-  items.set(uid, item);
-  if (before && byReadingOrder(item, before) < 0) {
-    const from = order.findIndex((other) => other.study_instance_uid === uid) + 1;
-    risen.set(uid, { from, until: Date.now() + RISEN_MS });
-    setTimeout(scheduleRender, RISEN_MS + 50);
-  }
-}
-
-function rowOf(item) {
-  let row = rows.get(item.study_instance_uid);
-  if (!row) {
-    row = fromTemplate("study-row").firstElementChild;
-    row.dataset.uid = item.study_instance_uid;
-    rows.set(item.study_instance_uid, row);
-  }
-  if (row.shownItem !== item) {
-    row.shownItem = item;
-    row.dataset.urgency = item.urgency ?? "unscored";
-    row.dataset.priority = item.order_priority;
-    row.querySelector("time").dateTime = item.received_at;
-    fill(row, { ...sharedFields(item), waiting: waiting(item.received_at) });
-  }
-  return row;
-}
-
-function render() {
-  scheduled = false;
-  const focused = tbody.contains(document.activeElement) ? document.activeElement : null;
-  const moves = !prefersStill.matches && document.visibilityState === "visible";
-  const topBefore = new Map();
-  if (moves) for (const row of tbody.rows) topBefore.set(row, row.getBoundingClientRect().top);
-
-  order = [...items.values()].sort(byReadingOrder).slice(0, LIMIT);
-  const listed = new Set(order.map((item) => item.study_instance_uid));
-  for (const [uid, row] of rows) {
-    if (listed.has(uid)) continue;
-    row.remove();
-    rows.delete(uid);
-    items.delete(uid);
-  }
-
-  let next = tbody.firstElementChild;
-  order.forEach((item, index) => {
-    const row = rowOf(item);
-    fill(row, { rank: index + 1 });
-    row.hidden = Boolean(shownState) && item.state !== shownState;
-    markRise(item, row, index + 1);
-    if (row === next) next = next.nextElementSibling;
-    else tbody.insertBefore(row, next);
-  });
-
-  table.hidden = !order.length;
-  byId("empty").hidden = Boolean(order.length);
-  byId("none-in-state").hidden = !order.length || order.some((item) => !rows.get(item.study_instance_uid).hidden);
-  byId("more").hidden = total <= LIMIT;
-  byId("more").textContent = `The first ${LIMIT} of ${total} studies are shown.`;
-  renderCounts();
-  if (current === null || !listed.has(current)) current = order[0]?.study_instance_uid ?? null;
-  renderSelection();
-
-  // A row that moves in the document loses the keyboard's focus.
-  if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
-  if (moves) glide(topBefore);
-}
-
-function markRise(item, row, rank) {
-  const uid = item.study_instance_uid;
-  const rise = risen.get(uid);
-  if (rise && Date.now() >= rise.until) risen.delete(uid);
-  const marked = risen.has(uid) && rank < rise.from;
-  if (marked && !row.classList.contains("risen")) {
-    byId("news").textContent = `${personName(item.patient_name).shown} moved up from ${rise.from} to ${rank}. ${item.reason}`;
-  }
-  row.classList.toggle("risen", marked);
-  fill(row, { rose: marked ? `▲ from ${rise.from}` : "" });
-}
-
-/** Let each row slide from where it was to where it is (the FLIP technique). */
-function glide(topBefore) {
-  for (const row of tbody.rows) {
-    if (row.hidden) continue;
-    const distance = topBefore.has(row) ? topBefore.get(row) - row.getBoundingClientRect().top : 0;
-    if (!topBefore.has(row)) row.animate([{ opacity: 0 }, { opacity: 1 }], MOVE_MS);
-    else if (Math.abs(distance) > 1) {
-      row.animate([{ transform: `translateY(${distance}px)` }, { transform: "none" }], {
-        duration: MOVE_MS,
-        easing: "cubic-bezier(.2, 0, .1, 1)",
-      });
-    }
-  }
-}
-
-function renderCounts() {
-  for (const button of byId("filters").querySelectorAll("button")) {
-    const state = button.dataset.state;
-    button.querySelector("b").textContent = state ? order.filter((item) => item.state === state).length : order.length;
-    button.setAttribute("aria-pressed", String(state === shownState));
-  }
-  const count = (key) => order.filter((item) => item.urgency === key).length;
-  byId("tally").textContent = order.length ? `${count("critical")} critical, ${count("urgent")} urgent` : "";
-  document.title = `${count("critical") ? `(${count("critical")}) ` : ""}Reading list · Firstread`;
-}
+// ---- Drawing ----
 
 let scheduled = false;
 function scheduleRender() {
@@ -208,223 +37,262 @@ function scheduleRender() {
   setTimeout(render, 30); // one drawing for a burst of events
 }
 
-function tick() {
-  for (const row of tbody.rows) if (row.shownItem) fill(row, { waiting: waiting(row.shownItem.received_at) });
+function placed() {
+  const pairs = store.inOrder().map((item, index) => ({ item, rank: index + 1 }));
+  ranks = new Map(pairs.map(({ item, rank }) => [item.study_instance_uid, rank]));
+  return pairs.filter(({ item }) => isWanted(item));
 }
 
-// ---- The selection and the details panel -----------------------------------------------------------------------
+function render() {
+  scheduled = false;
+  const wanted = placed();
+  const at = current === null ? -1 : [...tbody.rows].indexOf(rowOf(current));
+  const hadFocus = at >= 0 && tbody.rows[at].contains(document.activeElement);
+  byId("worklist").hidden = !store.size();
+  byId("empty").hidden = Boolean(store.size()) || !isWhole;
+  byId("none-shown").hidden = !store.size() || Boolean(wanted.length);
+  drawRows(wanted, isOverdue);
+  if (!rowOf(current)) current = tbody.rows[Math.min(Math.max(at, 0), tbody.rows.length - 1)]?.dataset.uid ?? null;
+  if (hadFocus && !tbody.contains(document.activeElement)) rowOf(current)?.querySelector(".name").focus({ preventScroll: true });
+  renderCounts();
+  renderOverdue();
+  renderSelection();
+}
+
+function renderCounts() {
+  const order = store.inOrder();
+  const toRead = isWhole ? store.size() : listed;
+  for (const button of byId("filters").children) {
+    const { state } = button.dataset;
+    button.querySelector("b").textContent = state ? order.filter((item) => item.state === state).length : toRead;
+    button.setAttribute("aria-pressed", String(state === shownState));
+  }
+  const flagged = (key) => order.filter((item) => item.urgency === key).length;
+  const parts = [`${toRead} to be read`, `${flagged("critical")} flagged critical`, `${flagged("urgent")} flagged urgent`];
+  byId("tally").textContent = isWhole ? parts.join(", ") : parts[0];
+  document.title = `${toRead ? `(${toRead}) ` : ""}Reading list · Firstread`;
+}
+
+/** The strip of those that wait beyond the target, whatever their place in the list. */
+function renderOverdue() {
+  const overdue = store.arrivedBefore(now() - TARGET_MS);
+  byId("overdue").hidden = !overdue.length && !onlyOverdue;
+  byId("overdue-count").textContent = counted(overdue.length, "study waits", "studies wait");
+  byId("only-overdue").hidden = false;
+  byId("only-overdue").setAttribute("aria-pressed", String(onlyOverdue));
+  const key = overdue.slice(0, LONGEST).map((item) => `${item.study_instance_uid} ${waiting(item.received_at)}`).join();
+  const list = byId("overdue-longest");
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
+  const at = [...list.children].findIndex((line) => line.contains(document.activeElement));
+  list.replaceChildren(
+    ...overdue.slice(0, LONGEST).map((item) => {
+      const line = fromTemplate("longest").firstElementChild;
+      line.dataset.uid = item.study_instance_uid;
+      fill(line, { name: personName(item.patient_name).shown, waiting: waiting(item.received_at) });
+      return line;
+    }),
+  );
+  if (at >= 0) list.children[Math.min(at, list.children.length - 1)]?.firstElementChild.focus({ preventScroll: true });
+}
 
 function renderSelection() {
-  for (const [uid, row] of rows) {
-    const button = row.querySelector("button");
-    button.tabIndex = uid === current ? 0 : -1;
-    button.setAttribute("aria-expanded", String(uid === open));
+  for (const row of tbody.rows) {
+    const { uid } = row.dataset;
+    for (const button of row.querySelectorAll("button")) button.tabIndex = uid === current ? 0 : -1;
+    row.querySelector(".name").setAttribute("aria-expanded", String(uid === open));
     row.classList.toggle("selected", uid === open);
   }
-  const item = items.get(open);
+  const item = store.get(open);
   if (!item) open = null;
-  panel.hidden = !item;
-  document.body.classList.toggle("with-details", Boolean(item));
-  if (item && panel.shownItem !== item) renderDetails(item);
+  showDetails(item);
 }
 
-function renderDetails(item) {
-  const isOther = panel.shownItem?.study_instance_uid !== item.study_instance_uid;
-  panel.shownItem = item;
-  panel.dataset.priority = item.order_priority;
-  const shared = sharedFields(item);
-  fill(panel, {
-    ...shared,
-    state_meaning: shared.state.querySelector(".mark").title,
-    failure_message: item.failure?.message,
-    failure_code: item.failure?.code,
-    score: item.findings.length
-      ? `Score ${twoDecimals(item.score)}: the probability of any urgent finding.`
-      : "None computed. That says nothing about the film.",
-    operating_points: item.findings.length ? "Marks: operating points. Bold: reached." : "",
-    explanation: item.explanation,
-    received: localTime(item.received_at),
-    study_instance_uid: item.study_instance_uid,
-    model: item.model ? `${item.model.name} ${item.model.version}` : "not stated",
-    weights: item.model ? `SHA-256 ${item.model.sha256}` : "not stated",
-    results: item.result_series_uids.length ? `Series ${item.result_series_uids.join(", ")}` : "no results yet",
-  });
-  byId("failure").hidden = !item.failure;
-  byId("explanation").hidden = !item.explanation;
-  byId("provenance").hidden = item.score === null;
-  renderFindings(item);
-  renderQuality(item);
-  renderCrops(item);
-  const viewer = panel.querySelector('[data-field="viewer"]');
-  byId("viewer").hidden = !viewer.dataset.prefix;
-  if (viewer.dataset.prefix) viewer.href = viewer.dataset.prefix + encodeURIComponent(item.study_instance_uid);
-  if (isOther) panel.scrollTop = 0;
+function tick() {
+  tickRows(isOverdue);
+  tickDetails();
+  renderOverdue();
 }
 
-function renderFindings(item) {
-  const list = panel.querySelector('[data-field="findings"]');
-  list.replaceChildren(
-    ...item.findings.map((finding) => {
-      const line = fromTemplate("finding").firstElementChild;
-      fill(line, { finding: finding.side ? `${finding.name}, patient's ${finding.side}` : finding.name });
-      line.classList.toggle("positive", finding.probability >= finding.threshold);
-      const meter = line.querySelector("meter");
-      meter.value = finding.probability;
-      meter.setAttribute("aria-label", `${finding.name}, operating point ${twoDecimals(finding.threshold)}`);
-      line.querySelector("i").style.left = `${100 * finding.threshold}%`;
-      line.querySelector("output").textContent = twoDecimals(finding.probability);
-      return line;
-    }),
-  );
-}
-
-function renderQuality(item) {
-  byId("quality").hidden = !item.quality.length;
-  panel.querySelector('[data-field="quality"]').replaceChildren(
-    ...item.quality.map((note) => {
-      const line = document.createElement("li");
-      line.textContent = note.message;
-      return line;
-    }),
-  );
-}
-
-function renderCrops(item) {
-  const count = item.crop_count;
-  const key = `${item.study_instance_uid} ${count} ${item.result_series_uids}`;
-  byId("crops").hidden = !count;
-  const list = panel.querySelector('[data-field="crops"]');
-  if (list.dataset.key === key) return; // the same images: spare the eye a flicker
-  list.dataset.key = key;
-  list.replaceChildren(
-    ...Array.from({ length: count }, (_, index) => {
-      const figure = fromTemplate("crop").firstElementChild;
-      const caption = figure.querySelector("figcaption");
-      const image = figure.querySelector("img");
-      caption.textContent = `Crop ${index + 1} of ${count}`;
-      image.alt = `Part of the film that weighed most, ${index + 1} of ${count}`;
-      image.addEventListener("error", () => {
-        image.parentElement.remove();
-        caption.textContent = `Crop ${index + 1} of ${count} could not be loaded; it is in the PACS.`;
-      });
-      image.src = `worklist/${encodeURIComponent(item.study_instance_uid)}/crops/${index + 1}.png`;
-      image.parentElement.href = image.src;
-      return figure;
-    }),
-  );
-}
+// ---- The keyboard and the pointer ----
 
 /** Open or close the panel, which changes every row's height, and leave the current row under the reader's eyes. */
 function setOpen(uid) {
-  const top = () => rows.get(current)?.getBoundingClientRect().top ?? 0;
+  const top = () => rowOf(current)?.getBoundingClientRect().top ?? 0;
   const before = top();
   open = uid;
   renderSelection();
   scrollBy({ top: top() - before, behavior: "instant" });
 }
 
-function toggle(uid) {
-  current = uid;
-  setOpen(open === uid ? null : uid);
-}
-
 function close() {
   if (open === null) return;
   setOpen(null);
-  rows.get(current)?.querySelector("button").focus({ preventScroll: true });
+  rowOf(current)?.querySelector(".name").focus({ preventScroll: true });
+}
+
+function goTo(uid) {
+  current = uid;
+  if (open !== null) open = uid; // the panel follows
+  renderSelection();
+  rowOf(uid)?.querySelector(".name").focus();
 }
 
 function step(by) {
-  const shown = order.map((item) => item.study_instance_uid).filter((uid) => !rows.get(uid).hidden);
-  if (!shown.length) return;
+  if (!tbody.rows.length) return;
   const inList = tbody.contains(document.activeElement) || open !== null;
-  const at = shown.indexOf(current);
-  const to = at < 0 || !inList ? Math.max(at, 0) : Math.min(Math.max(at + by, 0), shown.length - 1);
-  current = shown[to];
-  if (open !== null) open = current; // the panel follows
-  renderSelection();
-  rows.get(current).querySelector("button").focus();
+  const at = [...tbody.rows].indexOf(rowOf(current));
+  const to = at < 0 || !inList ? Math.max(at, 0) : at + by;
+  if (to >= tbody.rows.length && !byId("rest").hidden) {
+    drawMore(by === Infinity ? Infinity : undefined);
+    render();
+  }
+  goTo(tbody.rows[Math.min(Math.max(to, 0), tbody.rows.length - 1)].dataset.uid);
+}
+
+/** Go to a study wherever it stands, and draw as many rows as that takes. */
+function reveal(uid) {
+  shownState = "";
+  const rank = ranks.get(uid);
+  if (!rank) return;
+  if (rank > tbody.rows.length) drawMore(rank);
+  render();
+  goTo(uid);
 }
 
 const STEPS = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, Home: -Infinity, End: Infinity };
+const ACTS = { c: "reading", r: "read", u: "unread" };
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("who").open) return;
   if (event.key === "Escape") return close();
   // Single letters act only on the list, so that they never surprise a person in another control (WCAG 2.1.4).
-  const inList = tbody.contains(event.target) || event.target === document.body;
-  const inPanel = panel.contains(event.target) && (event.key === "j" || event.key === "k");
-  if (!(event.key in STEPS) || !(inList || inPanel)) return;
-  if (event.target === document.body && (event.key === "Home" || event.key === "End")) return;
+  const onList = tbody.contains(event.target);
+  const inPanel = panel.contains(event.target);
+  const nowhere = event.target === document.body || event.target.id === "undo";
+  if (event.key in ACTS && (onList || inPanel || nowhere)) {
+    event.preventDefault();
+    if (!event.repeat) actByKey(ACTS[event.key], onList || inPanel);
+    return;
+  }
+  const letter = event.key === "j" || event.key === "k";
+  if (!(event.key in STEPS) || !(onList || nowhere || (inPanel && letter))) return;
+  if (nowhere && (event.key === "Home" || event.key === "End")) return;
   event.preventDefault();
   step(STEPS[event.key]);
+}
+
+function actByKey(state, isChosen) {
+  if (state === "unread" && undo()) return;
+  const item = store.get(open ?? current);
+  if (!item || !isChosen) return; // no study is claimed or read that nobody has gone to
+  if (state === "unread" && !isMine(item)) return;
+  act(item, state, state === "unread" ? "Put back" : "");
+}
+
+function onActButton(event) {
+  const button = event.target.closest("button[data-act]");
+  const item = button && store.get(button.closest("tr")?.dataset.uid ?? open);
+  if (item) act(item, button.dataset.act, button.dataset.act === "unread" ? "Put back" : "");
+  return Boolean(button);
 }
 
 function onRowClick(event) {
   const row = event.target.closest("tr");
   const isMouse = event.detail > 0;
   if (!row || (isMouse && String(getSelection()))) return; // marking a patient ID to copy it is no click
-  if (isMouse && row.getAnimations().length) return; // it slid under the pointer: another one was meant
-  toggle(row.dataset.uid);
-  row.querySelector("button").focus({ preventScroll: true });
+  if (isMouse && !isSteady(row)) return; // it moved under the pointer: another one was meant
+  current = row.dataset.uid;
+  if (onActButton(event)) return;
+  setOpen(open === current ? null : current);
+  row.querySelector(".name").focus({ preventScroll: true });
 }
 
-// ---- The connection --------------------------------------------------------------------------------------------
+// ---- What is heard ----
 
 let asOf = "";
 let missing = ""; // what the gateway itself lacks, so that a list that is live may yet be incomplete
 let link = "connecting";
-function show(now = link) {
-  link = now;
+function showLink(heard = link, heardTime = null) {
+  if (heardTime) asOf = heardTime.toLocaleTimeString();
+  link = heard;
   const shown = link === "live" && missing ? "short" : link;
-  const connection = byId("connection");
   const words = {
     connecting: "Connecting",
     live: "Live",
     short: `Live, but new studies or scores may be missing: no answer from ${missing}`,
     reconnecting: asOf ? `Not live: list as of ${asOf}, reconnecting` : "Not live: reconnecting",
   };
+  const connection = byId("connection");
   connection.dataset.link = shown;
   if (connection.textContent !== words[shown]) connection.textContent = words[shown]; // it is read aloud at each change
 }
 
-let loading = false;
-let loadAgain = false;
-let retry;
-const told = new Map(); // what events said while a full list was on its way, which is newer: an item, or null if gone
+let placesTimer = null;
+function placesChanged() {
+  placesTimer ??= setTimeout(() => {
+    placesTimer = null;
+    if (document.visibilityState === "visible") refresh(tbody.rows.length);
+  }, PLACES_MS);
+}
 
-async function load() {
-  if (loading) {
-    loadAgain = true;
-    return;
-  }
-  loading = true;
-  told.clear();
-  try {
-    const response = await fetch(`worklist?limit=${LIMIT}`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-    if (!response.ok) throw new Error(`GET /worklist answered ${response.status}`);
-    const page = await response.json();
-    const date = Date.parse(response.headers.get("Date") ?? "");
-    const offset = date - Date.now();
-    clockOffset = Math.abs(offset) > CLOCK_TOLERANCE_MS ? offset : 0;
-    const latest = new Map([...page.items.map((item) => [item.study_instance_uid, item]), ...told]);
-    for (const uid of items.keys()) if (!latest.get(uid)) items.delete(uid);
-    for (const item of latest.values()) if (item) put(item);
-    total = page.total;
-    asOf = new Date().toLocaleTimeString();
+function onItem(item) {
+  const uid = item.study_instance_uid;
+  const from = ranks.get(uid);
+  const isNew = !store.get(uid);
+  const rises = store.put(item);
+  if (rises && from) expectRise(uid, from, scheduleRender);
+  if (rises || isNew) placesChanged();
+  if (item.model && item.model.sha256 !== modelSha) askScope(item.model.sha256);
+  scheduleRender();
+}
+
+function onGone(uid) {
+  if (store.drop(uid)) placesChanged();
+  scheduleRender();
+}
+
+const hear = {
+  item: onItem,
+  gone: onGone,
+  known: store.size,
+  link: showLink,
+  counts(counts) {
+    listed = counts.listed;
+    countPriors(counts.priors);
+    scheduleRender();
+  },
+  page(items, { last, total, counts }) {
+    if (!isWhole) store.setBoundary(last);
+    for (const item of items) store.put(item);
+    listed = total;
+    countPriors(counts.priors);
     render();
-    show(source.readyState === EventSource.OPEN ? "live" : link);
-    checkGateway();
-  } catch {
-    show("reconnecting");
-    clearTimeout(retry);
-    retry = setTimeout(load, RETRY_MS);
-  } finally {
-    loading = false;
-    if (loadAgain) {
-      loadAgain = false;
-      load();
+  },
+  whole(uids) {
+    store.setBoundary(null);
+    store.keepOnly(uids);
+    isWhole = true;
+    forgetLost(store.get);
+    render();
+  },
+};
+
+/** Another model has judged a study: ask what that one looks for. */
+async function askScope(sha256) {
+  modelSha = sha256;
+  try {
+    const scope = await (await ask("worklist/scope")).json();
+    const part = (name) => byId("scope").querySelector(`[data-scope="${name}"]`);
+    part("none").hidden = Boolean(scope.sha256);
+    part("critical").hidden = scope.can_be_critical || !scope.sha256;
+    for (const name of ["looked_for", "unreliable", "not_looked_for"]) {
+      part(name).hidden = !scope[name].length;
+      fill(part(name), { [name]: scope[name].join(", ") });
     }
+    fill(byId("scope"), { model: scope.model });
+  } catch {
+    modelSha = ""; // the next item asks again
   }
 }
 
@@ -432,40 +300,21 @@ async function load() {
 async function checkGateway() {
   const parts = { database: "the database", broker: "the broker", orthanc: "Orthanc" };
   try {
-    const { checks } = await (await fetch("ready", { cache: "no-store" })).json();
-    missing = Object.keys(parts).filter((key) => !checks[key].ok).map((key) => parts[key]).join(" and ");
-    show();
+    const { checks } = await (await ask("ready")).json();
+    missing = Object.keys(parts).filter((key) => checks[key]?.ok === false).map((key) => parts[key]).join(" and ");
+    showLink();
   } catch {
     // No answer at all shows in the list's own connection.
   }
 }
 
-let source;
-function connect() {
-  source = new EventSource("worklist/events");
-  source.addEventListener("open", load);
-  source.addEventListener("item", (event) => {
-    const item = JSON.parse(event.data);
-    told.set(item.study_instance_uid, item);
-    put(item);
-    scheduleRender();
-  });
-  source.addEventListener("gone", (event) => {
-    const uid = JSON.parse(event.data).study_instance_uid;
-    told.set(uid, null);
-    if (items.delete(uid)) total -= 1;
-    scheduleRender();
-  });
-  source.addEventListener("error", () => {
-    show("reconnecting");
-    // The browser tries again by itself unless the server answered with an error.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
-  });
-}
+// ---- The beginning ----
 
-for (const row of tbody.rows) rows.set(row.dataset.uid, row);
 tbody.addEventListener("click", onRowClick);
+panel.addEventListener("click", onActButton);
 document.addEventListener("keydown", onKey);
+document.addEventListener("reader", render);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && checkGateway());
 byId("close").addEventListener("click", close);
 byId("filters").addEventListener("click", (event) => {
   const button = event.target.closest("button");
@@ -473,8 +322,26 @@ byId("filters").addEventListener("click", (event) => {
   shownState = button.dataset.state;
   render();
 });
-document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && load());
+byId("only-overdue").addEventListener("click", () => {
+  onlyOverdue = !onlyOverdue;
+  render();
+});
+byId("overdue-longest").addEventListener("click", (event) => {
+  const line = event.target.closest("li");
+  if (line) reveal(line.dataset.uid);
+});
+byId("more").addEventListener("click", () => {
+  drawMore();
+  render();
+});
+new IntersectionObserver(([rest]) => {
+  if (!rest.isIntersecting) return;
+  drawMore();
+  render();
+}, { rootMargin: "0px 0px 800px" }).observe(byId("rest"));
 setInterval(tick, TICK_MS);
-setInterval(load, RESYNC_MS);
-connect();
-load(); // a proxy that holds events back must not leave the page without a list
+setInterval(checkGateway, READY_MS);
+startReadings();
+startPriors();
+checkGateway();
+listen(hear);
