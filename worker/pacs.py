@@ -26,6 +26,7 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from dicom_sr.parse import is_own
 from dicom_sr.revision import InstanceReference
 from imaging.elements import PYDICOM_ERRORS
+from worker.encoding import encode
 from worklist.errors import PacsUnavailable, UnusableImage
 from worklist.scope import MANUFACTURER
 
@@ -137,7 +138,7 @@ class Pacs:
         parts = [
             part
             for dataset in datasets
-            for part in (f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode(), _file(dataset), b"\r\n")
+            for part in (f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode(), encode(dataset), b"\r\n")
         ]
         answer = self._ask(
             "POST",
@@ -218,12 +219,6 @@ def _read(file: bytes) -> pydicom.Dataset:
     with _reading(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values in a hospital's headers are no news here
         return pydicom.dcmread(io.BytesIO(file))
-
-
-def _file(dataset: pydicom.Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def _json(answer: urllib3.BaseHTTPResponse) -> Any:  # noqa: ANN401 - JSON
