@@ -1,6 +1,6 @@
 """What no validator catches in our objects, as functions that return the faults they find; none means no fault.
 
-Each takes the objects that one run left in a study, and the film that they speak of.
+Each takes the objects that one run left in a study, and the films that were scored, the leading one first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pydicom.uid import UID, Comprehensive3DSRStorage, EnhancedSRStorage
 from dicom_sr import codes
 from worklist.scope import MANUFACTURER
 
-_REASSURING: Final = re.compile(r"\b(normal|normally|unremarkable|no abnormalit|clear lungs|healthy)", re.IGNORECASE)
+_REASSURING: Final = re.compile(
+    r"\b(normal|normally|routine|unremarkable|no abnormalit|clear lungs|healthy|(?<!not a )negative)", re.IGNORECASE
+)
 _TITLES: Final = {  # by SOP class: title and root template
     EnhancedSRStorage: (codes.CHEST_CAD_REPORT, "2000"),
     Comprehensive3DSRStorage: (Code("126000", "DCM", "Imaging Measurement Report"), "1500"),
@@ -29,32 +31,43 @@ _UNITS: Final = {
     codes.CERTAINTY_OF_IMPRESSION: (codes.PERCENT, 100.0),
     codes.PROBABILITY: (codes.PROBABILITY_UNIT, 1.0),
     codes.THRESHOLD: (codes.PROBABILITY_UNIT, 1.0),
+    codes.HARM: (codes.NO_UNITS, 1.0),
+    codes.FLAG_FROM: (codes.NO_UNITS, 1.0),
+    codes.WEIGHT: (codes.NO_UNITS, 1.0),
+    codes.NAMED_FROM: (codes.PROBABILITY_UNIT, 1.0),
+    codes.CRITICAL_FROM: (codes.PROBABILITY_UNIT, 1.0),
+    codes.NAMED_PRECISION: (codes.NO_UNITS, 1.0),
+    codes.CRITICAL_PRECISION: (codes.NO_UNITS, 1.0),
+    codes.HORIZON: (codes.HOUR, 1000.0),
+    codes.HEAD_START: (codes.HOUR, 1000.0),
 }
 
 
-def faults(study: Sequence[Dataset], film: Dataset) -> list[str]:
+def faults(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
     """What all checks below find."""
-    return [f"{check.__name__}: {fault}" for check in CHECKS for fault in check(study, film)]
+    return [f"{check.__name__}: {fault}" for check in CHECKS for fault in check(study, films)]
 
 
-def boxes(study: Sequence[Dataset], film: Dataset) -> list[str]:
-    """Outlines are closed, have an area, lie inside the image (PS3.3 section C.18.6.1.1) and name it."""
+def boxes(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
+    """Outlines are closed, have an area, and lie inside the film that they name (PS3.3 section C.18.6.1.1)."""
     found = []
+    by_uid = {film.SOPInstanceUID: film for film in films}
     for item in _items(study, "SCOORD"):
         points = np.array(item.GraphicData, dtype=float).reshape(-1, 2)
         if item.GraphicType != "POLYLINE" or len(points) < 4 or (points[0] != points[-1]).any():
             found.append(f"an outline is not a closed polyline: {points.tolist()}")
-        if (points < 0).any() or (points > (film.Columns, film.Rows)).any():
-            found.append(f"a box lies outside the image: {points.tolist()}")
         if (np.ptp(points, axis=0) <= 0).any():
             found.append(f"a box is empty: {points.tolist()}")
         images = [child.ReferencedSOPSequence[0] for child in item.get("ContentSequence", ())]
-        if [image.ReferencedSOPInstanceUID for image in images] != [film.SOPInstanceUID]:
+        film = by_uid.get(images[0].ReferencedSOPInstanceUID) if len(images) == 1 else None
+        if film is None:
             found.append("a box is on no image, or on another")
+        elif (points < 0).any() or (points > (film.Columns, film.Rows)).any():
+            found.append(f"a box lies outside the image: {points.tolist()}")
     return found
 
 
-def numbers(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+def numbers(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
     """Certainties and probabilities have their units and ranges, and the text value agrees with the exact one."""
     found = []
     for item in _items(study, "NUM"):
@@ -71,7 +84,7 @@ def numbers(study: Sequence[Dataset], _film: Dataset) -> list[str]:
     return found
 
 
-def groups(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+def groups(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
     """Each measurement group is of TID 1410, says what computed it, and holds no number, which OHIF would not load."""
     found = []
     for group in _items(study, "CONTAINER"):
@@ -90,7 +103,7 @@ def groups(study: Sequence[Dataset], _film: Dataset) -> list[str]:
     return found
 
 
-def tracking(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+def tracking(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
     """Each box has a tracking UID of its own: viewers show only one of two boxes with the same."""
     uids = [item.UID for item in _items(study, "UIDREF") if _name(item).meaning == "Tracking Unique Identifier"]
     found = [] if len(set(uids)) == len(uids) else ["two boxes have one tracking UID"]
@@ -99,7 +112,7 @@ def tracking(study: Sequence[Dataset], _film: Dataset) -> list[str]:
     return found
 
 
-def titles(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+def titles(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
     """Each report has the title and root template of its class, so never those of a radiologist's report."""
     found = []
     for report in _documents(study):
@@ -114,7 +127,7 @@ def titles(study: Sequence[Dataset], _film: Dataset) -> list[str]:
     return found
 
 
-def words(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+def words(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
     """Nothing we say calls anything normal; a sentence quoted from an earlier report is not ours."""
     said = [
         str(item.TextValue)
@@ -126,7 +139,7 @@ def words(study: Sequence[Dataset], _film: Dataset) -> list[str]:
     return [f"reassuring words: {text}" for text in said if _REASSURING.search(text)]
 
 
-def standing(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+def status(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
     """Every object is for research, every report complete, unverified and preliminary."""
     found = [
         f"{item.Modality} is not marked RESEARCH" for item in study if item.get("ContentQualification") != "RESEARCH"
@@ -138,10 +151,10 @@ def standing(study: Sequence[Dataset], _film: Dataset) -> list[str]:
     return found
 
 
-def evidence(study: Sequence[Dataset], film: Dataset) -> list[str]:
-    """The evidence of every report is the film, and its content refers to nothing else."""
+def evidence(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
+    """The evidence of every report is all films that were scored, and its content refers to nothing else."""
     found = []
-    wanted = (film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID)
+    wanted = {(film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID) for film in films}
     for report in _documents(study):
         listed = [
             (study_item.StudyInstanceUID, series.SeriesInstanceUID, sop.ReferencedSOPInstanceUID)
@@ -149,17 +162,29 @@ def evidence(study: Sequence[Dataset], film: Dataset) -> list[str]:
             for series in study_item.ReferencedSeriesSequence
             for sop in series.ReferencedSOPSequence
         ]
-        if listed != [wanted]:
+        if set(listed) != wanted or len(listed) != len(wanted):
             found.append(f"the evidence of a report is {listed}")
+    scored = {film.SOPInstanceUID for film in films}
     found += [
         "a report refers to an image that is not its evidence"
         for item in _items(study, "IMAGE")
-        if item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID != film.SOPInstanceUID
+        if item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID not in scored
     ]
     return found
 
 
-def equipment(study: Sequence[Dataset], _film: Dataset) -> list[str]:
+def flags(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
+    """The headline has a category exactly where it says that a finding is suspected, and a failed run has none."""
+    found = []
+    for report in _documents(study):
+        said = [item.TextValue for item in _items([report], "TEXT") if _name(item) == codes.IMPRESSION]
+        categories = [item for item in _items([report], "CODE") if _name(item) == codes.PRIORITY]
+        if said and bool(categories) != ("finding suspected" in said[0]):
+            found.append(f"{len(categories)} categories under: {said[0]}")
+    return found
+
+
+def equipment(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
     """Every object names its algorithms with Device UIDs, and reports observe by the first (IHE AIR 6.5.3.1)."""
     found = []
     for item in study:
@@ -184,7 +209,7 @@ def equipment(study: Sequence[Dataset], _film: Dataset) -> list[str]:
     return found
 
 
-def series(study: Sequence[Dataset], film: Dataset) -> list[str]:
+def series(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
     """Each document has a series of its own, and no series mixes modalities, is the film's or comes before it."""
     found = []
     uids = [document.SeriesInstanceUID for document in _trees(study)]
@@ -194,19 +219,23 @@ def series(study: Sequence[Dataset], film: Dataset) -> list[str]:
         {(item.SeriesInstanceUID, item.Modality) for item in study}
     ):
         found.append("a series mixes modalities")
-    if any(item.SeriesInstanceUID == film.SeriesInstanceUID or item.SeriesNumber <= 9000 for item in study):
+    of_films = {film.SeriesInstanceUID for film in films}
+    if any(item.SeriesInstanceUID in of_films or item.SeriesNumber <= 9000 for item in study):
         found.append("an object is in the film's series, or sorts before it")
     return found
 
 
-def overlays(study: Sequence[Dataset], film: Dataset) -> list[str]:
-    """A presentation state draws the boxes of the findings report under their UIDs, and keeps the film's polarity."""
+def overlays(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
+    """Presentation states draw the boxes of the findings report under their UIDs, each in its film's polarity."""
     found = []
-    boxes_by_uid = {}
+    boxes_by_film: dict[str, dict[str, list[float]]] = {}
     for group in _items(study, "CONTAINER"):
         parts = {item.ValueType: item for item in group.ContentSequence}
         if _name(group).meaning == "Measurement Group" and {"UIDREF", "SCOORD"} <= set(parts):
-            boxes_by_uid[parts["UIDREF"].UID] = list(parts["SCOORD"].GraphicData)
+            (image,) = parts["SCOORD"].get("ContentSequence") or [Dataset()]
+            uid = image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID if "ReferencedSOPSequence" in image else ""
+            boxes_by_film.setdefault(uid, {})[parts["UIDREF"].UID] = list(parts["SCOORD"].GraphicData)
+    photometric = {film.SOPInstanceUID: film.get("PhotometricInterpretation") for film in films}
     for state in study:
         if state.Modality != "PR":
             continue
@@ -214,26 +243,32 @@ def overlays(study: Sequence[Dataset], film: Dataset) -> list[str]:
         if not {item.GraphicLayer for item in state.GraphicAnnotationSequence} <= layers:
             found.append("an overlay draws on a layer that it does not define")
         drawn = [graphic for item in state.GraphicAnnotationSequence for graphic in item.GraphicObjectSequence]
-        if {graphic.TrackingUID: list(graphic.GraphicData) for graphic in drawn} != boxes_by_uid:
-            found.append("an overlay has other boxes than the findings report")
-        if any((graphic.GraphicType, graphic.GraphicAnnotationUnits) != ("POLYLINE", "PIXEL") for graphic in drawn):
-            found.append("a box of an overlay is no polyline in pixels")
-        shown = [
+        shown = {
             image.ReferencedSOPInstanceUID
             for item in (*state.ReferencedSeriesSequence, *state.GraphicAnnotationSequence)
             for image in item.ReferencedImageSequence
-        ]
-        if set(shown) != {film.SOPInstanceUID}:
+        }
+        (uid, *others) = shown
+        if others or uid not in photometric:
             found.append("an overlay is of another film")
-        if state.PresentationLUTShape != ("INVERSE" if film.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY"):
-            found.append(f"an overlay shows a {film.PhotometricInterpretation} film as {state.PresentationLUTShape}")
+            continue
+        if {graphic.TrackingUID: list(graphic.GraphicData) for graphic in drawn} != boxes_by_film.get(uid):
+            found.append("an overlay has other boxes than the findings report")
+        if any((graphic.GraphicType, graphic.GraphicAnnotationUnits) != ("POLYLINE", "PIXEL") for graphic in drawn):
+            found.append("a box of an overlay is no polyline in pixels")
+        if state.PresentationLUTShape != ("INVERSE" if photometric[uid] == "MONOCHROME1" else "IDENTITY"):
+            found.append(f"an overlay shows a {photometric[uid]} film as {state.PresentationLUTShape}")
     return found
 
 
-def notes(study: Sequence[Dataset], film: Dataset) -> list[str]:
-    """A key image note says that AI chose the film, through the overlay if there is one, and both are its evidence."""
+def notes(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
+    """A key image note says that AI chose its films, each through its overlay, and all of them are its evidence."""
     found = []
-    overlay_uids = [item.SOPInstanceUID for item in study if item.Modality == "PR"]
+    overlay_of = {
+        item.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID: item.SOPInstanceUID
+        for item in study
+        if item.Modality == "PR"
+    }
     for note in study:
         if note.Modality != "KO":
             continue
@@ -241,9 +276,14 @@ def notes(study: Sequence[Dataset], film: Dataset) -> list[str]:
             found.append(f"a key image note is titled {_name(note).meaning}")
         if not any("Chosen by AI" in item.TextValue for item in _below(note) if item.ValueType == "TEXT"):
             found.append("a key image note does not say who chose the film")
-        (chosen,) = (item.ReferencedSOPSequence[0] for item in _below(note) if item.ValueType == "IMAGE")
-        through = [state.ReferencedSOPInstanceUID for state in chosen.get("ReferencedSOPSequence", ())]
-        if (chosen.ReferencedSOPInstanceUID, through) != (film.SOPInstanceUID, overlay_uids):
+        chosen = [item.ReferencedSOPSequence[0] for item in _below(note) if item.ValueType == "IMAGE"]
+        uids = [image.ReferencedSOPInstanceUID for image in chosen]
+        through = {
+            image.ReferencedSOPInstanceUID: state.ReferencedSOPInstanceUID
+            for image in chosen
+            for state in image.get("ReferencedSOPSequence", ())
+        }
+        if not uids or not set(uids) <= {film.SOPInstanceUID for film in films} or through != overlay_of:
             found.append("a key image note is of another film, or not through the overlay")
         listed = [
             sop.ReferencedSOPInstanceUID
@@ -251,36 +291,45 @@ def notes(study: Sequence[Dataset], film: Dataset) -> list[str]:
             for series_item in study_item.ReferencedSeriesSequence
             for sop in series_item.ReferencedSOPSequence
         ]
-        if sorted(listed) != sorted([film.SOPInstanceUID, *overlay_uids]):
+        if sorted(listed) != sorted([*uids, *overlay_of.values()]):
             found.append(f"the evidence of a key image note is {listed}")
     return found
 
 
-def pictures(study: Sequence[Dataset], film: Dataset) -> list[str]:
-    """A result has 1 to 3 crops and after them the whole film, which stands alone where there is no box."""
+def pictures(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
+    """A box has a crop, three at most, and after them each film with a box is shown whole; without a box is nothing."""
     captured = sorted(_crops(study), key=lambda item: int(item.InstanceNumber))
-    if not captured:
-        return []
+    boxed = [
+        child.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in _items(study, "SCOORD", of={Comprehensive3DSRStorage})
+        for child in item.get("ContentSequence", ())
+    ]
     found = []
-    if len(captured) != min(len(_items(study, "SCOORD", of={Comprehensive3DSRStorage})), 3) + 1:
+    wholes = captured[min(len(boxed), 3) :]
+    if len(wholes) != len(set(boxed)):
         found.append(f"{len(captured)} crops do not fit the boxes")
-    if not captured[-1].DerivationDescription.startswith(
-        f"Columns 0 to {film.Columns - 1} and rows 0 to {film.Rows - 1} "
-    ):
-        found.append("the last crop is not the whole film")
+    sizes = {film.SOPInstanceUID: (film.Columns - 1, film.Rows - 1) for film in films}
+    for whole in wholes:
+        columns, rows = sizes.get(whole.SourceImageSequence[0].ReferencedSOPInstanceUID, (0, 0))
+        if not whole.DerivationDescription.startswith(f"Columns 0 to {columns} and rows 0 to {rows} "):
+            found.append("the last crop is not the whole film")
     return found
 
 
-def captures(study: Sequence[Dataset], film: Dataset) -> list[str]:
+def captures(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
     """Crops are derived, say of what, own up to lossy compression, and lossy compression has a ratio and method."""
     found = []
+    by_uid = {film.SOPInstanceUID: film for film in films}
     for crop in study:
         if crop.Modality != "OT":
             continue
         if list(crop.get("ImageType", ()))[:2] != ["DERIVED", "SECONDARY"]:
             found.append(f"a crop is {crop.get('ImageType')}")
-        if [item.ReferencedSOPInstanceUID for item in crop.get("SourceImageSequence", ())] != [film.SOPInstanceUID]:
+        origins = [by_uid.get(item.ReferencedSOPInstanceUID) for item in crop.get("SourceImageSequence", ())]
+        film = origins[0] if len(origins) == 1 else None
+        if film is None:
             found.append("a crop does not name its film")
+            continue
         lossy = crop.get("LossyImageCompression")
         if film.get("LossyImageCompression") == "01" and lossy != "01":
             found.append("a crop of a lossy film is not lossy")
@@ -293,9 +342,10 @@ def captures(study: Sequence[Dataset], film: Dataset) -> list[str]:
     return found
 
 
-def belonging(study: Sequence[Dataset], film: Dataset) -> list[str]:
+def belonging(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
     """Every object is the film's patient's and study's, and carries nothing private."""
     found = []
+    film = films[0]
     for item in study:
         found += [
             f"{item.Modality} has another {keyword}"
@@ -307,15 +357,16 @@ def belonging(study: Sequence[Dataset], film: Dataset) -> list[str]:
     return found
 
 
-CHECKS: Final[tuple[Callable[[Sequence[Dataset], Dataset], list[str]], ...]] = (
+CHECKS: Final[tuple[Callable[[Sequence[Dataset], Sequence[Dataset]], list[str]], ...]] = (
     boxes,
     numbers,
     groups,
     tracking,
     titles,
     words,
-    standing,
+    status,
     evidence,
+    flags,
     equipment,
     series,
     captures,
@@ -380,8 +431,7 @@ def _observer(report: Dataset) -> list[str]:
     stated = {str(item.TextValue) for item in _items([report], "TEXT") if _name(item) == codes.ALGORITHM_VERSION}
     named = {str(device.get("SoftwareVersions")) for device in devices}
     of_scorer = {str(devices[0].get("SoftwareVersions"))}
-    by_none = devices[0].get("ManufacturerModelName") == MANUFACTURER  # failed before anything could score
-    if not (of_scorer <= stated or by_none) or not stated <= named:
+    if not of_scorer <= stated or not stated <= named:
         found.append(f"algorithm versions are {sorted(stated)}, of the equipment {sorted(named)}")
     return found
 
