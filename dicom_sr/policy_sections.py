@@ -27,7 +27,10 @@ def policy_section(policy: TriagePolicy, triage: Triage) -> list[ContentItem]:
         codes.POLICY,
         text(codes.COMMENT, _what_it_did(policy, triage)),
         text(codes.COMMENT, _what_it_says(site)),
-        text(codes.COMMENT, f"At most {site.alert_budget * 100:g} % of studies are to be flagged, by {policy.budget_basis}."),
+        text(
+            codes.COMMENT,
+            f"At most {site.alert_budget * 100:g} % of studies are to be flagged, by {policy.budget_basis}.",
+        ),
         [
             number(codes.HARM, triage.harm, codes.NO_UNITS, relationship=CONTAINS),
             number(codes.HEAD_START, triage.head_start / _HOUR, codes.HOUR, relationship=CONTAINS),

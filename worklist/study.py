@@ -106,7 +106,7 @@ def assess_study(
         queue_at=(
             facts.received_at if facts.is_prior else queue_at(facts.received_at, facts.order_priority, triage, choices)
         ),
-        reason=_reason(facts, triage, failure),
+        reason=_reason(facts, analysis, triage, failure),
         failure=failure,
     )
 
@@ -171,11 +171,11 @@ def _state(facts: StudyFacts, analysis: Analysis | None) -> tuple[StudyState, Fa
     return (StudyState.REPORTED if facts.is_reported else StudyState.SCORED), None
 
 
-def _reason(facts: StudyFacts, triage: Triage | None, failure: Failure | None) -> str:
+def _reason(facts: StudyFacts, analysis: Analysis | None, triage: Triage | None, failure: Failure | None) -> str:
     stated = {OrderPriority.STAT: "STAT order", OrderPriority.HIGH: "HIGH order"}.get(facts.order_priority, "")
-    if triage is None:
+    if analysis is None:
         return "; ".join(filter(None, (stated, failure.message if failure else "")))
-    return "; ".join(filter(None, (stated, triage.evidence, *_gaps(facts.images))))
+    return "; ".join(filter(None, (stated, triage.evidence if triage else "", *_gaps(facts.images))))
 
 
 def _gaps(images: tuple[ImageFacts, ...]) -> list[str]:

@@ -96,6 +96,8 @@ class SiteChoices:
             raise ValueError(f"the alert budget is a share above 0 and at most 1, got {self.alert_budget}")
         if any(not 0 <= weight <= 1 for weight in (self.weights or {}).values()):
             raise ValueError("weights lie between 0 and 1")
+        if not self.weights:
+            object.__setattr__(self, "weights", None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -148,7 +148,8 @@ def read_labels(path: Path) -> list[Label]:
 
 def _prediction(where: str, row: Row) -> Prediction:
     cells, named = dict(row), None
-    if "threshold" in row:  # of firstread triage --json: the site's, where it is not the model's
+    harm = _number(where, "harm", row.get("harm"))
+    if "threshold" in row and harm is None:  # the site's, where it is not the model's
         cells.setdefault(f"{URGENT} threshold", row["threshold"])
     for finding in _items(where, row, "findings"):
         target = _finding(finding.get("name"))
@@ -165,6 +166,12 @@ def _prediction(where: str, row: Row) -> Prediction:
     model = _model(row.get("model"))
     thresholds = {**(_operating_points(model[2]) if model else {}), **_numbers(where, cells, " threshold")}
     calls = {key: p >= thresholds[key] for key, p in probabilities.items() if key in thresholds}
+    place = triaged(
+        probabilities, sha256=model[2] if model else "", urgency=_urgency(where, row), harm=harm, named=named
+    )
+    if harm is not None and place:  # the class follows from the harm, and no threshold of the score matters
+        thresholds.pop(URGENT, None)
+        calls[URGENT] = place.is_flagged
     label = str(row.get("label") or "").lower()
     if label and label not in _LABEL_OF_FILM:
         raise InvalidInput("bad_label", f"{where} has the label {row['label']!r}: write Urgent or Non-Urgent")
@@ -181,13 +188,7 @@ def _prediction(where: str, row: Row) -> Prediction:
             for crop in _items(where, row, "crops")
         ),
         model=model,
-        triaged=triaged(
-            probabilities,
-            sha256=model[2] if model else "",
-            urgency=_urgency(where, row),
-            harm=_number(where, "harm", row.get("harm")),
-            named=named,
-        ),
+        triaged=place,
         identifiers=_identifiers(row),
     )
 

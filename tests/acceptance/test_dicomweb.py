@@ -17,13 +17,13 @@ import psutil
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from fastapi import FastAPI
-from gateway.access.actors import Actors
-from gateway.list.hub import ListHub
 from PIL import Image
 from pydicom import Dataset, dcmread
 
+from gateway.access.actors import Actors
 from gateway.dicomweb.passthrough import DicomWebOrigin, build_dicomweb
 from gateway.intake.orthanc import OrthancClient
+from gateway.list.hub import ListHub
 from gateway.list.worklist import build_worklist
 from gateway.problems import install_problems
 from tests.bad_films import chest

@@ -94,7 +94,14 @@ def test_what_triage_writes_is_evaluated(folder: Path) -> None:
     card = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
     assert figures["models"] == [{key: card[key] for key in ("name", "version", "sha256")} | {"films": 16}]
     for output in card["outputs"]:
-        assert figures["targets"][output["key"]]["operating_point"]["threshold"] == output["threshold"]
+        threshold = None if output["key"] == "urgent" else output["threshold"]  # a flag follows from the harm
+        assert figures["targets"][output["key"]]["operating_point"]["threshold"] == threshold
+
+    listed = figures["list"]
+    named = [finding["name"] for film in predictions for finding in film["findings"] if finding["named"]]
+    assert (listed["films"], listed["without_triage"]) == (16, 0)
+    assert listed["moved"]["value"] == pytest.approx(called / 16)
+    assert listed["named"]["all"]["n"] == len(named)
 
 
 def test_people_get_tables_and_pictures(folder: Path) -> None:

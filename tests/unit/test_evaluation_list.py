@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicom_sr.table import COLUMNS
 from firstread.evaluate import print_evaluation
 from models.embedded.scorer import WEIGHTS
 from models.evaluation.figures import evaluate_files
@@ -84,12 +85,6 @@ def test_words_are_counted_by_finding() -> None:
     }
 
 
-COLUMNS = (
-    *("study_instance_uid", "accession_number", "model_name", "model_version", "model_sha256", "finding"),
-    *("probability", "threshold", "urgency", "score", "harm", "state", "revision", "source_sop_instance_uid"),
-)
-
-
 def report_rows(number: int, probability: float, **cells: object) -> list[dict[str, object]]:
     """A study as `report --all` writes it: six findings, of which only effusion has a probability worth naming."""
     study = {
@@ -99,13 +94,15 @@ def report_rows(number: int, probability: float, **cells: object) -> list[dict[s
         "urgency": "urgent" if probability * 0.8 >= 0.4 else "none",
         "harm": probability * 0.8,
         "score": probability,
+        "named": "no",
         "state": "reported",
         "revision": 1,
         "source_sop_instance_uid": f"1.2.{number}.7",
     }
+    effusion = {"probability": probability, "named": "yes" if probability >= 0.5 else "no"}
     return [
-        study
-        | {"finding": kind.label, "probability": probability if kind == FindingType.PLEURAL_EFFUSION else 0.01}
+        {**study, "finding": kind.label, "probability": 0.01}
+        | (effusion if kind == FindingType.PLEURAL_EFFUSION else {})
         | cells
         for kind in FINDINGS
     ]
@@ -214,6 +211,15 @@ def test_the_card_says_what_a_file_leaves_out(tmp_path: Path) -> None:
     assert listed["films"] == 2
     assert listed["order"]["pleural_effusion"]["auc"]["value"] == 0
     assert listed["named"]["all"]["n"] == 2
+
+
+def test_the_flag_is_the_operating_point_where_the_harm_is_stated(tmp_path: Path) -> None:
+    """A film is called urgent by its class, and no threshold of the score stands beside that."""
+    films = [triaged(0, 0.9, harm=0.7, urgency="urgent", threshold=0.4), triaged(1, 0.5, harm=0.4, urgency="none")]
+    (tmp_path / "films.json").write_text(json.dumps(films), encoding="utf-8")
+    predictions = read_predictions(tmp_path / "films.json")
+    assert [each.calls["urgent"] for each in predictions] == [True, False]
+    assert all("urgent" not in each.thresholds for each in predictions)
 
 
 def test_a_model_without_a_card_has_no_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from fhir.resources.R4B.operationoutcome import OperationOutcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.sr.coding import Code as SrCode
+from worklist.urgency import Urgency
 
 from dicom_sr import codes
 from dicom_sr.uids import derive_uid
@@ -47,7 +48,6 @@ from worklist.records import (
     ReceivedInstance,
 )
 from worklist.study import Failure, ReadingPolicy, StudyState
-from worklist.urgency import Urgency
 
 Get = Callable[[str], httpx.Response]
 
