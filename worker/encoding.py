@@ -19,6 +19,7 @@ from pydicom.dataset import validate_file_meta
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element, write_file_meta_info
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian
 
 _CHARACTER_SET: Final = 0x00080005
@@ -50,13 +51,16 @@ def encode(dataset: Dataset) -> bytes:
 
 def _data_set(dataset: Dataset, encodings: list[str]) -> bytes:
     parts: list[bytes] = []
-    for element in sorted(dataset.values(), key=_tag):
-        if not isinstance(element, DataElement):
-            element = dataset[element.tag]  # noqa: PLW2901 - read from a file, and not yet understood
+    for found in sorted(dataset.values(), key=_tag):
+        element = found if isinstance(found, DataElement) else _read(dataset, found.tag)
         if element.tag == _CHARACTER_SET:
             encodings = convert_encodings(element.value)
         parts.extend(_element(dataset, element, encodings))
     return b"".join(parts)
+
+
+def _read(dataset: Dataset, tag: BaseTag) -> DataElement:
+    return dataset[tag]  # of a file, and not looked at since
 
 
 def _tag(element: Any) -> int:  # noqa: ANN401 - DataElement or RawDataElement
@@ -66,7 +70,8 @@ def _tag(element: Any) -> int:  # noqa: ANN401 - DataElement or RawDataElement
 def _element(dataset: Dataset, element: DataElement, encodings: list[str]) -> tuple[bytes, ...]:
     vr = element.VR
     if len(vr) > 2:  # noqa: PLR2004 - "OB or OW": it depends on others which it is
-        element = correct_ambiguous_vr_element(copy.copy(element), dataset, is_little_endian=True)
+        element = copy.copy(element)
+        correct_ambiguous_vr_element(element, dataset, is_little_endian=True)
         vr = element.VR
     value = element.value
     tag = int(element.tag)
