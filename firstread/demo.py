@@ -38,8 +38,6 @@ _WORKERS = ((Queue.SCORE,), (Queue.REPORT, Queue.PREDICT))  # a process for each
 _PATIENCE_S = 1800  # a demo that has not ended by then never will
 _UNFINISHED = {"waiting", "scored"}
 _STOP_S = 2.0
-# Large blocks, which films are, go back to the system as soon as they are free; glibc would keep them by and by.
-_FRUGAL = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "1000000", "MALLOC_ARENA_MAX": "2"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,7 +212,7 @@ def _programs(site: Site) -> list[Program]:
             Program(
                 name=name,
                 command=[*firstread, *arguments],
-                environment={**_FRUGAL, **site.environment},
+                environment=site.environment,
                 log=site.log(name),
             )
             for name, arguments in {

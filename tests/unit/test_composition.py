@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from firstread.compose import open_database, upgrade_database
+from firstread.compose import open_database
 from firstread.compose_worker import build_worker_app
+from firstread.schema import upgrade_database
 from firstread.settings import Settings
 from worker.pacs import TIMEOUT_S
 from worklist.errors import InvalidInput, ModelUnavailable
@@ -43,7 +44,7 @@ def test_help_needs_next_to_nothing() -> None:
 
 def test_a_workers_main_process_loads_nothing_that_its_child_needs() -> None:
     """Celery's main process only hands on messages: neither database, model runtime nor DICOM is in its memory."""
-    loaded = _loaded_by("import firstread.compose, firstread.compose_worker")
+    loaded = _loaded_by("import firstread.cli, firstread.logs, firstread.compose_worker")
     assert "worker.tasks" in loaded
     assert not loaded & {"sqlalchemy", "onnxruntime", "numpy", "pydicom", "highdicom", "pyorthanc"}
 
