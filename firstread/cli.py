@@ -10,9 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import typer
-from rich.live import Live
 from typer.exceptions import TyperException
 
 from worklist.errors import FirstreadError, InvalidInput, PermanentError, TransientError
@@ -88,9 +86,10 @@ def gateway() -> None:
     import structlog
     import uvicorn
 
-    from firstread.compose import require_current_database, set_up_logging
     from firstread.compose_gateway import build_gateway
+    from firstread.logs import set_up_logging
     from firstread.processes import require_free_port
+    from firstread.schema import require_current_database
 
     settings = _settings()
     set_up_logging(settings)
@@ -115,8 +114,8 @@ def worker(
     ] = False,
 ) -> None:
     """Score, report and judge what the gateway hands out."""
-    from firstread.compose import require_current_database, set_up_logging
     from firstread.compose_worker import build_worker_app
+    from firstread.logs import set_up_logging
     from firstread.processes import Program, Supervisor
 
     names = list(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
@@ -124,7 +123,6 @@ def worker(
         raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from {','.join(Queue)}")
     settings = _settings()
     set_up_logging(settings)
-    require_current_database(settings)
     if together or len(names) == 1:
         arguments = ["--queues", ",".join(names), "--hostname", f"{'-'.join(names)}@%h", "--loglevel", "WARNING"]
         served = build_worker_app(settings, tuple(map(Queue, names)))
@@ -181,6 +179,8 @@ def worklist(
     ] = None,
 ) -> None:
     """Show the reading list of the running gateway."""
+    from rich.live import Live
+
     from firstread.tables import print_worklist, worklist_table
 
     url = _settings().gateway_url
@@ -254,7 +254,8 @@ def retry(
     ] = None,
 ) -> None:
     """Run failed jobs again."""
-    from firstread.compose import build_job_records, require_current_database
+    from firstread.compose import build_job_records
+    from firstread.schema import require_current_database
     from worklist.records import Database
 
     settings = _settings()
@@ -279,7 +280,7 @@ def doctor(*, as_json: Json = False) -> None:
 @db.command()
 def upgrade() -> None:
     """Bring the database to the newest revision, and say what was done."""
-    from firstread.compose import upgrade_database
+    from firstread.schema import upgrade_database
 
     for line in upgrade_database(_settings()):
         typer.echo(line)
@@ -326,6 +327,8 @@ def _settings() -> Settings:
 
 
 def _get_worklist(url: str, reading: ReadingChoice | None) -> dict[str, object]:
+    import httpx
+
     wanted = {"limit": 1000} | ({"reading": reading} if reading else {})
     try:
         answer = httpx.get(f"{url}/worklist", params=wanted, trust_env=False)

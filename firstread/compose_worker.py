@@ -134,7 +134,7 @@ def build_worker_app(settings: Settings, queues: Sequence[Queue]) -> Celery:
 
 
 def _try(settings: Settings, queues: Sequence[Queue]) -> None:
-    from firstread.compose import require_current_database
+    from firstread.schema import require_current_database
 
     require_current_database(settings)
     for queue in queues:

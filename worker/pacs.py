@@ -23,11 +23,11 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import EnhancedSRStorage
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from dicom_sr.parse import is_own
 from dicom_sr.revision import InstanceReference
 from imaging.elements import PYDICOM_ERRORS
+from worker.encoding import encode
 from worklist.errors import PacsUnavailable, UnusableImage
-from worklist.scope import MANUFACTURER
+from worklist.scope import MANUFACTURER, is_own_object
 
 _PAGE = 500
 _UNKNOWN_RESOURCE = 17  # Orthanc's own number for a path that neither it nor a plug-in serves
@@ -84,7 +84,7 @@ class Pacs:
             for instance in instances
             if instance.get("SOPClassUID") == EnhancedSRStorage
         ]
-        return [report for report in reports if is_own(report)]
+        return [report for report in reports if _is_own(report)]
 
     def find_triage_reports(self, since: date | None = None) -> tuple[list[InstanceReference], int]:
         """Every AI triage report, by QIDO-RS (PS3.18 section 10.6), and how many objects the PACS cannot describe.
@@ -102,7 +102,7 @@ class Pacs:
             for instance in page:
                 if instance is None:
                     unreadable += 1
-                elif is_own(instance) and instance.get("SOPClassUID") == EnhancedSRStorage:
+                elif _is_own(instance) and instance.get("SOPClassUID") == EnhancedSRStorage:
                     found[instance.SOPInstanceUID] = InstanceReference.to(instance)
             offset += len(page)
             page = self._page(filters, offset, _PAGE)
@@ -137,7 +137,7 @@ class Pacs:
         parts = [
             part
             for dataset in datasets
-            for part in (f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode(), _file(dataset), b"\r\n")
+            for part in (f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode(), encode(dataset), b"\r\n")
         ]
         answer = self._ask(
             "POST",
@@ -205,6 +205,10 @@ class _BadRequest(PacsUnavailable):
     """The PACS cannot answer this question, though it may answer others."""
 
 
+def _is_own(dataset: pydicom.Dataset) -> bool:
+    return is_own_object({"Manufacturer": str(dataset.get("Manufacturer", ""))})
+
+
 def _uids(dataset: pydicom.Dataset) -> tuple[str, str, str]:
     with _reading():
         study, series, instance = (
@@ -218,12 +222,6 @@ def _read(file: bytes) -> pydicom.Dataset:
     with _reading(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values in a hospital's headers are no news here
         return pydicom.dcmread(io.BytesIO(file))
-
-
-def _file(dataset: pydicom.Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def _json(answer: urllib3.BaseHTTPResponse) -> Any:  # noqa: ANN401 - JSON

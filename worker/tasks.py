@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 
+from worker.memory import FreedMemory
 from worklist.job import Queue
 
 VISIBILITY_S = 3600  # Redis hands an unacknowledged message to another worker after this long
@@ -64,6 +65,7 @@ def build_worker(broker_url: str, services: Mapping[Queue, Service]) -> Celery:
             "socket_keepalive": True,
         },
     )
+    freed = FreedMemory()
     loaded: dict[Queue, Callable[[str], None]] = {}
 
     def load(queue: Queue) -> Callable[[str], None]:
@@ -75,11 +77,13 @@ def build_worker(broker_url: str, services: Mapping[Queue, Service]) -> Celery:
     def _load(**_: object) -> None:
         for queue in services:  # before the first image, not with it
             load(queue)
+        freed.give_back_soon()
 
     def add_task(queue: Queue) -> None:
         @app.task(name=queue.task, time_limit=services[queue].time_limit_s)
         def work(identifier: str) -> None:
             load(queue)(identifier)
+            freed.give_back_soon()
 
     for queue in services:
         add_task(queue)
