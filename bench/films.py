@@ -8,8 +8,8 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from firstread.phantom import simulate_film
-from firstread.wrap import chest_dx, complete_file_meta
+from imaging.simulated.phantom import simulate_film
+from imaging.wrapping import chest_dx, complete_file_meta
 from worklist.finding import FindingType
 
 ROWS, COLUMNS = 2500, 2048

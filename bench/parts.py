@@ -9,16 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
+from worklist.urgency import Urgency
 
 from bench.figures import Figure, median_ms
 from bench.films import simulated_films
 from dicom_sr.build import Revision, build_results
-from models.embedded import WEIGHTS, EmbeddedScorer
-from models.film import Film
-from models.pixels import fit_square, open_dataset, read_film, to_display
+from imaging.display import to_display
+from imaging.files import read_image_file
+from imaging.geometry import fit_square
+from imaging.radiograph import Radiograph, read_radiograph
+from models.embedded.scorer import WEIGHTS, EmbeddedScorer
 from models.template import TemplateExplainer
 from worklist.finding import Finding, FindingType, Region
-from worklist.urgency import Urgency
 
 _REPEATS = 15
 
@@ -31,15 +33,15 @@ def measure_parts() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.dcm"
         dataset.save_as(path, enforce_file_format=True)
-        film = read_film(open_dataset(path))
+        film = read_radiograph(read_image_file(path))
         # A film of the network's own size needs no fitting, so what remains is the network.
-        small = Film(
+        small = Radiograph(
             image=replace(film.image, rows=input_px, columns=input_px), pixels=fit_square(film.pixels, input_px)[0]
         )
         figures = [
             Figure(
                 name="Film 2500 x 2048: decode and window",
-                value=median_ms(lambda: read_film(dataset), _REPEATS),
+                value=median_ms(lambda: read_radiograph(dataset), _REPEATS),
                 unit="ms",
             ),
             Figure(
@@ -55,7 +57,7 @@ def measure_parts() -> list[Figure]:
             ),
             Figure(
                 name="From file to Analysis, p50",
-                value=median_ms(lambda: scorer.score(read_film(open_dataset(path))), _REPEATS),
+                value=median_ms(lambda: scorer.score(read_radiograph(read_image_file(path))), _REPEATS),
                 unit="ms",
                 at_most=60,
             ),

@@ -14,6 +14,7 @@ from typing import Self
 import httpx
 import psutil
 from pydicom import Dataset
+from worklist.urgency import UrgencyPolicy, assess_urgency
 
 from bench.figures import Figure, percentile
 from bench.films import simulated_films
@@ -21,11 +22,11 @@ from dicom_sr.build import Revision, build_results
 from firstread.compose_worker import build_explainer, build_pacs, build_scorer
 from firstread.demo import Site, running_site, wait_until_done
 from firstread.processes import Supervisor
-from firstread.send import send
 from firstread.settings import Settings
-from models.pixels import read_film, to_display
+from gateway.dimse.send import send
+from imaging.display import to_display
+from imaging.radiograph import read_radiograph
 from worklist.records import Database, ReadingList
-from worklist.urgency import UrgencyPolicy, assess_urgency
 
 _STEADY, _BURST = 30, 30
 _LOOK_EVERY_S = 0.02
@@ -141,7 +142,7 @@ def _plain_loop(site: Site, films: Sequence[Dataset]) -> float:
     started = time.monotonic()
     for film in films:
         source = pacs.fetch_instance(film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID)
-        prepared = read_film(source)
+        prepared = read_radiograph(source)
         analysis = explainer.explain(scorer.score(prepared), prepared)
         results = build_results(
             analysis,

@@ -1,8 +1,9 @@
 """QA's table: every AI triage report in the PACS, one row a finding, as CSV.
 
-The rows come from the reports themselves and from nothing of ours, so the table can be made again years later on
-another machine. Files are UTF-8 with a byte order mark, without which Excel takes them for the local code page; stdout
-has none, because programs read it. Cells that a spreadsheet would take for a formula begin with an apostrophe.
+The rows come from the reports themselves, and two times of reception from the PACS, so the table can be made again
+years later on another machine. Files are UTF-8 with a byte order mark, without which Excel takes them for the local
+code page; stdout has none, because programs read it. Cells that a spreadsheet would take for a formula begin with an
+apostrophe.
 """
 
 from __future__ import annotations
@@ -18,23 +19,15 @@ from pydicom import Dataset
 
 from dicom_sr.parse import TriageReport, parse
 from dicom_sr.revision import InstanceReference
-from dicom_sr.source import Source
+from dicom_sr.table import COLUMNS, Row, rows_of
 from firstread.compose import build_orthanc_client
 from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
-from gateway.orthanc import OrthancClient
+from gateway.intake.orthanc import OrthancClient
 from worker.pacs import Pacs
 from worklist.errors import FirstreadError, InvalidInput, PacsUnavailable
-from worklist.finding import Finding, FindingType
 
-COLUMNS: Final = (
-    "study_instance_uid", "accession_number", "study_date", "received", "model_name", "model_version", "model_sha256",
-    "finding", "finding_code", "probability", "threshold", "side", "urgency", "score", "state", "revision",
-    "failure_code", "reader_feedback", "reported", "report_sop_instance_uid",
-)  # fmt: skip
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # OWASP, CSV Injection; Excel in Japan
-
-Row = dict[str, str]
 
 
 def write_report_table(settings: Settings, *, since: date | None, path: Path | None) -> None:
@@ -83,7 +76,9 @@ def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None) -> Iterator[Ro
     for reference in references:
         try:
             dataset, report = _fetch(pacs, reference)
-            received = _received(orthanc, report)
+            received, stored = (
+                _reception(orthanc, uid) for uid in (report.source.sop_instance_uid, report.sop_instance_uid)
+            )
         except PacsUnavailable as error:
             if error.code == "pacs_unavailable":
                 raise  # nobody answers any more: what was found so far is not all
@@ -94,7 +89,7 @@ def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None) -> Iterator[Ro
             passed_over += _pass_over(reference, f"unreadable ({type(error).__name__})")
         else:
             taken += 1
-            yield from _rows_of(dataset, report, received)
+            yield from rows_of(dataset, report, received=received, stored=stored)
     if passed_over:
         sys.stderr.write(f"firstread: {taken} reports in the table, {passed_over} passed over, see above\n")
 
@@ -114,53 +109,12 @@ def _pass_over(reference: InstanceReference, reason: str) -> int:
     return 1
 
 
-def _received(orthanc: OrthancClient, report: TriageReport) -> str:
-    """When the PACS received the film; "" where it is no longer there."""
-    for found in orthanc.lookup(report.source.sop_instance_uid):
+def _reception(orthanc: OrthancClient, sop_instance_uid: str) -> str:
+    """When the PACS received an instance, by its own clock; "" where it is no longer there."""
+    for found in orthanc.lookup(sop_instance_uid):
         if found["Type"] == "Instance" and (moment := orthanc.reception_date(found["ID"])):
             return moment.isoformat()
     return ""
-
-
-def _rows_of(dataset: Dataset, report: TriageReport, received: str) -> Iterator[Row]:
-    """A row for each finding that was looked for; in a failed report, for each that was to be looked for."""
-    header, analysis, scorer = Source(dataset), report.analysis, report.scorer
-    day = header.text("StudyDate")
-    study = {
-        "study_instance_uid": report.study_instance_uid,
-        "accession_number": header.text("AccessionNumber"),
-        "study_date": f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == len("YYYYMMDD") and day.isdigit() else day,
-        "received": received,
-        "model_name": scorer.name if scorer else "",
-        "model_version": scorer.version if scorer else "",
-        "model_sha256": scorer.sha256 if scorer else "",
-        "urgency": report.urgency or "",
-        "score": repr(analysis.score) if analysis else "",
-        "state": "failed" if report.failure else "reported",
-        "revision": str(report.revision),
-        "failure_code": report.failure.code if report.failure else "",
-        "reader_feedback": "",
-        "reported": report.reported_at.isoformat(),
-        "report_sop_instance_uid": report.sop_instance_uid,
-    }
-    if analysis:
-        yield from (study | _name(finding.type) | _numbers(finding) for finding in analysis.findings)
-    elif report.looked_for:
-        yield from (study | _name(kind) for kind in report.looked_for)
-    else:
-        yield study
-
-
-def _name(kind: FindingType) -> Row:
-    return {"finding": kind.label, "finding_code": kind.code.value}
-
-
-def _numbers(finding: Finding) -> Row:
-    return {
-        "probability": repr(finding.probability),
-        "threshold": repr(finding.threshold),
-        "side": finding.side or "",
-    }
 
 
 def _defused(text: str) -> str:

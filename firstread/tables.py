@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gateway.pages import person_name
+from worklist.person_name import person_name
+from worklist.triage import NOT_ASSESSED, Urgency
 
-_STYLES = {"critical": "bold red", "urgent": "yellow", "routine": "default"}
+_STYLES = {Urgency.CRITICAL: "bold red", Urgency.URGENT: "yellow", Urgency.NONE: "default"}
 _STATES = {"out_of_scope": "out of scope"}
 
 
@@ -29,22 +30,43 @@ def print_worklist(worklist: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def worklist_table(worklist: Mapping[str, Any]) -> Table:
-    """The reading list, sickest first."""
-    table = Table(title=f"Reading list: {worklist['total']} studies", title_justify="left")
-    for heading in ("#", "Urgency", "Patient", "Study", "State", "Reason"):
+    """The answer of GET /worklist as a table, in its order."""
+    table = Table(title=_title(worklist), title_justify="left")
+    for heading in ("#", "AI flag", "Patient", "Study", "State", "Reading", "Reason"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "#" else "left")
     for item in worklist["items"]:
-        urgency = item["urgency"] or ""
-        stat = "STAT " if item["order_priority"] == "STAT" else ""
         table.add_row(
             str(item["rank"]),
-            f"[{_STYLES[urgency]}]{stat}{urgency}[/]" if urgency else stat,
+            _flag(item),
             _plain(f"{person_name(item['patient_name'])[0]} ({item['patient_id']})"),
             _plain(" ".join(filter(None, (item["modality"], item["study_description"])))),
             _STATES.get(item["state"], item["state"]),
+            _plain(_reading(item)),
             _plain(item["failure"]["message"] if item["failure"] else item["reason"]),
         )
     return table
+
+
+def _title(worklist: Mapping[str, Any]) -> str:
+    counts = worklist["counts"]
+    return (
+        f"{worklist['total']} studies shown; {counts['listed']} to be read, {counts['overdue']} of them overdue; "
+        f"{counts['priors']} priors"
+    )
+
+
+def _flag(item: Mapping[str, Any]) -> str:
+    stated = {"STAT": "STAT order. ", "HIGH": "HIGH order. "}.get(item["order_priority"], "")
+    if item["urgency"] is None:
+        return f"{stated}{NOT_ASSESSED}"
+    urgency = Urgency(item["urgency"])
+    return f"[{_STYLES[urgency]}]{stated}{urgency.label}[/]"
+
+
+def _reading(item: Mapping[str, Any]) -> str:
+    reading = item["reading"]
+    who = " by ".join(filter(None, (reading["state"], reading["by"])))
+    return f"{who}, overdue" if item["overdue"] else who
 
 
 def _plain(text: str) -> str:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
-from models.film import Film
-from worklist.finding import Algorithm, Analysis
+from worklist.card import ScorerCard
+from worklist.finding import Algorithm, Analysis, ImageReference
+from worklist.triage import Triage
+
+if TYPE_CHECKING:  # the protocols alone need no numpy
+    from imaging.radiograph import Radiograph
 
 # ONNX Runtime reports to its maker unless this is set before it is imported; a hospital reports nothing.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 class Scorer(Protocol):
-    """Scores one film."""
+    """Scores one image."""
+
+    @property
+    def card(self) -> ScorerCard:
+        """What is known of its outputs."""
 
     @property
     def algorithm(self) -> Algorithm:
@@ -23,11 +32,11 @@ class Scorer(Protocol):
     def model_size_mb(self) -> float:
         """Size of the weights in megabytes (10^6 bytes)."""
 
-    def score(self, film: Film) -> Analysis:
-        """Findings, score and quality of a film.
+    def score(self, radiograph: Radiograph) -> Analysis:
+        """Findings, score and quality of an image.
 
         Raises:
-            UnusableImage: the film cannot be judged; its code and message say why.
+            UnusableImage: the image cannot be judged; its code and message say why.
             ModelUnavailable: the model could not run.
         """
 
@@ -39,12 +48,19 @@ class Explainer(Protocol):
     def algorithm(self) -> Algorithm:
         """Name, version, digest and device UID of what writes the explanation."""
 
-    def explain(self, analysis: Analysis, film: Film, prior_reports: tuple[tuple[str, str], ...] = ()) -> Analysis:
+    def explain(
+        self,
+        analysis: Analysis,
+        triage: Triage,
+        radiographs: Callable[[ImageReference], Radiograph],
+        prior_reports: tuple[tuple[str, str], ...] = (),
+    ) -> Analysis:
         """The Analysis with its explanation and snippets.
 
         Args:
-            analysis: what the scorer found.
-            film: the film it found it on.
+            analysis: what the scorer found on all images of the study.
+            triage: what the triage rule made of it: which findings may be put into words.
+            radiographs: gives an image of the study; it is fetched and decoded only where it is asked for.
             prior_reports: pairs of (source, text) of earlier reports, newest first.
 
         Raises:

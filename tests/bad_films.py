@@ -23,8 +23,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from firstread.phantom import simulate_film
-from firstread.wrap import chest_dx, code, complete_file_meta
+from imaging.simulated.phantom import simulate_film
+from imaging.wrapping import chest_dx, code, complete_file_meta
 
 HUGE_SIDE = 12_000
 

@@ -85,6 +85,11 @@ KNOWN_FINDINGS: Final[Mapping[str, FindingType]] = {
     )
 }
 
+IN_A_LUNG: Final = frozenset(
+    {FindingType.PNEUMOTHORAX, FindingType.PLEURAL_EFFUSION, FindingType.CONSOLIDATION, FindingType.PNEUMONIA}
+)
+"""Findings that lie in one lung, so that a side can be told."""
+
 
 class Side(StrEnum):
     """The patient's side on which the evidence of a finding lies."""

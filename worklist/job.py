@@ -18,6 +18,11 @@ class Queue(StrEnum):
     REPORT = "report"
     PREDICT = "predict"
 
+    @property
+    def task(self) -> str:
+        """The name of the Celery task that takes up what lies in the queue."""
+        return f"firstread.{self.value}"
+
 
 class JobEvent(StrEnum):
     """What can happen to a job."""

@@ -16,9 +16,17 @@ from worklist.study import Failure
 
 MANUFACTURER = "Firstread"
 
-# Codes of radiographs that are not scored; of several the first says most about a study.
-REFUSED_RADIOGRAPHS = ("child", "lateral_view", "not_chest", "for_processing")
-TELLING = (*REFUSED_RADIOGRAPHS, "not_a_radiograph")
+# Why an image is not looked at: the codes of a Failure.
+NOT_A_RADIOGRAPH = "not_a_radiograph"
+FOR_PROCESSING = "for_processing"
+NOT_AN_IMAGE = "not_an_image"
+NOT_CHEST = "not_chest"
+LATERAL_VIEW = "lateral_view"
+CHILD = "child"
+
+# The radiographs among them; of several codes the first says most about a study.
+REFUSED_RADIOGRAPHS = (CHILD, LATERAL_VIEW, NOT_CHEST, FOR_PROCESSING)
+TELLING = (*REFUSED_RADIOGRAPHS, NOT_A_RADIOGRAPH)
 
 _RADIOGRAPH_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography Image Storage
@@ -37,6 +45,16 @@ _NOT_STATED = {"", "UNKNOWN", "OTHER", "NONE", "UNDEFINED", "DEFAULT", "NA", "N 
 _MODALITY_NOT_STATED = {"", "OT", "SC"}
 _IMAGE_TEXTS = ("BodyPartExamined", "SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 _STUDY_TEXTS = ("StudyDescription", "RequestedProcedureDescription", "PerformedProcedureStepDescription")
+_VIEW_TEXTS = ("SeriesDescription", "ProtocolName")
+_DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
+
+HEADER_KEYWORDS = (
+    *("SOPClassUID", "Modality", "Rows", "ViewPosition", "PatientOrientation", "PatientAge", "PatientBirthDate"),
+    *_IMAGE_TEXTS,
+    *_STUDY_TEXTS,
+    *_DATES,
+)
+"""Every attribute that assess_scope reads."""
 
 # Words of many languages, in upper case and without accents: first those that also stand inside longer words.
 _CHEST = re.compile(
@@ -107,7 +125,7 @@ def _kind(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
     sop_class_uid = header.get("SOPClassUID", "").strip()
     modality = header.get("Modality", "").strip().upper()
     is_radiograph = modality in rules.modalities
-    refused = Failure(code="not_a_radiograph", message=f"not a radiograph (modality {modality or 'not stated'})")
+    refused = Failure(code=NOT_A_RADIOGRAPH, message=f"not a radiograph (modality {modality or 'not stated'})")
     if sop_class_uid in _RADIOGRAPH_CLASSES:
         return None if is_radiograph else refused
     if sop_class_uid in _SECONDARY_CAPTURE_CLASSES:
@@ -115,9 +133,9 @@ def _kind(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
         may_be_film = modality in _MODALITY_NOT_STATED and _says_chest(_texts(header, *_IMAGE_TEXTS), rules)
         return None if rules.accept_secondary_capture and (is_radiograph or may_be_film) else refused
     if sop_class_uid == _FOR_PROCESSING_CLASS:
-        return Failure(code="for_processing", message="raw image for processing, not meant for reading")
+        return Failure(code=FOR_PROCESSING, message="raw image for processing, not meant for reading")
     if "Rows" not in header:
-        return Failure(code="not_an_image", message=f"not an image (modality {modality or 'not stated'})")
+        return Failure(code=NOT_AN_IMAGE, message=f"not an image (modality {modality or 'not stated'})")
     return refused
 
 
@@ -128,16 +146,16 @@ def _body_part(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
     if _says_chest(image, rules):
         return None
     if body_part not in _NOT_STATED:
-        return Failure(code="not_chest", message=f"body part is {body_part.lower()}, not chest")
+        return Failure(code=NOT_CHEST, message=f"body part is {body_part.lower()}, not chest")
     if not _OTHER.search(image) and (_says_chest(study, rules) or not _OTHER.search(study)):
         return None
     named = _OTHER.search(image) or _OTHER.search(study)
     part = named.group().lower() if named else "another part"
-    return Failure(code="not_chest", message=f"described as {part}, not chest")
+    return Failure(code=NOT_CHEST, message=f"described as {part}, not chest")
 
 
 def _view(header: Mapping[str, str]) -> Failure | None:
-    refused = Failure(code="lateral_view", message="lateral, oblique or decubitus view: only frontal films are scored")
+    refused = Failure(code=LATERAL_VIEW, message="lateral, oblique or decubitus view: only frontal films are scored")
     view = _plain(header.get("ViewPosition", ""))
     if _FRONTAL.search(view):
         return None
@@ -146,7 +164,7 @@ def _view(header: Mapping[str, str]) -> Failure | None:
     rows_run_to = header.get("PatientOrientation", "").split("\\")[0].strip().upper()
     if rows_run_to[:1] in {"A", "P"}:
         return refused
-    words = _texts(header, "SeriesDescription", "ProtocolName")
+    words = _texts(header, *_VIEW_TEXTS)
     return refused if _NOT_FRONTAL.search(words) and not _FRONTAL.search(words) else None
 
 
@@ -155,7 +173,7 @@ def _child(header: Mapping[str, str]) -> Failure | None:
     # Where the two disagree one of them is wrong, and an adult's film is not to be lost for that.
     if not ages or max(ages) >= _ADULT_YEARS:
         return None
-    return Failure(code="child", message=f"patient is under {_ADULT_YEARS}: only films of adults are scored")
+    return Failure(code=CHILD, message=f"patient is under {_ADULT_YEARS}: only films of adults are scored")
 
 
 def _stated_age(header: Mapping[str, str]) -> float | None:
@@ -167,7 +185,7 @@ def _stated_age(header: Mapping[str, str]) -> float | None:
 def _age_by_dates(header: Mapping[str, str]) -> int | None:
     """Whole years from birth to the study, or to the image where the study has no date; None for a birth after it."""
     born = _date(header.get("PatientBirthDate", ""))
-    taken = [_date(header.get(keyword, "")) for keyword in ("StudyDate", "AcquisitionDate", "ContentDate")]
+    taken = [_date(header.get(keyword, "")) for keyword in _DATES]
     known = [day for day in taken if day]
     if born is None or not known or born >= known[0]:
         return None

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn import functional
 from tqdm import tqdm
 
-from models.pixels import fit_square
+from imaging.geometry import fit_square
 
 from .archive import LATERAL, NOT_CHEST, WRONG_WAY
 

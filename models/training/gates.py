@@ -1,4 +1,4 @@
-"""Train the network of the gates: films and a manifest in, models/weights/gates.json out.
+"""Train the network of the gates: films and a manifest in, models/gates/weights/gates.json out.
 
 Run it as `python -m models.training.gates --films DIR --manifest FILE --out DIR`; it takes a few minutes on one core.
 Frontal films come from ChestX-ray14, rights and wrongs of their orientation from the network itself: it sees each film
@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.gates import ANSWERS, SIDE_PX, WAYS, exposed_part, ranks, squeeze
+from models.gates.scorer import ANSWERS, SIDE_PX, WAYS, exposed_part, ranks, squeeze
 from models.training.archive import LATERAL, NOT_CHEST, WRONG_WAY
 
 _HIDDEN = 32

@@ -6,7 +6,8 @@ together; val alone calibrates it (Platt 1999) and sets its thresholds.
 
     python -m models.training.probe --embeddings FILE --manifest FILE --out DIR
 
-writes DIR/probe.npz and DIR/probe.json, whose `outputs` are those of models/weights/embedded.json. With x (N, D):
+writes DIR/probe.npz and DIR/probe.json, whose `outputs` are those of models/embedded/weights/embedded.json.
+With x (N, D):
 
     logits = (x - mean) / scale @ coef.T + intercept        (N, 7), in the order of `outputs`
     p = sigmoid(logit * output.scale + output.bias)

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from models.embedded import EmbeddedScorer
-from models.pixels import fit_square
+from imaging.geometry import fit_square
+from models.embedded.scorer import EmbeddedScorer
+from models.evaluation.films import FINDINGS
 from models.training.measure import OUTPUTS, auc
 from worklist.errors import InvalidInput
-from worklist.finding import FindingType
 
 # Clip among them, so that a range is taken after ReLU6 and not before: with convolutions alone the logits go wrong by
 # several times as much.
@@ -53,7 +53,7 @@ class Variant:
     @property
     def mean_of_findings(self) -> float:
         """Mean AUC of the findings that have one; NaN where none has."""
-        areas = [self.auc[type_.value] for type_ in FindingType if not np.isnan(self.auc[type_.value])]
+        areas = [self.auc[kind.key] for kind in FINDINGS if not np.isnan(self.auc[kind.key])]
         return statistics.fmean(areas) if areas else float("nan")
 
 
@@ -91,7 +91,7 @@ def compare_int8(
 
     Args:
         weights: folder of embedded.onnx and embedded.json.
-        calibration: pixels of training films, each as Film.pixels: (rows, columns), 0..1. Some 128 are enough.
+        calibration: pixels of training films, each as Radiograph.pixels: (rows, columns), 0..1. Some 128 are enough.
         val: pixels of validation films.
         truth: (N, 7), which of `OUTPUTS` is there on each film of `val`.
 

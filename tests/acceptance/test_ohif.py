@@ -28,17 +28,18 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, generate_uid
+from worklist.urgency import Urgency
 
 from dicom_sr.content import percent
 from dicom_sr.parse import TriageReport, parse
 from firstread.compose import build_job_records
 from firstread.compose_worker import build_pipeline, build_scorer
 from firstread.demo import Site
-from firstread.phantom import simulate_film, simulate_lateral_film
 from firstread.settings import Settings
-from firstread.wrap import chest_dx, complete_file_meta
-from models.embedded import WEIGHTS
-from models.pixels import read_film
+from imaging.radiograph import read_radiograph
+from imaging.simulated.phantom import simulate_film, simulate_lateral_film
+from imaging.wrapping import chest_dx, complete_file_meta
+from models.embedded.scorer import WEIGHTS
 from tests.gateways import running_gateway
 from tests.servers import OrthancServer, find_program
 from worker.pacs import Pacs
@@ -46,7 +47,6 @@ from worklist.errors import InvalidInput
 from worklist.finding import FindingType, Region
 from worklist.records import Database, ReadingList
 from worklist.study import JobPath
-from worklist.urgency import Urgency
 
 OHIF = Path(sys.prefix) / "share" / "ohif"
 ROWS, COLUMNS = 1024, 880  # not square: rows and columns cannot change places unseen
@@ -239,7 +239,7 @@ def film_with_boxes(model: Path) -> tuple[Dataset, list[FindingType]]:
         film = film_of(simulate_film(seed, finding=kind, rows=ROWS, columns=COLUMNS), "PA")
         boxes: list[Region] = []
         types: list[FindingType] = []
-        for finding in scorer.score(read_film(film)).findings:
+        for finding in scorer.score(read_radiograph(film)).findings:
             box = finding.region
             if box and box.y > 0 and box.y + box.height < ROWS and all(_are_apart(box, other) for other in boxes):
                 boxes.append(box)

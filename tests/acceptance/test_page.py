@@ -22,10 +22,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 from sse_starlette import EventSourceResponse
 
-from gateway.pages import SiteFacts, build_pages, mount_static, person_name, waiting
-from gateway.reading_list import item as item_of
+from gateway.list.pages import SiteFacts, build_pages, mount_static, waiting
+from gateway.list.worklist import item as item_of
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, QualityNote, Side
 from worklist.order import OrderKey, OrderPriority
+from worklist.person_name import person_name
 from worklist.records import ListedStudy
 from worklist.study import Failure, FilmFacts, ReadingPolicy, StudyFacts, assess_standing
 

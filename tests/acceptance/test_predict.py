@@ -22,10 +22,10 @@ from PIL import Image
 from pydicom import Dataset
 from sqlalchemy import text
 
-from firstread.phantom import simulate_film
-from gateway.dispatch import Dispatcher, build_sender
-from gateway.predict import Prediction, PredictLimits, build_predict
+from gateway.intake.dispatch import Dispatcher, build_sender
+from gateway.predict.routes import Prediction, PredictLimits, build_predict
 from gateway.problems import install_problems
+from imaging.simulated.phantom import simulate_film
 from tests.acceptance.conftest import RunningSite
 from tests.bad_films import BAD_FILMS, chest
 from tests.servers import free_ports

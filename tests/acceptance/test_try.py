@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Route, expect
 
-from firstread.phantom import simulate_film
+from imaging.simulated.phantom import simulate_film
 from tests.acceptance.conftest import RunningSite
 from tests.bad_films import BAD_FILMS, chest
 from worklist.finding import FindingType

@@ -11,7 +11,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import text
 
-from gateway.predict import sweep
+from gateway.predict.routes import sweep
 from worklist.errors import InvalidInput, ModelUnavailable, OutOfScope
 from worklist.records import Database, PredictionRecords, Upload
 

@@ -26,8 +26,8 @@ from pydicom.uid import (
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dimse_primitives import C_STORE
 
-from firstread.send import Outcome, SendResult, progress_bar, send
-from firstread.wrap import open_study_files, wrap_picture
+from gateway.dimse.send import Outcome, SendResult, progress_bar, send
+from imaging.files import open_study_files, wrap_picture_file
 from tests.bad_films import BAD_FILMS, chest
 from tests.servers import OrthancServer, free_ports
 from worklist.errors import InvalidInput, PacsUnavailable
@@ -220,7 +220,7 @@ def test_datasets_and_pictures_are_sent_too(orthanc: OrthancServer, tmp_path: Pa
     result = send_to(orthanc, [film, picture])
     assert [outcome.name for outcome in result.outcomes] == [film.SOPInstanceUID, str(picture)]
     assert result.failed == ()
-    for dataset in (film, wrap_picture(picture)):
+    for dataset in (film, wrap_picture_file(picture)):
         stored = dcmread(BytesIO(file_of(orthanc, dataset.SOPInstanceUID)))
         assert (stored.pixel_array == dataset.pixel_array).all()
 

@@ -20,11 +20,13 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from firstread.evaluate import evaluate_files, print_evaluation
-from models.embedded import WEIGHTS
+from firstread.evaluate import print_evaluation
+from models.embedded.scorer import WEIGHTS
 from models.evaluation.boxes import iou, localize
-from models.evaluation.films import TARGETS, Box, Label, Matched, Prediction, match, read_labels, read_predictions
+from models.evaluation.figures import evaluate_files
+from models.evaluation.films import TARGETS, Box, Label, Prediction, read_labels, read_predictions
 from models.evaluation.intervals import delong, perfect, proportion, resample, wilson
+from models.evaluation.matching import Matched, match
 from models.evaluation.metrics import Sample, calibrate, calibration_bins, operate, rank
 from worklist.errors import InvalidInput
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset
+from worker.pipeline import Pipeline
+from worklist.urgency import Urgency, UrgencyPolicy
 
 from dicom_sr.parse import parse
-from models.embedded import EmbeddedScorer
-from models.film import Film
-from models.pixels import read_film
+from imaging.radiograph import Radiograph, read_radiograph
+from models.embedded.scorer import EmbeddedScorer
 from models.template import TemplateExplainer
 from tests.bad_films import chest
-from worker.pipeline import Pipeline
 from worker.predict import Predictor
 from worklist.errors import InvalidInput
 from worklist.finding import Analysis
@@ -25,7 +25,6 @@ from worklist.media import ImageFormat, image_format
 from worklist.records import Job, JobLimits
 from worklist.scope import ScopeRules
 from worklist.study import JobPath, ReadingPolicy
-from worklist.urgency import Urgency, UrgencyPolicy
 
 
 def part_10(film: Dataset) -> bytes:
@@ -102,7 +101,7 @@ class OneReport:
     def __init__(self, stable_at: datetime) -> None:
         self.limits = JobLimits(lease=timedelta(seconds=0.3))
         self.film = chest(51)
-        self.analysis = EmbeddedScorer().score(read_film(self.film))
+        self.analysis = EmbeddedScorer().score(read_radiograph(self.film))
         uids = self.film.StudyInstanceUID, self.film.SeriesInstanceUID, self.film.SOPInstanceUID
         study, series, instance = uids
         self.job = Job(
@@ -152,7 +151,9 @@ class OneReport:
 class SlowExplainer(TemplateExplainer):
     """Takes several leases' time."""
 
-    def explain(self, analysis: Analysis, film: Film, prior_reports: tuple[tuple[str, str], ...] = ()) -> Analysis:
+    def explain(
+        self, analysis: Analysis, film: Radiograph, prior_reports: tuple[tuple[str, str], ...] = ()
+    ) -> Analysis:
         """The template's words, late."""
         time.sleep(1)
         return super().explain(analysis, film, prior_reports)

@@ -17,9 +17,9 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import JPEGLSLossless
 
-from firstread.phantom import simulate_film, simulate_lateral_film
-from firstread.samples import build_samples
-from firstread.thickness import pixel_spacing_mm
+from imaging.simulated.phantom import simulate_film, simulate_lateral_film
+from imaging.simulated.samples import build_samples
+from imaging.simulated.thickness import pixel_spacing_mm
 from worklist.finding import FindingType
 from worklist.scope import ScopeRules, assess_scope, is_own_object
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.servers import find_shared_data
-from worklist.scope import ScopeRules, assess_scope, is_own_object
+from worklist.scope import HEADER_KEYWORDS, ScopeRules, assess_scope, is_own_object
 
 COMPUTED = "1.2.840.10008.5.1.4.1.1.1"
 DIGITAL = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -266,3 +266,27 @@ def test_real_objects(file: str, code: str | None) -> None:
     }
     failure = assess_scope(texts, ScopeRules())
     assert (failure.code if failure else None) == code
+
+
+class _Watched(dict[str, str]):
+    """A header that notes what it is asked for."""
+
+    asked: set[str]
+
+    def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        self.asked.add(str(key))
+        return super().__contains__(key)
+
+
+def test_every_attribute_that_is_read_is_declared() -> None:
+    """Whoever fetches HEADER_KEYWORDS has all that the scope is told by, and nothing that it is not."""
+    asked: set[str] = set()
+    for values in ({"SOPClassUID": DIGITAL, "Modality": "DX", "PatientBirthDate": "19700101"}, {}):
+        header = _Watched(values)
+        header.asked = asked
+        assess_scope(header, ScopeRules())
+    assert asked == set(HEADER_KEYWORDS)

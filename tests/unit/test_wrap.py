@@ -21,9 +21,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from firstread import wrap
-from firstread.wrap import load_any, open_study_files, wrap_picture
-from models import pictures
+from imaging import files, wrapping
+from imaging.files import open_study_files, read_image_file, wrap_picture_file
 from tests.bad_films import BAD_FILMS, chest
 from worklist.errors import InvalidInput
 from worklist.scope import ScopeRules, assess_scope
@@ -55,7 +54,7 @@ def png(path: Path, width: int, height: int) -> Path:
 
 def test_eight_bit_grey_keeps_its_values(tmp_path: Path) -> None:
     """An 8-bit PNG becomes an 8-bit MONOCHROME2 DX image with the same values."""
-    film = wrap_picture(save(Image.fromarray(_RAMP), tmp_path / "film.png"))
+    film = wrap_picture_file(save(Image.fromarray(_RAMP), tmp_path / "film.png"))
     assert film.SOPClassUID == DigitalXRayImageStorageForPresentation
     assert (film.PhotometricInterpretation, film.BitsAllocated, film.BitsStored) == ("MONOCHROME2", 8, 8)
     assert (film.pixel_array == _RAMP).all()
@@ -65,20 +64,20 @@ def test_eight_bit_grey_keeps_its_values(tmp_path: Path) -> None:
 def test_sixteen_bit_grey_keeps_its_depth(tmp_path: Path) -> None:
     """A 16-bit PNG keeps values that 8 bits cannot hold."""
     deep = _RAMP.astype(np.uint16) * 257 + 3
-    film = wrap_picture(save(Image.fromarray(deep), tmp_path / "film.png"))
+    film = wrap_picture_file(save(Image.fromarray(deep), tmp_path / "film.png"))
     assert (film.BitsAllocated, film.BitsStored, film.HighBit) == (16, 16, 15)
     assert (film.pixel_array == deep).all()
 
 
 def test_twelve_bits_in_a_sixteen_bit_picture_are_not_shown_black(tmp_path: Path) -> None:
     """The window of a 16-bit picture spans the values that occur in it."""
-    film = wrap_picture(save(Image.fromarray(_RAMP.astype(np.uint16) * 16), tmp_path / "film.png"))
+    film = wrap_picture_file(save(Image.fromarray(_RAMP.astype(np.uint16) * 16), tmp_path / "film.png"))
     assert (film.WindowCenter, film.WindowWidth) == (1912, 3825)
 
 
 def test_an_odd_number_of_bytes_is_padded(tmp_path: Path) -> None:
     """Pixel Data has an even length even where the picture has an odd number of pixels (PS3.5 8.2)."""
-    film = wrap_picture(save(Image.fromarray(_RAMP[:5, :7]), tmp_path / "film.png"))
+    film = wrap_picture_file(save(Image.fromarray(_RAMP[:5, :7]), tmp_path / "film.png"))
     assert len(film.PixelData) == 36
     assert (film.pixel_array == _RAMP[:5, :7]).all()
 
@@ -87,14 +86,14 @@ def test_an_odd_number_of_bytes_is_padded(tmp_path: Path) -> None:
 def test_every_mode_becomes_grey(mode: str, tmp_path: Path) -> None:
     """Color, palette, transparency and one-bit pictures become grey values in the same order of brightness."""
     steps = np.repeat(np.array([0, 255], np.uint8), 50).reshape(10, 10)
-    film = wrap_picture(save(Image.fromarray(steps).convert(mode), tmp_path / f"{mode}.png"))
+    film = wrap_picture_file(save(Image.fromarray(steps).convert(mode), tmp_path / f"{mode}.png"))
     assert film.SamplesPerPixel == 1
     assert (film.pixel_array == steps).all()
 
 
 def test_what_is_transparent_is_black(tmp_path: Path) -> None:
     """A transparent pixel is taken for air, whatever color hides behind it."""
-    film = wrap_picture(save(Image.new("RGBA", (4, 4), (255, 255, 255, 0)), tmp_path / "clear.png"))
+    film = wrap_picture_file(save(Image.new("RGBA", (4, 4), (255, 255, 255, 0)), tmp_path / "clear.png"))
     assert film.pixel_array.max() == 0
 
 
@@ -102,7 +101,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     """A photograph that says it lies on its side is stood up."""
     turn_clockwise = 6
     picture = save(Image.fromarray(_RAMP), tmp_path / "phone.jpg", quality=100, orientation=turn_clockwise)
-    film = wrap_picture(picture)
+    film = wrap_picture_file(picture)
     assert film.pixel_array.shape == (20, 12)
     assert np.abs(film.pixel_array.astype(int) - np.rot90(_RAMP, -1)).max() < 6
 
@@ -111,7 +110,7 @@ def test_a_jpeg_owns_up_to_its_loss(tmp_path: Path) -> None:
     """The decoded pixels of a JPEG carry the lossy flag, the method and the ratio (PS3.3 C.7.6.1.1.5)."""
     noise = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
     picture = save(Image.fromarray(noise), tmp_path / "film.jpg", quality=50)
-    film = wrap_picture(picture)
+    film = wrap_picture_file(picture)
     assert film.LossyImageCompression == "01"
     assert film.LossyImageCompressionMethod == "ISO_10918_1"
     assert float(film.LossyImageCompressionRatio) == pytest.approx(120_000 / picture.stat().st_size, abs=0.01)
@@ -121,10 +120,10 @@ def test_a_jpeg_owns_up_to_its_loss(tmp_path: Path) -> None:
 def test_the_same_file_makes_the_same_object(tmp_path: Path) -> None:
     """Wrapping twice gives identical datasets; another picture or another name is another study and patient."""
     picture = save(Image.fromarray(_RAMP), tmp_path / "one.png")
-    film = wrap_picture(picture)
-    assert film == wrap_picture(picture)
-    other_pixels = wrap_picture(save(Image.fromarray(_RAMP[::-1]), tmp_path / "sub.png"))
-    other_name = wrap_picture(save(Image.fromarray(_RAMP), tmp_path / "two.png"))
+    film = wrap_picture_file(picture)
+    assert film == wrap_picture_file(picture)
+    other_pixels = wrap_picture_file(save(Image.fromarray(_RAMP[::-1]), tmp_path / "sub.png"))
+    other_name = wrap_picture_file(save(Image.fromarray(_RAMP), tmp_path / "two.png"))
     for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         assert len({film[keyword].value, other_pixels[keyword].value, other_name[keyword].value}) == 3
     assert all(film[f"{level}InstanceUID"].value.startswith("2.25.") for level in ("Study", "Series", "SOP"))
@@ -135,7 +134,7 @@ def test_one_name_in_two_folders_is_two_patients(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / str(number)).mkdir()
         save(Image.fromarray(_RAMP[number:]), tmp_path / str(number) / "film.png")
-    first, second = (wrap_picture(tmp_path / str(number) / "film.png") for number in (1, 2))
+    first, second = (wrap_picture_file(tmp_path / str(number) / "film.png") for number in (1, 2))
     assert first.PatientName == second.PatientName == "film"
     assert first.PatientID != second.PatientID
 
@@ -150,7 +149,7 @@ def test_any_file_name_makes_a_harmless_patient(stem: str, tmp_path: Path) -> No
         Image.fromarray(_RAMP).save(picture, format="PNG")
     except (OSError, UnicodeEncodeError):
         return  # the file system does not take the name
-    film = wrap_picture(picture)
+    film = wrap_picture_file(picture)
     film.save_as(tmp_path / "saved", enforce_file_format=True)
     saved = dcmread(tmp_path / "saved")
     assert saved.PatientID == film.PatientID
@@ -164,7 +163,7 @@ def test_any_file_name_makes_a_harmless_patient(stem: str, tmp_path: Path) -> No
 
 def test_a_wrapped_picture_is_valid_but_for_the_spacing_nobody_knows(tmp_path: Path) -> None:
     """The validator's one complaint is the missing Imager Pixel Spacing, which is left out on purpose."""
-    film = wrap_picture(save(Image.fromarray(_RAMP), tmp_path / "film.png"))
+    film = wrap_picture_file(save(Image.fromarray(_RAMP), tmp_path / "film.png"))
     film.save_as(tmp_path / "film.dcm", enforce_file_format=True)
     validator = Path(sys.executable).with_name("dciodvfy")
     run = subprocess.run([validator, "-new", tmp_path / "film.dcm"], capture_output=True, text=True, check=False)
@@ -175,7 +174,7 @@ def test_a_wrapped_picture_is_valid_but_for_the_spacing_nobody_knows(tmp_path: P
 
 def test_a_wrapped_picture_is_in_scope(tmp_path: Path) -> None:
     """Who sends a picture says it is a chest film, so it is looked at."""
-    film = wrap_picture(save(Image.fromarray(_RAMP), tmp_path / "hand.png"))
+    film = wrap_picture_file(save(Image.fromarray(_RAMP), tmp_path / "hand.png"))
     header = {element.keyword: str(element.value) for element in film if element.keyword != "PixelData"}
     assert assess_scope(header, ScopeRules()) is None
 
@@ -185,7 +184,7 @@ def test_anything_else_is_not_an_image(content: bytes, tmp_path: Path) -> None:
     """What is neither DICOM, PNG nor JPEG is refused in one line that names the file, even under a picture's name."""
     path = tmp_path / "film.png"
     path.write_bytes(content)
-    for read in (wrap_picture, load_any):
+    for read in (wrap_picture_file, read_image_file):
         with pytest.raises(InvalidInput) as caught:
             read(path)
         assert caught.value.code == "not_an_image"
@@ -198,7 +197,7 @@ def test_a_broken_picture_is_refused(tmp_path: Path) -> None:
     picture = save(Image.fromarray(np.random.default_rng(1).integers(0, 256, (99, 99), np.uint8)), tmp_path / "x.png")
     picture.write_bytes(picture.read_bytes()[:2000])
     with pytest.raises(InvalidInput) as caught:
-        wrap_picture(picture)
+        wrap_picture_file(picture)
     assert caught.value.code == "unreadable_picture"
 
 
@@ -213,14 +212,14 @@ def test_damaged_exif_is_told_as_a_broken_picture(tmp_path: Path) -> None:
     assert text in content
     path.write_bytes(content.replace(text, fraction))
     with pytest.raises(InvalidInput, match="broken picture"):
-        wrap_picture(path)
+        wrap_picture_file(path)
 
 
 @pytest.mark.parametrize("side", [9_000, 60_000])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int, tmp_path: Path) -> None:
     """A small file that promises too many pixels is refused by its header alone."""
     with pytest.raises(InvalidInput) as caught:
-        wrap_picture(png(tmp_path / "bomb.png", side, side))
+        wrap_picture_file(png(tmp_path / "bomb.png", side, side))
     assert caught.value.code == "picture_too_large"
 
 
@@ -229,13 +228,13 @@ def test_a_deflated_bomb_is_refused_before_it_is_inflated(tmp_path: Path, monkey
     film = chest(3)
     film.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     film.save_as(tmp_path / "film.dcm", enforce_file_format=True)
-    assert load_any(tmp_path / "film.dcm").PixelData == film.PixelData
+    assert read_image_file(tmp_path / "film.dcm").PixelData == film.PixelData
     film.PixelData = bytes(8_000_000)
     film.save_as(tmp_path / "bomb.dcm", enforce_file_format=True)
     assert (tmp_path / "bomb.dcm").stat().st_size < 20_000
-    monkeypatch.setattr(pictures, "MAX_PICTURE_BYTES", 4_000_000)
+    monkeypatch.setattr(files, "MAX_PICTURE_BYTES", 4_000_000)
     with pytest.raises(InvalidInput, match=r"bomb\.dcm is larger than 4 MB") as refused:
-        load_any(tmp_path / "bomb.dcm")
+        read_image_file(tmp_path / "bomb.dcm")
     assert refused.value.code == "picture_too_large"
 
 
@@ -243,9 +242,9 @@ def test_a_huge_file_is_not_even_read(tmp_path: Path) -> None:
     """A file above the limit is refused by its size."""
     path = save(Image.fromarray(_RAMP), tmp_path / "big.png")
     with path.open("r+b") as file:
-        file.truncate(wrap.MAX_PICTURE_BYTES + 1)
+        file.truncate(wrapping.MAX_PICTURE_BYTES + 1)
     with pytest.raises(InvalidInput) as caught:
-        wrap_picture(path)
+        wrap_picture_file(path)
     assert caught.value.code == "picture_too_large"
 
 
@@ -254,8 +253,8 @@ def test_a_file_is_told_by_its_content(tmp_path: Path) -> None:
     save(Image.fromarray(_RAMP), tmp_path / "a.jpg").rename(tmp_path / "a.dcm")
     film = chest()
     film.save_as(tmp_path / "b.png", enforce_file_format=True)
-    assert "JPEG" in load_any(tmp_path / "a.dcm").DerivationDescription
-    assert load_any(tmp_path / "b.png").SOPInstanceUID == film.SOPInstanceUID
+    assert "JPEG" in read_image_file(tmp_path / "a.dcm").DerivationDescription
+    assert read_image_file(tmp_path / "b.png").SOPInstanceUID == film.SOPInstanceUID
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
@@ -268,7 +267,7 @@ def test_dicom_without_file_meta_gets_one(syntax: str, tmp_path: Path) -> None:
         tmp_path / "bare", implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True, enforce_file_format=False
     )
     assert (tmp_path / "bare").read_bytes()[:2] == b"\x08\x00"
-    loaded = load_any(tmp_path / "bare")
+    loaded = read_image_file(tmp_path / "bare")
     assert loaded.file_meta.TransferSyntaxUID == syntax
     assert loaded.file_meta.MediaStorageSOPInstanceUID == film.SOPInstanceUID
     assert (loaded.pixel_array == pixels).all()
@@ -277,7 +276,7 @@ def test_dicom_without_file_meta_gets_one(syntax: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(not _FUJI.is_file(), reason="the real film from before Part 10 is not in this checkout")
 def test_a_real_film_from_before_part_10_is_read() -> None:
     """A computed radiograph of 1995 without preamble and file meta decodes."""
-    film = load_any(_FUJI)
+    film = read_image_file(_FUJI)
     assert film.pixel_array.shape == (440, 440)
     assert film.file_meta.MediaStorageSOPClassUID == film.SOPClassUID
 
@@ -287,7 +286,7 @@ def test_a_real_film_from_before_part_10_is_read() -> None:
 )
 def test_a_bad_film_is_still_loaded(name: str, tmp_path: Path) -> None:
     """Faults in the pixels or in single attributes are left for the scorer to report."""
-    assert load_any(BAD_FILMS[name](tmp_path)).SOPInstanceUID
+    assert read_image_file(BAD_FILMS[name](tmp_path)).SOPInstanceUID
 
 
 @pytest.mark.parametrize("keep", [132, 140, 300, 350])
@@ -296,7 +295,7 @@ def test_dicom_cut_off_in_its_header_is_refused(keep: int, tmp_path: Path) -> No
     chest().save_as(tmp_path / "film.dcm", enforce_file_format=True)
     (tmp_path / "cut.dcm").write_bytes((tmp_path / "film.dcm").read_bytes()[:keep])
     with pytest.raises(InvalidInput) as caught:
-        load_any(tmp_path / "cut.dcm")
+        read_image_file(tmp_path / "cut.dcm")
     assert caught.value.code == "unreadable_dicom"
 
 
@@ -306,7 +305,7 @@ def test_garbage_that_starts_like_dicom_never_crashes(start: bytes, rest: bytes,
     """Any bytes give a dataset or InvalidInput, and no other exception."""
     (tmp_path / "garbage").write_bytes(start + rest)
     try:
-        load_any(tmp_path / "garbage")
+        read_image_file(tmp_path / "garbage")
     except InvalidInput as error:
         assert error.code in {"unreadable_dicom", "not_an_image"}  # noqa: PT017 - it may succeed too
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
@@ -59,10 +59,10 @@ class JobRecords:
         self._rules = rules
         self.limits = limits
 
-    def due(self, limit: int) -> list[tuple[str, Queue]]:
+    def due(self, limit: int, queue: Queue | None = None) -> list[tuple[str, Queue]]:
         """The jobs that the broker should hold a message for and may not: STAT first, then in reading order.
 
-        A report waits until no image of its study is still to be scored.
+        A report waits until no image of its study is still to be scored. Of one queue where one is named.
         """
         with self._database.read() as session:
             now = self._database.now(session)
@@ -75,6 +75,7 @@ class JobRecords:
                 select(JobRow.job_id, JobRow.queue)
                 .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
                 .where(OPEN, JobRow.state == ProcedureStepState.SCHEDULED, JobRow.not_before <= now, forgotten)
+                .where(JobRow.queue == queue if queue else true())
                 .where(
                     or_(
                         JobRow.queue == Queue.SCORE,

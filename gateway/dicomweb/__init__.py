@@ -1,0 +1,1 @@
+"""DICOMweb, as viewers and other systems ask for it."""

@@ -1,0 +1,1 @@
+"""DIMSE (PS3.7): images sent by C-STORE."""

@@ -1,0 +1,219 @@
+"""Orthanc's own REST interface: the change log, headers and studies.
+
+Each request has a time-out, so that a silent Orthanc can never hold the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from pyorthanc import Orthanc
+
+from worklist.errors import PacsUnavailable
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One entry of the change log; date has a resolution of one second."""
+
+    sequence: int
+    change_type: str
+    orthanc_id: str
+    date: datetime
+
+    @property
+    def mark(self) -> str:
+        """What identifies this very change: another Orthanc's log has another text at this place."""
+        return f"{self.sequence} {self.date:%Y%m%dT%H%M%S} {self.change_type} {self.orthanc_id}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceFacts:
+    """What the intake needs to know of an instance.
+
+    Attributes:
+        header: text values by DICOM keyword.
+        digest: changes with the stored file.
+        study_orthanc_id: Orthanc's identifier of its study.
+        first_items: of each sequence the text values of its first item.
+    """
+
+    header: Mapping[str, str]
+    digest: str
+    study_orthanc_id: str
+    first_items: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+class OrthancClient:
+    """A connection to one Orthanc.
+
+    Args:
+        url: root of its REST interface.
+        auth: user name and password, or None.
+        dicomweb_root: path of its DICOMweb plug-in below the root.
+        timeout_s: longest wait for any answer.
+
+    Every method raises PacsUnavailable where Orthanc does not answer or refuses us.
+    """
+
+    def __init__(
+        self, url: str, *, auth: tuple[str, str] | None, dicomweb_root: str = "dicom-web", timeout_s: float = 10.0
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._dicomweb_root = dicomweb_root.strip("/")
+        # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
+        limits = httpx.Limits(keepalive_expiry=0.5)
+        options = {"auth": auth, "timeout": timeout_s, "trust_env": False, "limits": limits}
+        self.rest = Orthanc(self.url, return_raw_response=True, base_url=self.url, **options)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.rest.close()
+
+    def system(self) -> dict[str, Any]:
+        """Name, version and settings that Orthanc tells of itself."""
+        return dict(self._json(self.rest.get_system))
+
+    def plugins(self) -> list[str]:
+        """The identifiers of its plug-ins."""
+        return [str(name) for name in self._json(self.rest.get_plugins)]
+
+    def changes(self, since: int, limit: int = _PAGE) -> list[Change]:
+        """The changes after a sequence number, oldest first."""
+        answer = self._json(self.rest.get_changes, {"since": since, "limit": limit})
+        return [
+            Change(
+                sequence=int(entry["Seq"]),
+                change_type=str(entry["ChangeType"]),
+                orthanc_id=str(entry["ID"]),
+                date=_moment(entry["Date"]),
+            )
+            for entry in answer["Changes"]
+        ]
+
+    def all_changes(self) -> Iterator[Change]:
+        """The whole change log, oldest first."""
+        since = 0
+        while page := self.changes(since):
+            yield from page
+            since = page[-1].sequence
+
+    def instance_ids(self) -> set[str]:
+        """Orthanc's identifiers of every instance it holds."""
+        return {str(orthanc_id) for orthanc_id in self._json(self.rest.get_instances)}
+
+    def instance(self, orthanc_id: str) -> InstanceFacts | None:
+        """Header, digest and study of an instance; None where it is gone.
+
+        Of a file that Orthanc cannot read the header is what its index holds: one bad file must not stop the feed, and
+        a film that is listed fails for everyone to see, where one that is passed over is lost. Where Orthanc keeps no
+        digests ("StoreMD5ForAttachments": false) the name of the stored file is the digest: a repetition counts as new.
+        """
+        try:
+            tags = self._find(self.rest.get_instances_id_simplified_tags, orthanc_id)
+        except PacsUnavailable as error:
+            if error.code != "pacs_error":
+                raise
+            tags = self._indexed(orthanc_id)
+        digest = self._find_text(self.rest.get_instances_id_attachments_name_md5, orthanc_id, "dicom")
+        if not digest:
+            file = self._find(self.rest.get_instances_id_attachments_name_info, orthanc_id, "dicom") or {}
+            digest = file.get("Uuid")
+        study = self._find(self.rest.get_instances_id_study, orthanc_id)
+        if tags is None or digest is None or study is None:
+            return None
+        sequences = {keyword: value for keyword, value in tags.items() if isinstance(value, list) and value}
+        return InstanceFacts(
+            header=_texts(tags),
+            digest=str(digest),
+            study_orthanc_id=str(study["ID"]),
+            first_items={keyword: _texts(items[0]) for keyword, items in sequences.items()},
+        )
+
+    def _indexed(self, orthanc_id: str) -> dict[str, Any] | None:
+        asked = (self.rest.get_instances_id_study, self.rest.get_instances_id_series, self.rest.get_instances_id)
+        levels = [self._find(ask, orthanc_id) for ask in asked]
+        if None in levels:
+            return None
+        header = {"SOPClassUID": self._find_text(self.rest.get_instances_id_metadata_name, orthanc_id, "SopClassUid")}
+        for level in levels:
+            header |= level.get("PatientMainDicomTags", {}) | level["MainDicomTags"]
+        return header
+
+    def reception_date(self, orthanc_id: str) -> datetime | None:
+        """When an instance arrived; None where it is gone."""
+        text = self._find_text(self.rest.get_instances_id_metadata_name, orthanc_id, "ReceptionDate")
+        return _moment(text) if text else None
+
+    def study(self, orthanc_id: str) -> dict[str, Any] | None:
+        """What Orthanc tells of a study; None where it is gone."""
+        found = self._find(self.rest.get_studies_id, orthanc_id)
+        return dict(found) if found is not None else None
+
+    def lookup(self, uid: str) -> list[dict[str, Any]]:
+        """The resources that carry a DICOM UID."""
+        return list(self._decode(self.ask(self.rest.post, "/tools/lookup", content=uid)))
+
+    def dicomweb_get(self, path: str, accept: str) -> bytes | None:
+        """The body of a DICOMweb answer; None for 404."""
+        url = f"/{self._dicomweb_root}/{path}"
+        answer = self.ask(self.rest.get, url, headers={"Accept": accept}, absent_ok=True)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.content
+
+    def ask(
+        self,
+        request: Callable[..., Any],  # of the client, which has one for each of Orthanc's routes, without exact types
+        *arguments: object,
+        absent_ok: bool = False,
+        **options: object,
+    ) -> httpx.Response:
+        """The answer to a request of `rest`, our errors instead of the library's; a 404 only where absent_ok."""
+        try:
+            answer: httpx.Response = request(*arguments, **options)
+        except httpx.HTTPError as error:
+            raise PacsUnavailable(
+                "pacs_unavailable",
+                f"no answer from Orthanc at {self.url} ({type(error).__name__}): start it or set FIRSTREAD_ORTHANC_URL",
+            ) from error
+        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise PacsUnavailable(
+                "pacs_refuses_login",
+                f"Orthanc at {self.url} refuses our login: set FIRSTREAD_ORTHANC_USERNAME and _PASSWORD",
+            )
+        if answer.is_error and not (absent_ok and answer.status_code == httpx.codes.NOT_FOUND):
+            asked = f"{answer.request.method} {answer.request.url.path}"
+            raise PacsUnavailable("pacs_error", f"Orthanc answers {answer.status_code} to {asked}: see Orthanc's log")
+        return answer
+
+    def _json(self, request: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - JSON
+        return self._decode(self.ask(request, *arguments))
+
+    def _find(self, request: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - JSON
+        answer = self.ask(request, *arguments, absent_ok=True)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else self._decode(answer)
+
+    def _find_text(self, request: Callable[..., Any], *arguments: object) -> str | None:
+        answer = self.ask(request, *arguments, absent_ok=True)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.text
+
+    def _decode(self, answer: httpx.Response) -> Any:  # noqa: ANN401 - JSON
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise PacsUnavailable(
+                "pacs_error", f"{answer.url} does not answer as Orthanc does: check FIRSTREAD_ORTHANC_URL"
+            ) from error
+
+
+def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {keyword: value.replace("\x00", "") for keyword, value in tags.items() if isinstance(value, str)}
+
+
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)

@@ -1,0 +1,176 @@
+"""The events of the reading list: one look at the database for all pages that watch it.
+
+A single thread waits for commits, asks once what they changed, writes each changed line once, and hands the bytes to
+every page. A page names the last number that it has seen (Last-Event-ID), so one that comes back misses nothing.
+
+    item       a line that is new or changed, as GET /worklist gives it
+    gone       {"study_instance_uid"}: a study that is no longer to be read
+    heartbeat  {"listed", "overdue", "priors"}: after each change, and every ten seconds as a sign of life; its id is
+               the number up to which the page has now seen everything
+    resync     the page has missed too much: it should ask for the whole list
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import psycopg
+import structlog
+from fastapi.concurrency import run_in_threadpool
+from pydantic_core import to_json
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.list.items import counts_of, item_json
+from worklist.records import Database, Worklist
+
+_WAITING_BATCHES = 64  # a page that is further behind is hung up on, and comes back with its number
+_MOST_MISSED = 2000  # events; beyond them the whole list is cheaper
+_AGAIN_S = 1.0  # after the database failed
+_STOP_S = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What happened up to a number, as the bytes of an event stream.
+
+    The heartbeat bears the number and comes last: a page that hears only half of a batch asks for all of it again.
+    """
+
+    number: int
+    changes: bytes = b""
+    heartbeat: bytes = b""
+
+    @property
+    def content(self) -> bytes:
+        """All of it."""
+        return self.changes + self.heartbeat
+
+
+class ListHub:
+    """The events of the reading list, for all pages of this process.
+
+    Args:
+        database: whose commits are waited for.
+        worklist: what is asked then.
+        heartbeat: how often pages hear that the list is alive.
+    """
+
+    def __init__(self, database: Database, worklist: Worklist, heartbeat: timedelta = timedelta(seconds=10)) -> None:
+        self._database = database
+        self._worklist = worklist
+        self._heartbeat_s = heartbeat.total_seconds()
+        self._pages: set[asyncio.Queue[Batch | None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._watch, name="list events", daemon=True)
+        self._stopping = threading.Event()
+        self._last: Batch | None = None  # the last heartbeat, with which each page begins
+        self._beat_at = 0.0
+
+    def start(self) -> None:
+        """Begin to watch; to be called where the application's event loop runs."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all streams."""
+        self._stopping.set()
+        for page in list(self._pages):
+            _hang_up(page)
+        self._thread.join(_STOP_S)
+
+    async def stream(self, after: int | None) -> AsyncIterator[bytes]:
+        """What a page hears, until it is too slow or the hub stops.
+
+        Args:
+            after: the last number that it has seen; None for a page that asks for the whole list next.
+        """
+        page: asyncio.Queue[Batch | None] = asyncio.Queue(_WAITING_BATCHES)
+        self._pages.add(page)
+        try:
+            try:
+                first = self._last if after is None else await run_in_threadpool(self._missed, after)
+            except SQLAlchemyError:
+                return  # the page tries again
+            seen = first.number if first else -1
+            if first:
+                yield first.content
+            while not self._stopping.is_set() and (batch := await page.get()) is not None:
+                if batch.number >= seen:
+                    seen = batch.number
+                    yield batch.content
+        finally:
+            self._pages.discard(page)
+
+    # ---- The thread ----
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                for _ in self._database.commits(self._is_over):
+                    self._look()
+            except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
+                # No heartbeat until it is back, so that no page takes silence for peace.
+                log.warning("the list cannot be watched", error=str(getattr(error, "orig", None) or error))
+                self._stopping.wait(_AGAIN_S)
+
+    def _is_over(self) -> bool:
+        # The database asks this between its looks, at least once a second: the moment for a sign of life.
+        if time.monotonic() >= self._beat_at and self._last and not self._stopping.is_set():
+            self._send(self._heartbeat(self._last.number))
+        return self._stopping.is_set()
+
+    def _look(self) -> None:
+        if self._last is None:
+            self._send(self._heartbeat(self._worklist.newest()))
+            return
+        if self._worklist.newest() != self._last.number:  # most commits are of jobs, and change no list
+            self._send(self._changes(self._last.number))
+
+    def _send(self, batch: Batch) -> None:
+        self._last = replace(batch, changes=b"")
+        self._beat_at = time.monotonic() + self._heartbeat_s
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._fan_out, batch)
+
+    def _fan_out(self, batch: Batch) -> None:
+        for page in self._pages:
+            try:
+                page.put_nowait(batch)
+            except asyncio.QueueFull:
+                _hang_up(page)
+
+    # ---- What is said ----
+
+    def _changes(self, after: int) -> Batch:
+        number, studies, gone = self._worklist.changed_after(after)
+        events = [_event("item", item_json(study)) for study in studies]
+        events += [_event("gone", to_json({"study_instance_uid": uid})) for uid in gone]
+        return replace(self._heartbeat(number), changes=b"".join(events))
+
+    def _missed(self, after: int) -> Batch:
+        newest = self._worklist.newest()
+        if 0 <= newest - after <= _MOST_MISSED:
+            return self._changes(after)
+        return replace(self._heartbeat(newest), changes=_event("resync", b"{}"))  # or numbers of another database
+
+    def _heartbeat(self, number: int) -> Batch:
+        return Batch(number=number, heartbeat=_event("heartbeat", to_json(counts_of(self._worklist.counts())), number))
+
+
+def _event(name: str, data: bytes, number: int | None = None) -> bytes:
+    mark = b"" if number is None else b"id: %d\n" % number
+    return b"event: %s\n%sdata: %s\n\n" % (name.encode(), mark, data)
+
+
+def _hang_up(page: asyncio.Queue[Batch | None]) -> None:
+    while not page.empty():
+        page.get_nowait()
+    page.put_nowait(None)

@@ -1,0 +1,42 @@
+"""What the model in force looks for, what it does not find reliably, and what it does not look for at all."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from worklist.triage import TriagePolicy
+
+
+class ModelScope(BaseModel):
+    """What a reader may and may not expect of the AI; empty before any worker has started.
+
+    Attributes:
+        model: name and version of the scorer.
+        sha256: its weights'.
+        looked_for: the findings that can flag a study.
+        unreliable: findings that it was trained for and does not find better than chance: they flag nothing.
+        not_looked_for: what a reader might expect and it does not look for.
+        can_be_critical: whether any finding can make a study critical.
+    """
+
+    model: str = ""
+    sha256: str = ""
+    looked_for: list[str] = Field(default_factory=list)
+    unreliable: list[str] = Field(default_factory=list)
+    not_looked_for: list[str] = Field(default_factory=list)
+    can_be_critical: bool = False
+
+
+def scope_of(policy: TriagePolicy | None) -> ModelScope:
+    """The scope of the scorer whose policy came into force last."""
+    if policy is None:
+        return ModelScope()
+    card = policy.card
+    return ModelScope(
+        model=f"{card.name} {card.version}",
+        sha256=card.sha256,
+        looked_for=[kind.label for kind in card.looked_for],
+        unreliable=[kind.label for kind in card.unreliable],
+        not_looked_for=list(card.not_looked_for),
+        can_be_critical=card.can_be_critical,
+    )

@@ -1,0 +1,162 @@
+// What this reader does with studies: claims, readings, and what is put back. A claim is renewed as long as this page
+// is open. Nothing changes on the page before the gateway has said that it is so.
+
+import { ask, tell } from "./feed.js";
+import { byId, personName, waiting } from "./words.js";
+
+const RENEW_MS = 60_000;
+const NOTICE_MS = 10_000; // in which a reading can be undone
+const NAME = "firstread.reader";
+const CLAIMS = "firstread.claims";
+
+const signedIn = document.body.dataset.signedIn; // at the proxy; it says who asks, whatever is sent
+const claims = new Set(JSON.parse(sessionStorage.getItem(CLAIMS) ?? "[]")); // studies that this page has claimed
+const dialog = byId("who");
+let undoable = null; // the item that was read last, for as long as the notice stands
+let noticeTimer;
+
+// ---- Who reads ----
+
+export const reader = () => signedIn || localStorage.getItem(NAME) || "";
+export const isMine = (item) => item.reading.state === "reading" && item.reading.by === reader();
+
+function showReader() {
+  const change = byId("change-name");
+  if (!change) return;
+  byId("reader-said").hidden = !reader();
+  byId("reader-name").textContent = reader();
+  change.hidden = false;
+  change.textContent = reader() ? "Change" : "Say who reads";
+}
+
+let answerName = null;
+
+function askName() {
+  byId("who-name").value = reader();
+  dialog.showModal();
+  return new Promise((resolve) => {
+    answerName = resolve;
+  });
+}
+
+function onName(event) {
+  event.preventDefault();
+  const name = byId("who-name").value.trim();
+  if (!name) return;
+  localStorage.setItem(NAME, name);
+  showReader();
+  document.dispatchEvent(new CustomEvent("reader"));
+  dialog.close("said");
+}
+
+// ---- The notice ----
+
+export function notice(text, item = null) {
+  clearTimeout(noticeTimer);
+  undoable = item;
+  byId("notice").hidden = false;
+  byId("notice-text").textContent = text;
+  byId("undo").hidden = !item;
+  noticeTimer = setTimeout(endNotice, NOTICE_MS);
+}
+
+function endNotice() {
+  undoable = null;
+  byId("notice").hidden = true;
+  byId("undo").hidden = true;
+}
+
+/** Take back the last reading; whether there was one to take back. */
+export function undo() {
+  const item = undoable;
+  if (!item) return false;
+  endNotice();
+  act(item, "unread", "Put back");
+  return true;
+}
+
+// ---- What is done ----
+
+function keepClaim(uid, isClaimed) {
+  if (isClaimed) claims.add(uid);
+  else claims.delete(uid);
+  sessionStorage.setItem(CLAIMS, JSON.stringify([...claims]));
+}
+
+const put = (uid, state, by) =>
+  ask(`worklist/${encodeURIComponent(uid)}/state`, {
+    method: "PUT",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ state, by }),
+  });
+
+function refusal(response, problem, name) {
+  const since = problem.since ? ` since ${waiting(problem.since)}` : "";
+  if (problem.code === "being_read") return `Not done: ${problem.by} is reading ${name}${since}.`;
+  if (problem.code === "already_read") return `Not done: ${problem.by || "somebody"} has read ${name} already.`;
+  return `Not done: ${problem.detail ?? `the gateway answered ${response.status}`}`;
+}
+
+/**
+ * Claim a study ("reading"), say that it is read ("read"), or put it back ("unread").
+ *
+ * @param done what the notice says of it; nothing is said of a claim, which shows on its row.
+ */
+export async function act(item, state, done = "") {
+  if (!reader() && !(await askName())) return;
+  const uid = item.study_instance_uid;
+  const name = personName(item.patient_name).shown;
+  try {
+    const response = await put(uid, state, reader());
+    const answer = await response.json();
+    if (!response.ok) {
+      notice(refusal(response, answer, name));
+      return;
+    }
+    keepClaim(uid, state === "reading");
+    const isListed = answer.reading.state === "unread" || answer.reading.state === "reading";
+    tell(uid, isListed ? answer : null);
+    if (state === "read") notice(`${name}: read.`, item);
+    else if (done) notice(`${done}: ${name}.`);
+  } catch {
+    notice(`Not done: the gateway did not answer about ${name}. Try again.`);
+  }
+}
+
+/** The claims of this page hold as long as it is open. */
+async function renew() {
+  for (const uid of [...claims]) {
+    try {
+      const response = await put(uid, "reading", reader());
+      if (response.status === 409 || response.status === 404) {
+        keepClaim(uid, false);
+        const { by } = await response.json();
+        notice(by ? `A claim of yours has passed to ${by}.` : "A study that you had claimed is gone.");
+      }
+    } catch {
+      // The next try comes long before the claim lapses.
+    }
+  }
+}
+
+/** After a reload: only what is still this reader's is renewed. */
+export function forgetLost(get) {
+  for (const uid of [...claims]) {
+    const item = get(uid);
+    if (!item || !isMine(item)) keepClaim(uid, false);
+  }
+}
+
+export function startReadings() {
+  showReader();
+  byId("change-name")?.addEventListener("click", askName);
+  byId("who-form").addEventListener("submit", onName);
+  byId("who-cancel").addEventListener("click", () => dialog.close(""));
+  dialog.addEventListener("close", () => {
+    answerName?.(dialog.returnValue === "said");
+    answerName = null;
+    dialog.returnValue = "";
+  });
+  byId("undo").addEventListener("click", undo);
+  setInterval(renew, RENEW_MS);
+}

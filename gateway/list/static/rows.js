@@ -1,0 +1,161 @@
+// The rows of the list: drawn a chunk at a time, so that thousands freeze nothing, and moved so that nothing jumps
+// under a pointer.
+
+import { isMine, reader } from "./readings.js";
+import { beingRead, byId, chipOf, counted, fill, flagOf, fromTemplate, personName, waiting } from "./words.js";
+
+const CHUNK = 200;
+const RISEN_MS = 6_000;
+const MOVE_MS = 450;
+const STEADY_MS = 500; // a click on what has moved within this time meant another row
+
+export const tbody = byId("rows");
+const rows = new Map(); // study_instance_uid -> its table row
+const risen = new Map(); // study_instance_uid -> {from: rank, until: time} of a row that just moved up
+const prefersStill = matchMedia("(prefers-reduced-motion: reduce)");
+let budget = CHUNK; // rows that may be drawn
+
+for (const row of tbody.rows) rows.set(row.dataset.uid, row);
+
+export const rowOf = (uid) => rows.get(uid);
+export const drawMore = (count = CHUNK) => {
+  budget += count;
+};
+
+/** The fields that a row and the details show alike. */
+export function sharedFields(item) {
+  const { shown, ideographic } = personName(item.patient_name);
+  return {
+    name: shown,
+    ideographic,
+    flag: chipOf(item),
+    state: fromTemplate(`state-${item.state}`),
+    order: item.order_priority === "ROUTINE" ? "" : item.order_priority,
+    patient_id: item.patient_id,
+    study_description: item.study_description,
+    modality: item.modality,
+    accession_number: item.accession_number,
+    returned: item.reading.returned_for ? "Back on the list" : "",
+    reading: beingRead(item.reading),
+  };
+}
+
+/** Offer what this reader may do with a study. */
+export function offerActs(root, item) {
+  const acts = root.querySelector(".acts");
+  const { state } = item.reading;
+  const offered = { reading: state === "unread", read: state === "unread" || isMine(item), unread: isMine(item) };
+  acts.hidden = false;
+  for (const button of acts.children) {
+    button.hidden = !offered[button.dataset.act];
+    button.setAttribute("aria-label", `${button.textContent} ${personName(item.patient_name).shown}`);
+  }
+}
+
+function drawn(item) {
+  const uid = item.study_instance_uid;
+  let row = rows.get(uid);
+  if (!row) {
+    row = fromTemplate("study-row").firstElementChild;
+    row.dataset.uid = uid;
+    rows.set(uid, row);
+  }
+  if (row.shownItem !== item || row.shownFor !== reader()) {
+    row.shownItem = item;
+    row.shownFor = reader();
+    row.dataset.urgency = flagOf(item);
+    row.dataset.priority = item.order_priority;
+    row.dataset.reading = item.reading.state;
+    row.classList.toggle("mine", isMine(item));
+    row.querySelector("time").dateTime = item.received_at;
+    fill(row, { ...sharedFields(item), reason: item.reason, waiting: waiting(item.received_at) });
+    offerActs(row, item);
+  }
+  return row;
+}
+
+/**
+ * Draw these studies, as many as may be drawn.
+ *
+ * @param placed pairs of an item and its rank, in reading order.
+ * @param isOverdue whether an item waits too long.
+ */
+export function drawRows(placed, isOverdue) {
+  const focused = tbody.contains(document.activeElement) ? document.activeElement : null;
+  const topBefore = new Map();
+  for (const row of tbody.rows) topBefore.set(row, row.getBoundingClientRect().top);
+
+  const shown = placed.slice(0, budget);
+  const listed = new Set(shown.map(({ item }) => item.study_instance_uid));
+  for (const [uid, row] of rows) {
+    if (listed.has(uid)) continue;
+    row.remove();
+    rows.delete(uid);
+  }
+  let next = tbody.firstElementChild;
+  for (const { item, rank } of shown) {
+    const row = drawn(item);
+    fill(row, { rank });
+    row.toggleAttribute("data-overdue", isOverdue(item));
+    markRise(item, row, rank);
+    if (row === next) next = next.nextElementSibling;
+    else tbody.insertBefore(row, next);
+  }
+  const hidden = placed.length - shown.length;
+  byId("rest").hidden = !hidden;
+  byId("more").textContent = `Show ${counted(Math.min(hidden, CHUNK), "more study", "more studies")} of ${hidden}`;
+
+  // A row that moves in the document loses the keyboard's focus.
+  if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
+  settle(topBefore);
+}
+
+/** A study is about to move up from this rank. */
+export function expectRise(uid, from, again) {
+  risen.set(uid, { from, until: Date.now() + RISEN_MS });
+  setTimeout(again, RISEN_MS + 50);
+}
+
+function markRise(item, row, rank) {
+  const uid = item.study_instance_uid;
+  const rise = risen.get(uid);
+  if (rise && Date.now() >= rise.until) risen.delete(uid);
+  const marked = risen.has(uid) && rank < rise.from;
+  if (marked && !row.classList.contains("risen")) {
+    byId("news").textContent = `${personName(item.patient_name).shown} moved up from ${rise.from} to ${rank}. ${item.reason}`;
+  }
+  row.classList.toggle("risen", marked);
+  fill(row, { rose: marked ? `▲ from ${rise.from}` : "" });
+}
+
+/** Note which rows moved, and let each slide from where it was to where it is (the FLIP technique). */
+function settle(topBefore) {
+  const slides = !prefersStill.matches && document.visibilityState === "visible";
+  for (const row of tbody.rows) {
+    const top = row.getBoundingClientRect().top;
+    const before = topBefore.get(row);
+    if (Math.abs((before ?? Infinity) - top) <= 1) continue;
+    row.movedAt = performance.now();
+    if (!slides || top > innerHeight + 200 || top < -200) continue;
+    if (before === undefined) row.animate([{ opacity: 0 }, { opacity: 1 }], MOVE_MS);
+    else {
+      row.animate([{ transform: `translateY(${before - top}px)` }, { transform: "none" }], {
+        duration: MOVE_MS,
+        easing: "cubic-bezier(.2, 0, .1, 1)",
+      });
+    }
+  }
+}
+
+/** Whether a row stands where it stood when a pointer set out for it. */
+export const isSteady = (row) => !row.getAnimations().length && performance.now() - (row.movedAt ?? -Infinity) > STEADY_MS;
+
+/** Let the times go on. */
+export function tickRows(isOverdue) {
+  for (const row of tbody.rows) {
+    const item = row.shownItem;
+    if (!item) continue;
+    fill(row, { waiting: waiting(item.received_at), reading: beingRead(item.reading) });
+    row.toggleAttribute("data-overdue", isOverdue(item));
+  }
+}

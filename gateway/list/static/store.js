@@ -1,0 +1,71 @@
+// What this page knows of the list: the items, and the order in which they are read.
+
+const items = new Map(); // study_instance_uid -> item of GET /worklist
+const keys = new Map(); // study_instance_uid -> what the order depends on
+let sorted = null; // the items in reading order, until the next change
+let boundary = null; // while the list is still loading: beyond this key other studies are not known yet
+
+const text = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+
+function keyOf(item) {
+  return {
+    stat: item.order_priority === "STAT" ? 0 : 1,
+    queueAt: Date.parse(item.queue_at),
+    receivedAt: Date.parse(item.received_at),
+    uid: item.study_instance_uid,
+  };
+}
+
+/** STAT first, then queue_at, received_at and the Study Instance UID: OrderKey of worklist/order.py. */
+const compare = (a, b) =>
+  a.stat - b.stat || a.queueAt - b.queueAt || a.receivedAt - b.receivedAt || text(a.uid, b.uid);
+
+export const get = (uid) => items.get(uid);
+export const size = () => items.size;
+
+/** The studies that arrived before a moment, the first ones first: pairs of an item and its arrival, in ms. */
+export function arrivedBefore(moment) {
+  return [...keys.values()]
+    .filter((key) => key.receivedAt < moment)
+    .sort((a, b) => a.receivedAt - b.receivedAt)
+    .map((key) => items.get(key.uid));
+}
+
+/** Take in an item; whether that lets the study rise. */
+export function put(item) {
+  const uid = item.study_instance_uid;
+  const before = keys.get(uid);
+  const key = keyOf(item);
+  items.set(uid, item);
+  keys.set(uid, key);
+  sorted = null;
+  return Boolean(before) && compare(key, before) < 0;
+}
+
+/** Forget a study; whether it was known. */
+export function drop(uid) {
+  keys.delete(uid);
+  sorted = null;
+  return items.delete(uid);
+}
+
+/** Forget all but these. */
+export function keepOnly(uids) {
+  for (const uid of [...items.keys()]) if (!uids.has(uid)) drop(uid);
+}
+
+/** Until the whole list is known, only what stands up to here has its place; null for all of it. */
+export function setBoundary(item) {
+  boundary = item && keyOf(item);
+  sorted = null;
+}
+
+/** The items in reading order, as far as it is known. */
+export function inOrder() {
+  if (!sorted) {
+    const known = [...keys.values()].sort(compare);
+    const placed = boundary ? known.filter((key) => compare(key, boundary) <= 0) : known;
+    sorted = placed.map((key) => items.get(key.uid));
+  }
+  return sorted;
+}

@@ -1,0 +1,185 @@
+// One film, tried by hand: POST /predict, and its answer drawn. Everything from the outside is written as text, never
+// as markup.
+
+import { byId, fill, findingLine, fromTemplate, twoDecimals } from "./words.js";
+
+const form = byId("form");
+const input = byId("file");
+const drop = byId("drop");
+const go = byId("go");
+const result = byId("result");
+const boxes = byId("boxes");
+
+let busy = false;
+
+const milliseconds = (ms) => (ms < 1000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+const megabytes = (bytes) => (bytes < 100_000 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+const firstOf = (id) => fromTemplate(id).firstElementChild;
+
+function element(name, text) {
+  const node = document.createElement(name);
+  node.textContent = text;
+  return node;
+}
+
+// ---- The file --------------------------------------------------------------------------------------------------
+
+function onChosen() {
+  const [file] = input.files;
+  byId("chosen").hidden = !file;
+  if (file) fill(byId("chosen"), { name: file.name, size: megabytes(file.size) });
+  clear(); // what is shown was said of another film
+}
+
+function onDrop(event) {
+  event.preventDefault();
+  drop.classList.remove("over");
+  if (busy || !event.dataTransfer.files.length) return;
+  const one = new DataTransfer();
+  one.items.add(event.dataTransfer.files[0]);
+  input.files = one.files;
+  onChosen();
+  go.focus();
+}
+
+function clear() {
+  result.hidden = true;
+  byId("problem").hidden = true;
+  byId("blank").hidden = false;
+  byId("status").textContent = "";
+}
+
+// ---- The question ----------------------------------------------------------------------------------------------
+
+async function onSubmit(event) {
+  event.preventDefault();
+  if (busy) return;
+  clear();
+  const [file] = input.files;
+  const limit = Number(form.dataset.uploadBytes);
+  if (!file) {
+    showProblem("No film chosen", "Choose a chest film first, or drop it onto the field.");
+    input.focus();
+    return;
+  }
+  if (file.size > limit) {
+    showProblem("Too large", `The file has ${megabytes(file.size)}; at most ${megabytes(limit)} are taken.`, "too_large");
+    return;
+  }
+  const body = new FormData();
+  body.append("file", file);
+  if (byId("prior").value.trim()) body.append("prior_report", byId("prior").value);
+  setBusy(true);
+  const started = performance.now();
+  try {
+    const response = await fetch("predict", { method: "POST", body });
+    const answer = await response.json().catch(() => ({}));
+    if (response.ok) showResult(answer, file, performance.now() - started);
+    else showProblem(`Not scored: ${answer.title ?? response.statusText}`, answer.detail ?? `HTTP ${response.status}`, answer.code);
+  } catch {
+    showProblem("Not scored: no answer", "The gateway did not answer, or the file can no longer be read. Try again.");
+  } finally {
+    setBusy(false);
+  }
+}
+
+function setBusy(now) {
+  busy = now;
+  // Not "disabled", which would throw the keyboard's focus away.
+  go.setAttribute("aria-disabled", String(now));
+  input.disabled = now;
+  if (now) byId("status").textContent = "Scoring …";
+  else if (result.hidden) byId("status").textContent = "";
+}
+
+// ---- The answer ------------------------------------------------------------------------------------------------
+
+function showProblem(title, detail, code = "") {
+  fill(byId("problem"), { title, detail: detail.charAt(0).toUpperCase() + detail.slice(1), code });
+  byId("blank").hidden = true;
+  byId("problem").hidden = false;
+}
+
+function showResult(answer, file, roundTrip) {
+  const flag = firstOf(`flag-${answer.urgency}`);
+  const said = flag.textContent.trim(); // before it moves into the page
+  const shown = answer.findings.filter((finding) => finding.shown);
+  const { model, image } = answer;
+  fill(result, {
+    flag,
+    file: file.name,
+    disclaimer: answer.disclaimer,
+    explanation: answer.explanation,
+    score: `Score ${twoDecimals(answer.score)}: for any urgent finding.`,
+    meaning: flag.title,
+    findings: shown.map(findingLine),
+    quality: Object.values(answer.quality).map((message) => element("li", message)),
+    crops: answer.crops.map(cropFigure),
+    quotes: quotes(answer.provenance),
+    film: `${image.columns} × ${image.rows} pixels`,
+    model: `${model.name} ${model.version}`,
+    size: `${answer.model_size_mb.toFixed(1)} MB`,
+    latency: `${milliseconds(answer.elapsed_ms)} to score, ${milliseconds(roundTrip)} with upload and pictures`,
+    weights: `SHA-256 ${model.sha256}`,
+  });
+  byId("quality").hidden = !Object.keys(answer.quality).length;
+  byId("crops").hidden = !answer.crops.length;
+  byId("quotes").hidden = !byId("prior").value.trim();
+  showFilm(answer);
+  byId("blank").hidden = true;
+  result.hidden = false;
+  byId("status").textContent = `${said}, score ${twoDecimals(answer.score)}`;
+  byId("verdict").focus();
+}
+
+function showFilm({ image, crops }) {
+  const count = crops.length;
+  byId("frame").style.setProperty("--ratio", String(image.columns / image.rows));
+  byId("film").alt = count ? `The film, ${count} ${count === 1 ? "part" : "parts"} marked` : "The film, nothing marked";
+  byId("film").src = image.film_path.slice(1);
+  byId("toggle").hidden = !count;
+  boxes.replaceChildren(
+    ...crops.map((crop, index) => {
+      const box = firstOf("box");
+      box.firstElementChild.textContent = index + 1;
+      box.style.left = `${(100 * crop.x) / image.columns}%`;
+      box.style.top = `${(100 * crop.y) / image.rows}%`;
+      box.style.width = `${(100 * crop.w) / image.columns}%`;
+      box.style.height = `${(100 * crop.h) / image.rows}%`;
+      return box;
+    }),
+  );
+}
+
+function cropFigure(crop, index) {
+  const figure = firstOf("crop");
+  const image = figure.querySelector("img");
+  image.alt = `Box ${index + 1}: ${crop.finding}`;
+  image.src = crop.thumb_path.slice(1);
+  image.parentElement.href = image.src;
+  figure.querySelector("figcaption").textContent = `${index + 1} ${crop.finding}`;
+  const mark = (shown) => () => boxes.children[index]?.classList.toggle("shown", shown);
+  figure.addEventListener("mouseenter", mark(true));
+  figure.addEventListener("mouseleave", mark(false));
+  figure.addEventListener("focusin", mark(true));
+  figure.addEventListener("focusout", mark(false));
+  return figure;
+}
+
+function quotes(provenance) {
+  if (!provenance.length) return [element("p", "No sentence of it mentions a finding that was looked for.")];
+  return provenance.map(({ snippet }) => element("blockquote", snippet));
+}
+
+form.addEventListener("submit", onSubmit);
+input.addEventListener("change", onChosen);
+byId("show-boxes").addEventListener("change", (event) => {
+  boxes.hidden = !event.target.checked;
+});
+// A film that misses the field must not replace the page.
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  drop.classList.add("over");
+});
+document.addEventListener("dragleave", (event) => event.relatedTarget === null && drop.classList.remove("over"));
+document.addEventListener("drop", onDrop);

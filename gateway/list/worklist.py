@@ -1,0 +1,106 @@
+"""`GET /worklist`, its events, what the model looks for, and the crops of a study's evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Header, Path, Query
+from fastapi.responses import Response
+from sse_starlette import EventSourceResponse
+
+from gateway.access.actors import Actors
+from gateway.intake.orthanc import OrthancClient
+from gateway.list.hub import ListHub
+from gateway.list.items import WorklistPage, page_json
+from gateway.list.readings import build_readings, problem_responses
+from gateway.list.scope import ModelScope, scope_of
+from gateway.problems import Problem
+from worklist.records import JobRecords, ReadingRecords, Shown, Worklist
+from worklist.study import StudyState
+
+_PRIVATE: Final = {"Cache-Control": "no-store"}
+_NO_PINGS_S: Final = 86_400  # heartbeats are events of the hub
+_METHODS: Final = {
+    "": "GET, HEAD, OPTIONS",
+    "/scope": "GET, OPTIONS",
+    "/events": "GET, HEAD, OPTIONS",
+    "/{study_instance_uid}/state": "PUT, OPTIONS",
+}
+
+ReadingWord = Literal["unread", "reading", "read", "prior", "all"]
+
+
+def build_worklist(  # noqa: PLR0913, PLR0917 - everything that the list is made of
+    worklist: Worklist,
+    readings: ReadingRecords,
+    jobs: JobRecords,
+    orthanc: OrthancClient,
+    hub: ListHub,
+    actors: Actors,
+) -> APIRouter:
+    """The routes below /worklist; whoever serves them starts and stops the hub."""
+    router = APIRouter(prefix="/worklist", tags=["worklist"])
+    _add_list(router, worklist, jobs)
+    _add_events(router, hub)
+    _add_crops(router, worklist, orthanc)
+    router.include_router(build_readings(worklist, readings, actors))
+    for path, methods in _METHODS.items():
+        router.add_api_route(path, _allowing(methods), methods=["OPTIONS"], include_in_schema=False)
+    return router
+
+
+def _add_list(router: APIRouter, worklist: Worklist, jobs: JobRecords) -> None:
+    @router.head("", include_in_schema=False)
+    @router.get("", response_class=Response, responses={200: {"model": WorklistPage}, **problem_responses(422, 503)})
+    def listed(
+        state: StudyState | None = None,
+        reading: Annotated[ReadingWord | None, Query(description="Unread and being read where absent.")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    ) -> Response:
+        """The studies in reading order; those that were read, latest first; priors by arrival."""
+        shown = Shown(reading) if reading else Shown.LIST
+        total, studies = worklist.page(shown=shown, state=state, limit=limit, offset=offset)
+        content = page_json(total, worklist.counts(), studies)
+        return Response(content, media_type="application/json", headers=_PRIVATE)
+
+    @router.get("/scope")
+    def scope() -> ModelScope:
+        """What the model looks for, what it does not find reliably, and what it does not look for."""
+        return scope_of(jobs.policy())
+
+
+def _add_events(router: APIRouter, hub: ListHub) -> None:
+    @router.get("/events", response_class=EventSourceResponse)
+    async def events(
+        last_event_id: Annotated[str, Header(description="The last number that was seen.")] = "",
+        after: Annotated[int | None, Query(ge=0, description="The same, for a new connection.")] = None,
+    ) -> Response:
+        """Server-sent events: `item`, `gone`, `heartbeat` every ten seconds, and `resync`."""
+        seen = int(last_event_id) if last_event_id.isascii() and last_event_id.isdecimal() else after
+        return EventSourceResponse(hub.stream(seen), ping=_NO_PINGS_S, headers=_PRIVATE)
+
+    @router.head("/events", include_in_schema=False)
+    def head() -> Response:
+        return Response(media_type="text/event-stream", headers=_PRIVATE)
+
+
+def _add_crops(router: APIRouter, worklist: Worklist, orthanc: OrthancClient) -> None:
+    @router.get("/{study_instance_uid}/crops/{position}.png", response_class=Response)
+    def crop(study_instance_uid: str, position: Annotated[int, Path(ge=1, le=1000)]) -> Response:
+        """One evidence crop as PNG, drawn by Orthanc from the Secondary Capture."""
+        uids = worklist.crop(study_instance_uid, position)
+        path = f"studies/{study_instance_uid}/series/{{}}/instances/{{}}/rendered"
+        image = orthanc.dicomweb_get(path.format(*uids), "image/png") if uids else None
+        if image is None:
+            raise Problem(404, "no such crop", f"study {study_instance_uid} has no crop {position}")
+        # A later revision has other crops under the same address.
+        return Response(image, media_type="image/png", headers={"Cache-Control": "no-cache"})
+
+
+def _allowing(methods: str) -> Callable[[], Response]:
+    def options() -> Response:
+        return Response(status_code=204, headers={"Allow": methods})
+
+    return options

@@ -1,0 +1,1 @@
+"""A single file, uploaded and judged."""

@@ -1,0 +1,332 @@
+"""`POST /predict`: one image judged by the workers' own models, without any PACS; and the pictures of the result.
+
+The upload waits in the database for a worker, because that is what gateways and workers share. It is erased once it
+is judged, the rest after an hour. Nothing of it is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import structlog
+from fastapi import APIRouter, Path, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
+
+from gateway.intake.dispatch import Dispatcher
+from gateway.problems import MEDIA_TYPE, Problem
+from worklist.errors import InvalidInput, ModelUnavailable
+from worklist.finding import Side
+from worklist.media import HEAD_BYTES, image_format
+from worklist.records import PredictionRecords, Upload
+from worklist.triage import Urgency
+
+_AT_ONCE = 8  # uploads in this process's hands: more wait their turn, and films from the PACS wait for no more
+_PRIOR_BYTES = 1_000_000
+_FORM_BYTES = 2_000_000  # of everything in the form but the file
+_RECEIVE_S = 120
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.02, 0.25
+_SWEEP_EVERY_S = 30
+_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictLimits:
+    """How much and how long.
+
+    Attributes:
+        upload_bytes: size of the largest file that is taken.
+        wait_s: how long a worker may take.
+        keep: how long a result is kept.
+    """
+
+    upload_bytes: int
+    wait_s: float
+    keep: timedelta
+
+
+class PredictedBox(BaseModel, extra="forbid"):
+    """Where the evidence of a finding lies, in pixels of the source image; x and y of the upper left corner."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+    thumb_path: str
+    finding: str
+
+
+class PredictedImage(BaseModel, extra="forbid"):
+    """The source image's size, and where it is shown at a smaller one."""
+
+    rows: int
+    columns: int
+    film_path: str
+
+
+class Quotation(BaseModel, extra="forbid"):
+    """A sentence of the prior report that mentions a finding, word for word."""
+
+    source: str
+    snippet: str
+
+
+class PredictedFinding(BaseModel, extra="forbid"):
+    """One finding that was looked for: calibrated probability and operating point.
+
+    `named` says whether it may be put into words, `shown` whether it may be shown to people at all.
+    """
+
+    name: str
+    code: str
+    scheme: str
+    probability: float
+    threshold: float
+    side: Side | None
+    named: bool
+    shown: bool
+
+
+class PredictionModel(BaseModel, extra="forbid"):
+    """What computed the probabilities; sha256 is its weights'."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Prediction(BaseModel, extra="forbid"):
+    """What the models say of one image. Not a diagnosis.
+
+    `urgency` is "critical", "urgent", or "none" where nothing was flagged, which is never a negative; `label` is
+    "Urgent" for the first two. `score` is the calibrated probability of any urgent finding, `harm` the number behind
+    the class, `threshold` the harm from which an image is flagged. `crops` are the boxes, `quality` is what bears on
+    the trust in the score, `elapsed_ms` the time from pixels to score.
+    """
+
+    label: Literal["Urgent", "Non-Urgent"]
+    urgency: Urgency
+    score: float
+    harm: float
+    threshold: float
+    explanation: str
+    crops: list[PredictedBox]
+    image: PredictedImage
+    provenance: list[Quotation]
+    findings: list[PredictedFinding]
+    quality: dict[str, str]
+    model: PredictionModel
+    elapsed_ms: float
+    model_size_mb: float
+    disclaimer: str
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = ""
+
+
+_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": "A chest film: DICOM, PNG or JPEG."},
+                    "prior_report": {
+                        "type": "string",
+                        "description": "Text of an earlier report (UTF-8); sentences of it may be quoted.",
+                    },
+                },
+            }
+        }
+    },
+}
+_PROBLEMS = {
+    400: "The form cannot be read.",
+    404: "There is no such picture, or it has expired.",
+    408: "The upload took too long.",
+    413: "The file or the prior report is too large.",
+    415: "The request is no form, or the file is neither DICOM, PNG nor JPEG.",
+    422: "The file is missing, broken, or no image that may be judged; `code` says which.",
+    503: "No worker answered in time, or the broker does not; try again after `Retry-After` seconds.",
+}
+
+
+def _problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    schema = ProblemDocument.model_json_schema()
+    return {
+        status: {"description": _PROBLEMS[status], "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+    }
+
+
+_PICTURE = {
+    200: {"description": "PNG", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+    **_problem_responses(404),
+}
+
+
+def build_predict(records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits) -> APIRouter:
+    """The routes below /predict."""
+    router = APIRouter(prefix="/predict", tags=["predict"])
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    @router.post(
+        "",
+        response_class=Response,
+        responses={200: {"model": Prediction}, **_problem_responses(400, 408, 413, 415, 422, 503)},
+        openapi_extra={"requestBody": _BODY},
+    )
+    async def predict(request: Request) -> Response:
+        """Judge one chest film. Not a diagnosis; research use; unverified AI output."""
+        try:
+            async with asyncio.timeout(limits.wait_s):
+                await slots.acquire()
+        except TimeoutError:
+            raise ModelUnavailable("busy", "too many uploads wait for a worker: try again later") from None
+        try:
+            upload = await _receive(request, limits)
+            return Response(
+                await _judge(upload, records, dispatcher, limits), media_type="application/json", headers=_PRIVATE
+            )
+        finally:
+            slots.release()
+
+    @router.get("/{prediction_id}/film.png", response_class=Response, responses=_PICTURE)
+    def film(prediction_id: str) -> Response:
+        """The whole film, at most 1024 pixels long, for as long as the prediction is kept."""
+        return _picture(records, prediction_id, 0)
+
+    @router.get("/{prediction_id}/crop-{position}.png", response_class=Response, responses=_PICTURE)
+    def crop(prediction_id: str, position: Annotated[int, Path(ge=1, le=1000)]) -> Response:
+        """The part of the film behind the box at this position in `crops`, counted from 1."""
+        return _picture(records, prediction_id, position)
+
+    return router
+
+
+async def sweep(records: PredictionRecords, keep: timedelta) -> None:
+    """Erase what has expired, for ever."""
+    while True:
+        try:
+            await run_in_threadpool(records.expire, datetime.now(UTC) - keep)
+        except SQLAlchemyError as error:
+            log.warning("expired predictions will be erased later", error=str(getattr(error, "orig", None) or error))
+        await asyncio.sleep(_SWEEP_EVERY_S)
+
+
+def _picture(records: PredictionRecords, prediction_id: str, position: int) -> Response:
+    png = records.picture(prediction_id, position)
+    if png is None:
+        raise Problem(404, "no such picture", "there is no such picture, or it has expired", code="no_such_picture")
+    return Response(png, media_type="image/png", headers=_PRIVATE)
+
+
+async def _judge(upload: Upload, records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits) -> str:
+    prediction_id = await run_in_threadpool(records.submit, upload, datetime.now(UTC))
+    try:
+        await run_in_threadpool(dispatcher.send_prediction, prediction_id)
+        async with asyncio.timeout(limits.wait_s):
+            pause_s = _FIRST_LOOK_S
+            while (result := await run_in_threadpool(records.result, prediction_id)) is None:
+                await asyncio.sleep(pause_s)
+                pause_s = min(1.5 * pause_s, _LAST_LOOK_S)
+            return result
+    except BaseException as error:
+        await run_in_threadpool(records.withdraw, prediction_id)
+        if isinstance(error, TimeoutError):
+            raise ModelUnavailable(
+                "no_answer_in_time",
+                f"no worker has answered within {limits.wait_s:.0f} s: try again, or see that firstread worker runs",
+            ) from None
+        raise
+
+
+async def _receive(request: Request, limits: PredictLimits) -> Upload:
+    """The form of a request, whose size is known to be bounded before anything of it is kept."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+        raise Problem(415, "not a form", "send multipart/form-data with a part named file", code="not_a_form")
+    bounded = Request(request.scope, _bounded(request.receive, limits.upload_bytes))
+    try:
+        async with asyncio.timeout(_RECEIVE_S), bounded.form(max_files=2, max_fields=2) as form:
+            return await _read(form, limits)
+    except TimeoutError:
+        raise Problem(408, "too slow", f"the upload took longer than {_RECEIVE_S} s", code="upload_too_slow") from None
+    except ClientDisconnect:
+        raise Problem(400, "broken off", "the upload was broken off", code="upload_broken_off") from None
+    except Problem:
+        raise
+    except HTTPException as error:
+        raise Problem(400, "unreadable form", str(error.detail), code="unreadable_form") from error
+
+
+async def _read(form: FormData, limits: PredictLimits) -> Upload:
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise InvalidInput("no_file", "there is no file: send it as the part named file, with a file name")
+    content = await file.read()
+    if len(content) > limits.upload_bytes:
+        raise _too_large("the file", limits.upload_bytes)
+    if not content:
+        raise InvalidInput("empty_file", "the file is empty: choose another")
+    if image_format(content[:HEAD_BYTES]) is None:
+        raise Problem(
+            415,
+            "not an image",
+            "the file is neither DICOM, PNG nor JPEG: give a chest film in one of these",
+            code="not_an_image",
+        )
+    return Upload(content=content, prior_report=await _prior_report(form))
+
+
+async def _prior_report(form: FormData) -> str | None:
+    """The text of an earlier report, sent as a field or as a file."""
+    prior = form.get("prior_report")
+    if prior is None:
+        return None
+    content = prior.encode() if isinstance(prior, str) else await prior.read()
+    if len(content) > _PRIOR_BYTES:
+        raise _too_large("the prior report", _PRIOR_BYTES)
+    try:
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("bad_prior_report", "the prior report is no UTF-8 text: save it as UTF-8") from None
+    return text.replace("\0", "") or None
+
+
+def _bounded(receive: Receive, upload_bytes: int) -> Receive:
+    """Stops a request that goes on beyond what any permitted one may take."""
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > upload_bytes + _FORM_BYTES:
+            raise _too_large("the upload", upload_bytes)
+        return message
+
+    return bounded
+
+
+def _too_large(what: str, limit_bytes: int) -> Problem:
+    return Problem(413, "too large", f"{what} is larger than {limit_bytes // 1_000_000} MB", code="too_large")

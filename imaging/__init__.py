@@ -1,0 +1,1 @@
+"""DICOM to pixels and back: reading, decoding, windowing, geometry, display, wrapping, simulated radiographs."""

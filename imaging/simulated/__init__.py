@@ -1,0 +1,1 @@
+"""Simulated chest radiographs, and the sample studies made of them."""

@@ -1,0 +1,1 @@
+"""The embedded scorer and its weights."""

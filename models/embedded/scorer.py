@@ -1,0 +1,292 @@
+"""The embedded scorer: a small network shipped with Firstread, on the CPU, in milliseconds.
+
+The file embedded.onnx takes `film` (N, 1, S, S), 0..1, and gives `logits` (N, K + 1), K findings and urgency, and
+`evidence` (N, K, h, w), class activation maps whose mean plus a bias is the logit (Zhou et al., CVPR 2016,
+arXiv:1512.04150). embedded.json beside it lists the outputs in the network's order, each with its calibration, its
+operating point and whether it gets boxes; card.json says what the findings are and what is known of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from PIL import Image
+
+from imaging.geometry import SquareGeometry, fit_square
+from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph
+from models.card import CARD_FILE, load_card
+from worklist.card import ScorerCard
+from worklist.errors import ModelUnavailable
+from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, FindingType, Region, Side
+from worklist.uids import device_uid
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+_URGENT = "urgent"
+_MAX_REGIONS = 3
+_PARTS_OF_A_CELL = 16  # in which evidence is outlined, along either side
+# Chosen on the hand-drawn boxes of ChestX-ray14 (Wang et al., CVPR 2017) with an earlier network; how the boxes of the
+# shipped one point is measured in models/cards/embedded.md.
+_OUTLINE_LEVEL = 0.6  # of the way from the film's median evidence to its peak
+_LEAST_PEAK = 1.5  # calibrated log odds by which the peak must stand above the median
+_DIFFUSE_SHARE = 0.3  # of the film: evidence spread wider than this points nowhere
+_MIDLINE_SHARE = 0.06  # of the film's width: a box centered closer to the middle has no side
+
+_ORT_ERRORS = (
+    ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf, ort_errors.NoModel, ort_errors.NotImplemented, ort_errors.RuntimeException,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Output:
+    """p = sigmoid(scale * logit + bias), the operating point of p, and whether the evidence was seen to point right."""
+
+    key: str
+    scale: float
+    bias: float
+    threshold: float
+    has_boxes: bool
+
+    def probability(self, logit: float) -> float:
+        return 0.5 + 0.5 * math.tanh((self.scale * logit + self.bias) / 2)
+
+
+class EmbeddedScorer:
+    """Scores images with the network in a folder.
+
+    Args:
+        folder: where embedded.onnx and embedded.json lie, and card.json for all but those who measure for the card.
+        threads: CPU threads an image may take.
+
+    Raises:
+        ModelUnavailable: model_missing, model_damaged (digest, or no such network), or model_invalid (JSON).
+    """
+
+    def __init__(self, folder: Path = WEIGHTS, *, threads: int = 1) -> None:
+        self._folder = folder
+        file = folder / "embedded.json"
+        try:
+            weights = (folder / "embedded.onnx").read_bytes()
+            sidecar = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelUnavailable(
+                "model_missing", f"The embedded model is not in {folder}: install Firstread again."
+            ) from error
+        except ValueError as error:
+            raise ModelUnavailable("model_invalid", f"{file} is no JSON document.") from error
+        sha256 = hashlib.sha256(weights).hexdigest()
+        try:
+            self._input_px = int(sidecar["input_px"])
+            self._outputs = tuple(_output(values) for values in sidecar["outputs"])
+            (self._urgent,) = (output for output in self._outputs if output.key == _URGENT)
+            self._kinds = tuple(FindingType.of(output.key) for output in self._outputs if output is not self._urgent)
+            self._algorithm = Algorithm(
+                name=str(sidecar["name"]),
+                version=str(sidecar["version"]),
+                sha256=sha256,
+                device_uid=device_uid(sha256),
+            )
+            expected = str(sidecar["sha256"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelUnavailable(
+                "model_invalid", f"{file} lacks or misstates {error}: install Firstread again."
+            ) from error
+        if sha256 != expected:
+            raise ModelUnavailable(
+                "model_damaged",
+                f"{folder / 'embedded.onnx'} has SHA-256 {sha256[:12]}, not {expected[:12]} as its "
+                "JSON says: install Firstread again.",
+            )
+        self._session = _session(weights, threads)
+        self._model_size_mb = len(weights) / 1e6
+
+    @cached_property
+    def card(self) -> ScorerCard:
+        """What is known of its outputs.
+
+        Raises:
+            ModelUnavailable: as load_card, or card_invalid where it speaks of other outputs than the network has.
+        """
+        card = load_card(self._folder, sha256=self._algorithm.sha256)
+        other = {kind.key for kind in self._kinds} ^ {found.type.key for found in card.findings}
+        if other:
+            raise ModelUnavailable(
+                "card_invalid",
+                f"{self._folder / CARD_FILE} and embedded.json differ in {', '.join(sorted(other))}: put the card of "
+                "these weights there",
+            )
+        return card
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Name, version, weights digest and device UID."""
+        return self._algorithm
+
+    @property
+    def model_size_mb(self) -> float:
+        """Size of the weights file in megabytes (10^6 bytes)."""
+        return self._model_size_mb
+
+    def score(self, radiograph: Radiograph) -> Analysis:
+        """Probabilities of the findings and of urgency, with boxes and sides where the evidence has a place.
+
+        Raises:
+            ModelUnavailable: model_failed, the network did not run or gave no finite numbers.
+        """
+        started = time.perf_counter()
+        square, geometry = fit_square(radiograph.pixels, self._input_px)
+        try:
+            logits, evidence = self._session.run(["logits", "evidence"], {"film": square[None, None]})
+        except _ORT_ERRORS as error:
+            raise ModelUnavailable("model_failed", "The embedded model failed on this image.") from error
+        shapes = (logits.shape, evidence.shape[:2])
+        if shapes != ((1, len(self._outputs)), (1, len(self._kinds))) or not np.isfinite(logits).all():
+            raise ModelUnavailable("model_failed", "The embedded model gave no usable numbers for this image.")
+        probabilities = {
+            output.key: output.probability(float(logit)) for output, logit in zip(self._outputs, logits[0], strict=True)
+        }
+        findings = self._findings(probabilities, evidence[0], radiograph, geometry)
+        now = datetime.now(UTC)
+        return Analysis(
+            images=(radiograph.image,),
+            scorer=self._algorithm,
+            findings=findings,
+            score=probabilities[_URGENT],
+            threshold=self._urgent.threshold,
+            completed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+            elapsed_ms=(time.perf_counter() - started) * 1000,
+            quality=radiograph.quality,
+        )
+
+    def _findings(
+        self,
+        probabilities: Mapping[str, float],
+        evidence: npt.NDArray[np.float32],
+        radiograph: Radiograph,
+        geometry: SquareGeometry,
+    ) -> tuple[Finding, ...]:
+        found = zip(self._kinds, evidence, strict=True)
+        outputs = {output.key: output for output in self._outputs}
+        findings: list[Finding] = []
+        regions_left = _MAX_REGIONS
+        for kind, heat in sorted(found, key=lambda pair: -probabilities[pair[0].key]):
+            output, probability = outputs[kind.key], probabilities[kind.key]
+            region = None
+            if regions_left and probability >= output.threshold and output.has_boxes:
+                region = locate(heat * output.scale, geometry)
+                regions_left -= region is not None
+            findings.append(
+                Finding(
+                    type=kind,
+                    probability=probability,
+                    threshold=output.threshold,
+                    side=_side(region, radiograph) if region and kind in IN_A_LUNG else None,
+                    region=region,
+                )
+            )
+        return tuple(findings)
+
+
+def locate(evidence: npt.NDArray[np.float32], geometry: SquareGeometry) -> Region | None:
+    """The box around the evidence of one finding, in source pixels; None where it points to no place.
+
+    The cells of the map (h, w), in calibrated log odds, that lie on the film are enlarged and outlined 60 % of the way
+    from their median to their peak; the box holds the connected part around the peak. None where the peak stands out
+    by less than 1.5, or where the outline covers more than 30 % of the film. The padding never counts.
+    """
+    height, width = evidence.shape
+    left, top, right, bottom = geometry.to_model(0, 0, geometry.columns, geometry.rows)
+    x0, x1 = _cells(left / geometry.size_px, right / geometry.size_px, width)
+    y0, y1 = _cells(top / geometry.size_px, bottom / geometry.size_px, height)
+    film = Image.fromarray(np.ascontiguousarray(evidence[y0:y1, x0:x1], dtype=np.float32))
+    grid = ((x1 - x0) * _PARTS_OF_A_CELL, (y1 - y0) * _PARTS_OF_A_CELL)
+    heat = np.asarray(film.resize(grid, Image.Resampling.BILINEAR))
+    median, peak = float(np.median(heat)), float(heat.max())
+    outline = heat >= median + _OUTLINE_LEVEL * (peak - median)
+    if peak - median < _LEAST_PEAK or outline.mean() > _DIFFUSE_SHARE:
+        return None
+    part = _part_around(outline, np.unravel_index(int(heat.argmax()), heat.shape))
+    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    part_x, part_y = (geometry.size_px / (cells * _PARTS_OF_A_CELL) for cells in (width, height))
+    first_x, first_y = x0 * _PARTS_OF_A_CELL, y0 * _PARTS_OF_A_CELL
+    return geometry.region(
+        (first_x + columns[0]) * part_x,
+        (first_y + rows[0]) * part_y,
+        (first_x + columns[-1] + 1) * part_x,
+        (first_y + rows[-1] + 1) * part_y,
+    )
+
+
+def _cells(low: float, high: float, count: int) -> tuple[int, int]:
+    """The range of `count` cells, at least one, whose centers lie between two shares of their common length."""
+    first = min(round(low * count), count - 1)
+    return first, max(round(high * count), first + 1)
+
+
+def _part_around(mask: npt.NDArray[np.bool_], seed: tuple[Any, ...]) -> npt.NDArray[np.bool_]:
+    """The 4-connected part of a mask that holds the seed."""
+    part = np.zeros_like(mask)
+    part[seed] = True
+    size = 0
+    while size != (size := int(part.sum())):
+        grown = part.copy()
+        grown[1:] |= part[:-1]
+        grown[:-1] |= part[1:]
+        grown[:, 1:] |= part[:, :-1]
+        grown[:, :-1] |= part[:, 1:]
+        part = grown & mask
+    return part
+
+
+def _side(region: Region, radiograph: Radiograph) -> Side | None:
+    """The patient's side of a box; None near the midline, and on a turned image."""
+    codes = {note.code for note in radiograph.quality}
+    offset = (region.x + region.width / 2) / radiograph.image.columns - 0.5
+    if TURNED_FILM in codes or abs(offset) < _MIDLINE_SHARE:
+        return None
+    return Side.RIGHT if (offset < 0) != (MIRRORED_FILM in codes) else Side.LEFT
+
+
+def _output(values: Mapping[str, Any]) -> _Output:
+    output = _Output(
+        key=str(values["key"]),
+        scale=float(values["scale"]),
+        bias=float(values["bias"]),
+        threshold=float(values["threshold"]),
+        has_boxes=bool(values.get("has_boxes", True)),
+    )
+    if not (output.scale > 0 and math.isfinite(output.bias) and 0 <= output.threshold <= 1):
+        raise ValueError(f"the calibration of {output.key}")
+    return output
+
+
+def _session(weights: bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads that spin would take the cores from the other workers.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except _ORT_ERRORS as error:
+        raise ModelUnavailable(
+            "model_damaged", "embedded.onnx is no network that ONNX Runtime can load: install Firstread again."
+        ) from error
+    inputs, outputs = ([node.name for node in nodes] for nodes in (session.get_inputs(), session.get_outputs()))
+    if inputs != ["film"] or not {"logits", "evidence"} <= set(outputs):
+        raise ModelUnavailable("model_damaged", f"embedded.onnx maps {inputs} to {outputs}: install Firstread again.")
+    return session

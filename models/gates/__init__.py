@@ -1,0 +1,1 @@
+"""The gates before any score, and their weights."""

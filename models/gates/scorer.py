@@ -1,0 +1,297 @@
+"""The gates before any score: is this a frontal chest film, which way up does it lie, and is there anything to see?
+
+A tiny network judges a thumbnail of 24 x 24 greys, replaced by their ranks, so that neither window nor gamma matters
+and an inverted film is the negative of itself. It looks at the film in eight ways (four quarter turns, each as it is
+and inverted), asks of each whether it makes an upright frontal or an upright lateral chest film, and a softmax over
+these sixteen and "neither" gives probabilities. A film is
+
+- scored as it is where it is likely enough to be an upright frontal film, with a note where that is in doubt;
+- put right and then scored where another of the eight ways is certain, with a note, its boxes mapped back;
+- refused otherwise, since a score would mean nothing.
+
+A wrong refusal is worse than a miss: a refused film stays in order of arrival, however sick the patient. What the
+gates catch and what they refuse wrongly was measured: see models/cards/gates.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from imaging.radiograph import TURNED_FILM, Radiograph
+from models import Scorer
+from worklist.card import ScorerCard
+from worklist.errors import ModelUnavailable, UnusableImage
+from worklist.finding import Algorithm, Analysis, Finding, QualityNote, Region
+
+WEIGHTS = Path(__file__).parent / "weights" / "gates.json"
+SIDE_PX = 24
+WAYS = 8  # to put a film right: 0 to 3 quarter turns counterclockwise, then the same after inverting it
+ANSWERS = 3  # of the network for each way: frontal, lateral, and lung fields cut off
+
+_SAMPLED_PX = 128  # of a side: enough for the thumbnail and for the borders
+_FLAT = 0.05  # of the film's range of greys: a row or column that varies by less is a border
+_LEAST_LINES = 8  # of the sample, between the borders
+# Limits beyond the extremes of 11,311 films of ChestX-ray14: range 0.10, grey share 0.35, exposed share 0.44.
+_LEAST_RANGE = 0.03  # between the 5th and 95th percentile
+_LEAST_GREY = 0.2  # share of the exposed part that is neither black nor white
+_LEAST_EXPOSED = 0.1  # share of the film inside its borders
+_SMALL_FIELD = 0.4
+_BLACK, _WHITE = 0.02, 0.98
+
+_REFUSALS = {
+    "blank_image": "The film shows next to nothing: nearly all of it has one grey.",
+    "burned_out_film": "The film is burned out: nearly all of it is plain white.",
+    "underexposed_film": "The film is underexposed or wrongly windowed: nearly all of it is plain black.",
+    "collimated_film": "The exposed part of the film is too small to be judged.",
+    "not_chest_film": "The film does not look like a frontal chest film: only these are scored.",
+    "lateral_film": "The film looks like a lateral chest film: only frontal ones are scored.",
+    "unclear_orientation": "The film looks turned or inverted, but too unclearly to be put right: send it upright.",
+}
+_NOTES = {
+    TURNED_FILM: "The film lies on its side or head; it was scored upright, so no sides are given.",
+    "inverted_film": "The film is inverted (air is white) and was scored with black air.",
+    "unusual_film": "The film looks unlike most upright frontal chest films, so the score is less certain.",
+    "cut_off_film": "Part of the lung fields may lie outside the film.",
+    "small_field": "Most of the film is unexposed border, so the chest itself is scored at low resolution.",
+}
+
+Greys = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What the network says of a film.
+
+    Attributes:
+        frontal: probability, for each of the eight ways, that it makes an upright frontal chest film.
+        lateral: probability that the film is a lateral one, however it lies.
+        neither: probability that it is anything else; all ten sum to 1.
+        cut_off: probability that the lung fields reach beyond the film, should it be a frontal one.
+    """
+
+    frontal: tuple[float, ...]
+    lateral: float
+    neither: float
+    cut_off: float
+
+    @property
+    def way(self) -> int:
+        """The likeliest way to put the film right; 0 leaves it as it is."""
+        return max(range(WAYS), key=self.frontal.__getitem__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Checked:
+    """An image that may be scored, and the way back.
+
+    Attributes:
+        radiograph: the image put right; its rows and columns are those of its pixels.
+        stored: the image as it came.
+        quarter_turns: counterclockwise, from the stored image to the upright one.
+    """
+
+    radiograph: Radiograph
+    stored: Radiograph
+    quarter_turns: int = 0
+
+    def restore(self, analysis: Analysis) -> Analysis:
+        """An Analysis of the upright image as one of the stored image, its boxes in stored pixels."""
+        findings = tuple(replace(finding, region=self._restore(finding)) for finding in analysis.findings)
+        return replace(analysis, images=(self.stored.image,), findings=findings)
+
+    def _restore(self, finding: Finding) -> Region | None:
+        box, (rows, columns) = finding.region, self.radiograph.pixels.shape
+        if box is None:
+            return None
+        for _ in range(self.quarter_turns):
+            box = Region(x=rows - box.y - box.height, y=box.x, width=box.height, height=box.width)
+            rows, columns = columns, rows
+        return box
+
+
+class Gates:
+    """The gates, with the network of a file.
+
+    Raises:
+        ModelUnavailable: model_missing or model_invalid.
+    """
+
+    def __init__(self, file: Path = WEIGHTS) -> None:
+        try:
+            card = json.loads(file.read_text(encoding="utf-8"))
+            first, scale, bias, last, last_bias = (
+                np.frombuffer(base64.b64decode(card["network"][name]), kind).astype(np.float32)
+                for name, kind in (
+                    ("first", "i1"),
+                    ("scale", "<f4"),
+                    ("bias", "<f4"),
+                    ("last", "<f4"),
+                    ("last_bias", "<f4"),
+                )
+            )
+            self._first = first.reshape(-1, SIDE_PX**2) * scale[:, None]  # (hidden, pixels)
+            self._bias = bias.reshape(len(self._first))
+            self._last = last.reshape(ANSWERS, len(self._first))
+            self._last_bias = last_bias.reshape(ANSWERS)
+            names = ("certain", "least", "lateral", "doubtful", "cut_off")
+            self._certain, self._least, self._lateral, self._doubtful, self._cut_off = (
+                float(card["thresholds"][name]) for name in names
+            )
+        except OSError as error:
+            raise ModelUnavailable("model_missing", f"{file} is missing: install Firstread again.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelUnavailable(
+                "model_invalid", f"{file} lacks or misstates {error}: install Firstread again."
+            ) from error
+
+    def check(self, radiograph: Radiograph) -> Checked:
+        """The image, put right where it is certainly turned or inverted, with notes on what bears on its score.
+
+        Raises:
+            UnusableImage: blank_image, burned_out_film, underexposed_film, collimated_film, not_chest_film,
+                lateral_film or unclear_orientation.
+        """
+        sample = _sample(radiograph.pixels)
+        exposed = exposed_part(sample)
+        if fault := _exposure_fault(sample, exposed):
+            raise _refusal(fault)
+        verdict = self._ask(exposed)
+        way = verdict.way if verdict.frontal[verdict.way] >= self._certain else 0
+        if verdict.frontal[way] < self._least or verdict.lateral >= self._lateral:
+            rivals = {
+                "not_chest_film": verdict.neither,
+                "lateral_film": verdict.lateral,
+                "unclear_orientation": sum(verdict.frontal[1:]),  # what speaks for an upright film refuses none
+            }
+            raise _refusal(max(rivals, key=rivals.__getitem__))
+        turned_by = way % 4
+        codes = {
+            TURNED_FILM: turned_by > 0,
+            "inverted_film": way >= WAYS // 2,
+            "unusual_film": verdict.frontal[way] < self._doubtful,
+            "cut_off_film": verdict.cut_off >= self._cut_off,
+            "small_field": exposed.size < _SMALL_FIELD * sample.size,
+        }
+        notes = tuple(QualityNote(code=code, message=_NOTES[code]) for code, applies in codes.items() if applies)
+        kept = tuple(note for note in radiograph.quality if not codes.get(note.code))
+        if not notes:
+            return Checked(radiograph=radiograph, stored=radiograph)
+        greys = 1 - radiograph.pixels if way >= WAYS // 2 else radiograph.pixels
+        pixels = np.ascontiguousarray(np.rot90(greys, turned_by))
+        image = replace(radiograph.image, rows=pixels.shape[0], columns=pixels.shape[1])
+        upright = Radiograph(image=image, pixels=pixels, quality=(*kept, *notes))
+        return Checked(radiograph=upright, stored=radiograph, quarter_turns=turned_by)
+
+    def judge(self, pixels: Greys) -> Verdict:
+        """What the network says of an image's pixels, float32, (rows, columns), 0..1, whatever their exposure."""
+        return self._ask(exposed_part(_sample(pixels)))
+
+    def _ask(self, exposed: Greys) -> Verdict:
+        thumbnail = ranks(squeeze(exposed, SIDE_PX))
+        turned = [np.rot90(thumbnail, turns).ravel() for turns in range(4)]
+        ways = np.stack([*turned, *(-way for way in turned)])
+        answers = np.maximum(ways @ self._first.T + self._bias, 0) @ self._last.T + self._last_bias  # (ways, answers)
+        logits = np.append(answers[:, :2].T.ravel(), 0).astype(np.float64)
+        odds = np.exp(logits - logits.max())
+        frontal, lateral, neither = np.split(odds / odds.sum(), (WAYS, 2 * WAYS))
+        way = int(frontal.argmax())
+        return Verdict(
+            frontal=tuple(frontal.tolist()),
+            lateral=float(lateral.sum()),
+            neither=float(neither[0]),
+            cut_off=0.5 + 0.5 * math.tanh(float(answers[way, 2]) / 2),
+        )
+
+
+class GatedScorer:
+    """A scorer behind the gates: the one place where every image passes them, whatever scores it.
+
+    Analyses speak of the image as it is stored, so that boxes and crops lie where any viewer shows them; only the
+    scorer sees it put right.
+    """
+
+    def __init__(self, scorer: Scorer, gates: Gates | None = None) -> None:
+        self._scorer = scorer
+        self._gates = gates or Gates()
+
+    @property
+    def card(self) -> ScorerCard:
+        """What is known of its outputs."""
+        return self._scorer.card
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What computes the probabilities."""
+        return self._scorer.algorithm
+
+    @property
+    def model_size_mb(self) -> float:
+        """Size of the scorer's weights in megabytes (10^6 bytes)."""
+        return self._scorer.model_size_mb
+
+    def score(self, radiograph: Radiograph) -> Analysis:
+        """The Analysis of an image that passes the gates.
+
+        Raises:
+            UnusableImage: as Gates.check.
+            ModelUnavailable: the scorer could not run.
+        """
+        started = time.perf_counter()
+        checked = self._gates.check(radiograph)
+        analysis = checked.restore(self._scorer.score(checked.radiograph))
+        return replace(analysis, elapsed_ms=(time.perf_counter() - started) * 1000)
+
+
+def exposed_part(sample: Greys) -> Greys:
+    """What lies inside the borders: edge rows and columns of hardly more than one grey are left out."""
+    flat = _FLAT * np.ptp(np.percentile(sample, (1, 99)))
+    part = sample
+    for _ in range(2):  # what is a border of the whole film may hide another
+        for _ in range(2):  # rows, then columns
+            live = np.flatnonzero(np.ptp(np.percentile(part, (10, 90), axis=1), axis=0) > flat)
+            if len(live) < _LEAST_LINES:
+                return sample
+            part = part[live[0] : live[-1] + 1].T
+    return part
+
+
+def squeeze(greys: Greys, side_px: int) -> Greys:
+    """Greys of any shape averaged into a square; the shape of a film tells nothing that its content does not."""
+    image = Image.fromarray(np.ascontiguousarray(greys))
+    return np.asarray(image.resize((side_px, side_px), Image.Resampling.BOX), dtype=np.float32)
+
+
+def ranks(greys: Greys) -> Greys:
+    """Ranks of greys 0..1, centered, from -1 to 1; greys within 1/255 share a rank, or noise would order them."""
+    _, place, counts = np.unique(np.rint(greys * 255), return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts + 1) / 2)[place].reshape(greys.shape)
+    return np.asarray(2 * rank / (greys.size - 1) - 1, dtype=np.float32)
+
+
+def _sample(pixels: Greys) -> Greys:
+    """A film squeezed to 128 x 128, from no more than a sixteenth of a megapixel of it."""
+    rows, columns = (math.ceil(length / (2 * _SAMPLED_PX)) for length in pixels.shape)
+    return squeeze(pixels[::rows, ::columns], _SAMPLED_PX)
+
+
+def _exposure_fault(sample: Greys, exposed: Greys) -> str | None:
+    """The code of what makes it pointless to look any further; None for nearly every film."""
+    white, black = float(np.mean(exposed >= _WHITE)), float(np.mean(exposed <= _BLACK))
+    if exposed.size < _LEAST_EXPOSED * sample.size:
+        return "collimated_film"
+    if white + black > 1 - _LEAST_GREY:
+        return "burned_out_film" if white > black else "underexposed_film"
+    return "blank_image" if np.ptp(np.percentile(exposed, (5, 95))) < _LEAST_RANGE else None
+
+
+def _refusal(code: str) -> UnusableImage:
+    return UnusableImage(code, _REFUSALS[code])
