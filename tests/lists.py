@@ -227,6 +227,10 @@ class FilledList:
         """Somebody has read a study."""
         self.readings.complete(Actor(name=name, source=ActorSource.TYPED), _uid(study))
 
+    def put_back(self, study: int | str, name: str) -> None:
+        """Somebody puts a study back, given by its number or its UID."""
+        self.readings.put_back(Actor(name=name, source=ActorSource.TYPED), _uid(study))
+
     def change_model(self, uid: str, card: ScorerCard, findings: Mapping[FindingType, float]) -> None:
         """Bring another scorer's policy into force, and have a study scored by it that waits."""
         self.jobs.adopt_policy(TriagePolicy.of(card, self.rules.triage))
