@@ -21,8 +21,9 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
+# BENCH="--baseline" measures the code before readings and the one triage rule too, BENCH="lists pages" some tables alone.
 bench: setup
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 # Pin every dependency again, with digests.
 lock:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One measured number; at_most and at_least are its targets, where it has one."""
+    """One measured number.
+
+    Attributes:
+        at_most, at_least: its target, where it has one.
+        baseline: what the code of an earlier commit had on the same machine, where that was measured.
+    """
 
     name: str
     value: float
     unit: str
     at_most: float | None = None
     at_least: float | None = None
+    baseline: float | None = None
 
     @property
     def is_met(self) -> bool | None:
@@ -50,12 +56,39 @@ def median_ms(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(times[2:])
 
 
-def as_table(title: str, figures: Sequence[Figure]) -> Table:
-    """Figures beside their targets."""
+def beside(figures: Sequence[Figure], baseline: Mapping[str, float]) -> list[Figure]:
+    """Figures with what the baseline has under the same names; what a figure knows of its own stays."""
+    return [
+        figure if figure.baseline is not None else replace(figure, baseline=baseline.get(figure.name))
+        for figure in figures
+    ]
+
+
+def as_table(title: str, figures: Sequence[Figure], baseline: str = "") -> Table:
+    """Figures beside their targets, and beside the baseline of that name where there is one."""
     table = Table(title=title, title_justify="left")
-    for heading in ("Figure", "Value", "Target", "Met"):
+    headings = ("Figure", *([baseline] if baseline else []), "Value", "Target", "Met")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "Figure" else "right")
     for figure in figures:
         met = {True: "yes", False: "NO", None: ""}[figure.is_met]
-        table.add_row(figure.name, f"{figure.value:.3g} {figure.unit}".rstrip(), figure.target_text, met)
+        before = "" if figure.baseline is None else _written(figure.baseline, figure.unit)
+        cells = (figure.name, *([before] if baseline else []), _written(figure.value, figure.unit))
+        table.add_row(*cells, figure.target_text, met)
     return table
+
+
+def as_markdown(title: str, figures: Sequence[Figure], baseline: str = "") -> str:
+    """The same table for documentation."""
+    headings = ["Figure", *([baseline] if baseline else []), "Value", "Target", "Met"]
+    lines = [f"## {title}", "", f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for figure in figures:
+        met = {True: "yes", False: "no", None: ""}[figure.is_met]
+        before = "" if figure.baseline is None else _written(figure.baseline, figure.unit)
+        cells = [figure.name, *([before] if baseline else []), _written(figure.value, figure.unit)]
+        lines.append(f"| {' | '.join([*cells, figure.target_text, met])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _written(value: float, unit: str) -> str:
+    return f"{value:.3g} {unit}".rstrip()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
+from worklist.urgency import Urgency
 
 from bench.figures import Figure, median_ms
 from bench.films import simulated_films
@@ -20,7 +21,6 @@ from imaging.radiograph import Radiograph, read_radiograph
 from models.embedded.scorer import WEIGHTS, EmbeddedScorer
 from models.template import TemplateExplainer
 from worklist.finding import Finding, FindingType, Region
-from worklist.urgency import Urgency
 
 _REPEATS = 15
 

@@ -14,6 +14,7 @@ from typing import Self
 import httpx
 import psutil
 from pydicom import Dataset
+from worklist.urgency import UrgencyPolicy, assess_urgency
 
 from bench.figures import Figure, percentile
 from bench.films import simulated_films
@@ -26,7 +27,6 @@ from gateway.dimse.send import send
 from imaging.display import to_display
 from imaging.radiograph import read_radiograph
 from worklist.records import Database, ReadingList
-from worklist.urgency import UrgencyPolicy, assess_urgency
 
 _STEADY, _BURST = 30, 30
 _LOOK_EVERY_S = 0.02

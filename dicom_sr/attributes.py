@@ -20,7 +20,7 @@ from dicom_sr import codes
 from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Source
 from dicom_sr.uids import derive_uid
-from worklist.finding import Algorithm
+from worklist.finding import Algorithm, ImageReference
 from worklist.scope import MANUFACTURER
 
 _UTF_8: Final = "ISO_IR 192"
@@ -88,13 +88,11 @@ def new_object(source: Source, identity: Identity) -> Dataset:
     new.SeriesDate = new.ContentDate = new.InstanceCreationDate = at.strftime("%Y%m%d")
     new.SeriesTime = new.ContentTime = new.InstanceCreationTime = at.strftime("%H%M%S.%f")
 
-    version = software_version()
     new.Manufacturer = new.ManufacturerModelName = MANUFACTURER
-    new.SoftwareVersions = version
-    new.DeviceSerialNumber = identity.algorithms[0].device_uid if identity.algorithms else version
+    new.SoftwareVersions = software_version()
+    new.DeviceSerialNumber = identity.algorithms[0].device_uid
     new.ContentQualification = "RESEARCH"
-    contributors = identity.algorithms or (own_device(),)
-    new.ContributingEquipmentSequence = [_contribution(algorithm, at) for algorithm in contributors]
+    new.ContributingEquipmentSequence = [_contribution(algorithm, at) for algorithm in identity.algorithms]
     return new
 
 
@@ -103,14 +101,16 @@ def new_document(
     identity: Identity,
     *,
     content: Dataset,
+    images: Sequence[ImageReference],
     predecessors: Sequence[InstanceReference],
 ) -> Dataset:
     """An SR document around its content tree: SR Document Series and General modules (PS3.3 C.17.1, C.17.2).
 
     Args:
-        source: the film, which is the document's evidence.
+        source: the leading image.
         identity: what the document is.
         content: the root container.
+        images: all that were scored, of one study: the document's evidence.
         predecessors: the documents that this one replaces.
     """
     new = new_object(source, identity)
@@ -120,27 +120,17 @@ def new_document(
     new.PreliminaryFlag = "PRELIMINARY"
     new.ReferencedPerformedProcedureStepSequence = []
     new.PerformedProcedureCodeSequence = []
-    image = source.image_reference()
-    new.CurrentRequestedProcedureEvidenceSequence = [
-        evidence(
-            InstanceReference(
-                sop_class_uid=image.sop_class_uid,
-                sop_instance_uid=image.sop_instance_uid,
-                series_instance_uid=image.series_instance_uid,
-                study_instance_uid=image.study_instance_uid,
-            )
-        )
-    ]
+    new.CurrentRequestedProcedureEvidenceSequence = [evidence(*map(InstanceReference.to_image, images))]
     if predecessors:
         new.PredecessorDocumentsSequence = [evidence(predecessor) for predecessor in predecessors]
     if answered := source.referenced_requests():
         new.ReferencedRequestSequence = answered
     new.CodingSchemeIdentificationSequence = [_coding_scheme()]
-    settle_character_set(source, new)
+    choose_character_set(source, new)
     return new
 
 
-def settle_character_set(source: Source, new: Dataset) -> None:
+def choose_character_set(source: Source, new: Dataset) -> None:
     """Keep the source's Specific Character Set where every text of the new object survives it, or else take UTF-8."""
     if source.knows_character_set and all(_survives(text, vr, source.character_set) for text, vr in _texts(new)):
         if source.character_set:
@@ -158,13 +148,6 @@ def software_version() -> str:
         return "not installed"
 
 
-def own_device() -> Algorithm:
-    """Firstread itself, as the device behind a report that no algorithm had a part in."""
-    version = software_version()
-    device_uid = derive_uid("device", MANUFACTURER, version)
-    return Algorithm(name=MANUFACTURER, version=version, sha256="", device_uid=device_uid)
-
-
 def _contribution(algorithm: Algorithm, at: datetime) -> Dataset:
     """A Contributing Equipment Sequence item (PS3.3 C.12.1) with what IHE AIR 6.5.3.1 demands."""
     item = Dataset()
@@ -180,18 +163,22 @@ def _contribution(algorithm: Algorithm, at: datetime) -> Dataset:
 
 
 def evidence(*references: InstanceReference) -> Dataset:
-    """Objects of one study, each of another series, as a Hierarchical SOP Instance Reference (PS3.3 table C.17-3)."""
+    """Objects of one study, by their series, as a Hierarchical SOP Instance Reference (PS3.3 table C.17-3)."""
     study = Dataset()
     study.StudyInstanceUID = references[0].study_instance_uid
     study.ReferencedSeriesSequence = []
+    by_series: dict[str, Dataset] = {}
     for reference in references:
+        series = by_series.get(reference.series_instance_uid)
+        if series is None:
+            series = by_series[reference.series_instance_uid] = Dataset()
+            series.SeriesInstanceUID = reference.series_instance_uid
+            series.ReferencedSOPSequence = []
+            study.ReferencedSeriesSequence.append(series)
         sop = Dataset()
         sop.ReferencedSOPClassUID = reference.sop_class_uid
         sop.ReferencedSOPInstanceUID = reference.sop_instance_uid
-        series = Dataset()
-        series.SeriesInstanceUID = reference.series_instance_uid
-        series.ReferencedSOPSequence = [sop]
-        study.ReferencedSeriesSequence.append(series)
+        series.ReferencedSOPSequence.append(sop)
     return study
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,9 +27,10 @@ from dicom_sr.revision import InstanceReference, Revision
 from dicom_sr.source import Source
 from dicom_sr.triage_report import failure_content, triage_content
 from dicom_sr.uids import derive_uid
+from worklist.card import ScorerCard
 from worklist.errors import PermanentError
-from worklist.finding import Algorithm, Analysis, FindingType, ImageReference
-from worklist.urgency import Urgency
+from worklist.finding import Algorithm, Analysis, ImageReference
+from worklist.triage import Triage, TriagePolicy
 
 __all__ = ["InstanceReference", "Results", "Revision", "build_failure_report", "build_results"]
 
@@ -38,25 +41,26 @@ class Results:
 
     Attributes:
         triage_report: always there.
-        findings_report: where a finding has a box.
-        crops: 1 to 3 evidence crops of a result, none of a failure.
-        overview: the whole film with all boxes, last in the crops' series; None where the one crop shows it already.
-        overlay: where it is wanted, and a finding has a box.
-        key_image: where it is wanted, and a finding reaches its threshold.
+        findings_report: where a finding that is put into words has a box.
+        crops: at most 3 evidence crops, the most harmful finding first; none without a box.
+        overviews: of each image with a box, the whole image with all its boxes; after the crops in their series.
+        overlays: where they are wanted, for each image with a box whose display can be repeated.
+        key_image: where it is wanted, and a finding is put into words.
     """
 
     triage_report: Dataset
     findings_report: Dataset | None = None
     crops: tuple[Dataset, ...] = ()
-    overview: Dataset | None = None
-    overlay: Dataset | None = None
+    overviews: tuple[Dataset, ...] = ()
+    overlays: tuple[Dataset, ...] = ()
     key_image: Dataset | None = None
 
     @property
     def objects(self) -> tuple[Dataset, ...]:
         """All objects in the order of storing: a stored triage report means a complete revision."""
-        optional = (self.overview, self.findings_report, self.overlay, self.key_image)
-        return (*self.crops, *(item for item in optional if item is not None), self.triage_report)
+        findings = (self.findings_report,) if self.findings_report else ()
+        note = (self.key_image,) if self.key_image else ()
+        return (*self.crops, *self.overviews, *findings, *self.overlays, *note, self.triage_report)
 
     @property
     def document_references(self) -> tuple[InstanceReference, ...]:
@@ -64,91 +68,107 @@ class Results:
         return tuple(InstanceReference.to(item) for item in self.objects if item.Modality == "SR")
 
 
-def build_results(  # noqa: PLR0913 - one film, one run, and what the site wants of it
-    analysis: Analysis,
+def build_results(  # noqa: PLR0913 - one study, one run, and what the site wants of it
+    explained: Analysis,
     *,
-    urgency: Urgency,
-    source: Dataset,
-    pixels: npt.NDArray[np.uint8],
+    triage: Triage,
+    policy: TriagePolicy,
+    sources: Mapping[str, Dataset],
+    pixels: Callable[[ImageReference], npt.NDArray[np.uint8]],
     revision: Revision,
+    unscored: int = 0,
     write_overlay: bool = False,
     write_key_image: bool = False,
 ) -> Results:
-    """Triage report, findings and crops of an Analysis; the same input gives the same bytes.
+    """Triage report, findings and crops of a study; the same input gives the same bytes.
 
     Args:
-        analysis: what was found, with its explanation.
-        urgency: the class that follows from it at this site.
-        source: the attributes of the film that was judged; pixel data are not needed.
-        pixels: uint8, shape (rows, columns): the film at full resolution, windowed, MONOCHROME2.
+        explained: what was found on all its images, with its explanation.
+        triage: what the rule made of it.
+        policy: the rule.
+        sources: the attributes of each image that was scored by SOP Instance UID; pixel data are not needed.
+        pixels: gives an image as uint8, shape (rows, columns), at full resolution, windowed, MONOCHROME2; called once
+            for each image that gets a crop, and for no other.
         revision: which run this is.
-        write_overlay: also a presentation state, where there is a box and the film's display can be restated.
-        write_key_image: also a key image note, where a finding reaches its threshold.
+        unscored: how many further images of the study could not be scored.
+        write_overlay: also a presentation state for each image that has a box and whose display can be repeated.
+        write_key_image: also a key image note, where a finding is put into words.
 
     Raises:
-        PermanentError: the source cannot carry results, or it is not the image of the Analysis.
-        ValueError: pixels of another size, or an algorithm that is not fully identified.
+        PermanentError: a source cannot carry results, or it is not the image of the Analysis.
+        ValueError: pixels of another size, a triage by another policy, or an algorithm that is not fully identified.
     """
-    film = Source(source)
-    image = analysis.image
-    _require_same_image(film.image_reference(), image)
-    if pixels.shape != (image.rows, image.columns) or pixels.dtype != np.uint8:
-        raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, not uint8 {(image.rows, image.columns)}")
-    scorer, explainer = analysis.scorer, analysis.explainer
+    if triage.policy_digest != policy.digest:
+        raise ValueError(f"the triage is by policy {triage.policy_digest}, not by {policy.digest}")
+    scorer, explainer = explained.scorer, explained.explainer
     algorithms = (scorer,) if explainer is None else (scorer, explainer)
     _require_identified(algorithms)
-    explained_by = () if explainer is None else (explainer.name, explainer.version, explainer.sha256)
-    made_of = (scorer.sha256, *explained_by, analysis.prompt_version)
-    identities = _Identities(image=image, revision=revision, algorithms=algorithms, made_of=made_of)
-
+    headers = {image.sop_instance_uid: _header(image, sources) for image in explained.images}
+    leading = headers[explained.image.sop_instance_uid]
+    made_of = (
+        scorer.sha256,
+        *(() if explainer is None else (explainer.name, explainer.version, explainer.sha256)),
+        explained.prompt_version,
+        hashlib.sha256(explained.explanation.encode()).hexdigest(),
+        policy.digest,
+        unscored,
+    )
+    identities = _Identities(images=explained.images, revision=revision, algorithms=algorithms, made_of=made_of)
     triage_identity = identities.of(_TRIAGE)
-    crops, overview = choose_crops(analysis)
-    pictures = [
+    located = located_findings(explained, triage)
+    tracking_uids = {found: identities.uid("tracking", position) for position, found in enumerate(located, start=1)}
+
+    crops, overviews = choose_crops(located)
+    greys = {image: _greys(pixels, image) for image in dict.fromkeys(crop.image for crop in (*crops, *overviews))}
+    pictures = tuple(
         crop_image(
             crop,
-            pixels=pixels,
-            source=film,
+            pixels=greys[crop.image],
+            source=headers[crop.image.sop_instance_uid],
             identity=identities.of(_CROP, position),
             triage_report=triage_identity.reference,
         )
-        for position, crop in enumerate((*crops, overview) if overview else crops, start=1)
-    ]
-    findings_report, presentation_state, note = None, None, None
-    if located := located_findings(analysis):
-        identity = identities.of(_FINDINGS)
+        for position, crop in enumerate((*crops, *overviews), start=1)
+    )
+    findings_report = None
+    if located:
         findings_report = new_document(
-            film,
-            identity,
-            content=findings_content(analysis, lambda position: identities.uid("tracking", position)),
+            leading,
+            identities.of(_FINDINGS),
+            content=findings_content(located, scorer, tracking_uids),
+            images=explained.images,
             predecessors=tuple(old for old in revision.predecessor if old.sop_class_uid == Comprehensive3DSRStorage),
         )
-        if write_overlay:
-            presentation_state = overlay(
-                located,
-                image=image,
-                source=film,
-                identity=identities.of(_OVERLAY),
-                tracking_uid=lambda position: identities.uid("tracking", position),
-            )
-    if write_key_image and analysis.positive_findings:
-        note = key_image(
-            analysis,
-            source=film,
-            identity=identities.of(_KEY_IMAGE),
-            presentation_state=None if presentation_state is None else InstanceReference.to(presentation_state),
+    overlays: dict[str, Dataset] = {}
+    for image in dict.fromkeys(found.image for found in located) if write_overlay else ():
+        state = overlay(
+            [found for found in located if found.image == image],
+            source=headers[image.sop_instance_uid],
+            identity=identities.of(_OVERLAY, len(overlays) + 1),
+            tracking_uids=tracking_uids,
         )
-    triage_report = new_document(
-        film,
-        triage_identity,
-        content=triage_content(analysis, urgency=urgency, revision=revision),
-        predecessors=_documents(revision),
+        if state is not None:
+            overlays[image.sop_instance_uid] = state
+    note = None
+    if write_key_image and triage.named:
+        note = key_image(
+            explained,
+            triage,
+            source=leading,
+            identity=identities.of(_KEY_IMAGE),
+            overlays={uid: InstanceReference.to(state) for uid, state in overlays.items()},
+        )
+    content = triage_content(
+        explained, triage=triage, policy=policy, sources=headers, revision=revision, unscored=unscored
     )
     return Results(
-        triage_report=triage_report,
+        triage_report=new_document(
+            leading, triage_identity, content=content, images=explained.images, predecessors=_documents(revision)
+        ),
         findings_report=findings_report,
-        crops=tuple(pictures[: len(crops)]),
-        overview=pictures[-1] if overview else None,
-        overlay=presentation_state,
+        crops=pictures[: len(crops)],
+        overviews=pictures[len(crops) :],
+        overlays=tuple(overlays.values()),
         key_image=note,
     )
 
@@ -159,18 +179,18 @@ def build_failure_report(  # noqa: PLR0913 - what is known of a failure
     code: str,
     message: str,
     revision: Revision,
-    scorer: Algorithm | None = None,
-    looked_for: tuple[FindingType, ...] = (),
+    card: ScorerCard,
+    scorer: Algorithm,
 ) -> Results:
     """A triage report that says that a study was not assessed, and why.
 
     Args:
-        source: the attributes of the image that could not be judged, or is out of scope.
+        source: the attributes of the image that could not be scored, or is out of scope.
         code: the failure's stable code.
         message: the failure in one line, for people.
         revision: which run this is.
-        scorer: what was to score it, if that is known.
-        looked_for: the findings that it looks for.
+        card: what the scorer would have looked for.
+        scorer: what was to score it.
 
     Raises:
         PermanentError: the source cannot carry results.
@@ -178,22 +198,17 @@ def build_failure_report(  # noqa: PLR0913 - what is known of a failure
     """
     if not code:
         raise ValueError("a failure needs a code")
-    film = Source(source)
-    image = film.image_reference()
-    algorithms = () if scorer is None else (scorer,)
-    _require_identified(algorithms)
-    made_of = ("failure", code, *(algorithm.sha256 for algorithm in algorithms))
-    identities = _Identities(image=image, revision=revision, algorithms=algorithms, made_of=made_of)
-    content = failure_content(
-        image,
-        failure_code=code,
-        message=message,
-        scorer=scorer,
-        looked_for=looked_for,
-        revision=revision,
+    header = Source(source)
+    image = header.image_reference()
+    _require_identified((scorer,))
+    identities = _Identities(
+        images=(image,), revision=revision, algorithms=(scorer,), made_of=("failure", code, scorer.sha256)
     )
-    identity = identities.of(_TRIAGE)
-    return Results(triage_report=new_document(film, identity, content=content, predecessors=_documents(revision)))
+    content = failure_content(image, failure_code=code, message=message, scorer=scorer, card=card, revision=revision)
+    report = new_document(
+        header, identities.of(_TRIAGE), content=content, images=(image,), predecessors=_documents(revision)
+    )
+    return Results(triage_report=report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +236,10 @@ _FIRST_SERIES_NUMBER: Final = 9000  # viewers open the lowest series first, whic
 class _Identities:
     """Gives each object of a revision its identity."""
 
-    image: ImageReference
+    images: tuple[ImageReference, ...]
     revision: Revision
     algorithms: tuple[Algorithm, ...]
-    made_of: tuple[str, ...]
+    made_of: tuple[str | int, ...]
 
     def of(self, kind: _Kind, position: int = 1) -> Identity:
         return Identity(
@@ -232,7 +247,7 @@ class _Identities:
                 sop_class_uid=kind.sop_class_uid,
                 sop_instance_uid=self.uid(kind.name, position),
                 series_instance_uid=self.uid(f"{kind.name} series"),
-                study_instance_uid=self.image.study_instance_uid,
+                study_instance_uid=self.images[0].study_instance_uid,
             ),
             modality=kind.modality,
             series_number=_FIRST_SERIES_NUMBER + 10 * self.revision.number + kind.series,
@@ -243,9 +258,9 @@ class _Identities:
         )
 
     def uid(self, kind: str, position: int = 1) -> str:
-        image = self.image
+        images = sorted(image.sop_instance_uid for image in self.images)
         return derive_uid(
-            image.study_instance_uid, self.revision.number, kind, position, image.sop_instance_uid, *self.made_of
+            self.images[0].study_instance_uid, self.revision.number, kind, position, *images, *self.made_of
         )
 
 
@@ -256,12 +271,27 @@ def _documents(revision: Revision) -> tuple[InstanceReference, ...]:
     )
 
 
-def _require_same_image(found: ImageReference, judged: ImageReference) -> None:
-    if (found.study_instance_uid, found.sop_instance_uid) != (judged.study_instance_uid, judged.sop_instance_uid):
+def _header(scored: ImageReference, sources: Mapping[str, Dataset]) -> Source:
+    dataset = sources.get(scored.sop_instance_uid)
+    if dataset is None:
+        raise PermanentError(
+            "wrong_source", f"the header of image {scored.sop_instance_uid} is missing; score the study again"
+        )
+    header = Source(dataset)
+    found = header.image_reference()
+    if (found.study_instance_uid, found.sop_instance_uid) != (scored.study_instance_uid, scored.sop_instance_uid):
         raise PermanentError(
             "wrong_source",
-            f"the analysis is of image {judged.sop_instance_uid}, not of {found.sop_instance_uid}; score it again",
+            f"the analysis is of image {scored.sop_instance_uid}, not of {found.sop_instance_uid}; score it again",
         )
+    return header
+
+
+def _greys(pixels: Callable[[ImageReference], npt.NDArray[np.uint8]], image: ImageReference) -> npt.NDArray[np.uint8]:
+    greys = pixels(image)
+    if greys.shape != (image.rows, image.columns) or greys.dtype != np.uint8:
+        raise ValueError(f"pixels are {greys.dtype} {greys.shape}, not uint8 {(image.rows, image.columns)}")
+    return greys
 
 
 def _require_identified(algorithms: tuple[Algorithm, ...]) -> None:

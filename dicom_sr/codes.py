@@ -7,9 +7,9 @@ from typing import Final
 from pydicom.sr.coding import Code
 
 from worklist.finding import FindingType, Side
-from worklist.urgency import Urgency
+from worklist.triage import Urgency
 
-FORMAT_VERSION: Final = 1  # of the triage report; a reader refuses what is newer
+FORMAT_VERSION: Final = 2  # of the triage report; a reader refuses what is newer
 SCHEME: Final = "99FIRSTREAD"  # private designators begin with 99 (PS3.16 section 8)
 
 
@@ -17,7 +17,7 @@ def _dcm(value: str, meaning: str) -> Code:
     return Code(value, "DCM", meaning)
 
 
-def _own(value: str, meaning: str) -> Code:
+def _own(value: str, meaning: str) -> Code:  # at most 16 characters: many readers know no Long Code Value (0008,0119)
     return Code(value, SCHEME, meaning)
 
 
@@ -28,7 +28,10 @@ FINDINGS = Code("59776-5", "LN", "Findings")
 PREVIOUS_FINDINGS = Code("18834-2", "LN", "Previous Findings")
 IMAGE_QUALITY = _dcm("111101", "Image Quality")
 EXPLANATION = _own("explanation", "Explanation")
+SCOPE = _own("scope", "What was looked for, and what was not")
 NUMBERS = _own("numbers", "Numbers behind the findings")
+POLICY = _own("policy", "Triage policy of the site")
+CARD = _own("card", "Card of the scorer")
 SCORER = _own("scorer", "Origin of the score")
 EXPLAINER = _own("explainer", "Origin of the explanation")
 PROCESSING = _own("processing", "Processing")
@@ -43,10 +46,19 @@ IMPRESSION = _dcm("121073", "Impression")
 CAD_SUMMARY = _dcm("111017", "CAD Processing and Findings Summary")
 WITH_FINDINGS = _dcm("111242", "All algorithms succeeded; with findings")
 WITHOUT_FINDINGS = _dcm("111241", "All algorithms succeeded; without findings")
+PARTLY_WITH_FINDINGS = _dcm("111244", "Not all algorithms succeeded; with findings")
+PARTLY_WITHOUT_FINDINGS = _dcm("111243", "Not all algorithms succeeded; without findings")
 NOTHING_SUCCEEDED = _dcm("111245", "No algorithms succeeded; without findings")
 FINDING = _dcm("121071", "Finding")
-BELOW_THRESHOLD = _own("below-threshold", "Looked for, below threshold")
+NOT_NAMED = _own("not-named", "Looked for, not certain enough to name")
+UNRELIABLE = _own("unreliable", "Not found reliably, neither shown nor counted")
+BELOW_THRESHOLD = _own("below-threshold", "Looked for, below threshold")  # of format 1
 NOT_LOOKED_FOR = _own("not-looked-for", "Not looked for")
+FINDING_KEY = _own("finding-key", "Key of the finding before")
+FINDING_LABEL = _own("finding-label", "Name of the finding before")
+NAMED_FINDING = _own("named-finding", "Finding put into words, by its key")
+LEADING_FINDING = _own("leading-finding", "Finding that the harm comes from, by its key")
+WEIGHED_FINDING = _own("weighed-finding", "Finding with its weight and thresholds")
 PREVIOUS_FINDING = _dcm("121069", "Previous Finding")
 QUOTED_FROM = _own("quoted-from", "Quoted from")
 COMMENT = _dcm("121106", "Comment")
@@ -61,6 +73,7 @@ THRESHOLD = _dcm("122411", "Threshold Value")
 ROWS = _dcm("110910", "Pixel Data Rows")
 COLUMNS = _dcm("110911", "Pixel Data Columns")
 ELAPSED = _own("elapsed", "Time from pixels to score")
+UNSCORED = _own("unscored", "Images that could not be scored")
 REVISION = _own("revision", "Revision of the AI results of this study")
 FORMAT = _own("format", "Format of this report")
 PERCENT = Code("%", "UCUM", "Percent")
@@ -68,6 +81,39 @@ PROBABILITY_UNIT = Code("{probability}", "UCUM", "probability")  # an annotation
 NO_UNITS = Code("1", "UCUM", "no units")
 MILLISECOND = Code("ms", "UCUM", "ms")
 PIXELS = Code("{pixels}", "UCUM", "pixels")
+IMAGES = Code("{images}", "UCUM", "images")
+HOUR = Code("h", "UCUM", "hour")
+HARM_UNIT = Code("{harm}", "UCUM", "harm, from 0 to 1")  # viewers print the unit and drop the name
+SHARE = Code("{share}", "UCUM", "share, from 0 to 1")
+
+# The triage rule: harm from 0 to 1, head starts in hours, shares from 0 to 1
+HARM = _own("harm", "Harm of waiting")
+HEAD_START = _own("head-start", "Head start in the reading list")
+HORIZON = _own("horizon", "Longest head start (H)")
+STEEPNESS = _own("steepness", "Steepness of the head start (k)")
+LEAST_HEAD_START = _own("least-head-start", "Least head start that counts")
+HIGH_HEAD_START = _own("high-head-start", "Head start of orders of priority HIGH")
+ALERT_BUDGET = _own("alert-budget", "Largest share of studies that may be flagged")
+BUDGET_BASIS = _own("budget-basis", "What the alert budget was computed on")
+FLAG_FROM = _own("flag-from", "Harm from which a study is flagged")
+POLICY_SHA256 = _own("policy-sha256", "SHA-256 of the triage policy")
+
+# The card of a scorer
+WEIGHT = _own("weight", "Harm of waiting with this finding, of the card")
+SITE_WEIGHT = _own("site-weight", "Harm of waiting with this finding, chosen by the site")
+NAMED_FROM = _own("named-from", "Probability from which it is put into words")
+NAMED_PRECISION = _own("named-share", "Share of films so named that had it")
+CRITICAL_FROM = _own("critical-from", "Probability from which a study is critical")
+CRITICAL_PRECISION = _own("critical-share", "Share of films so flagged that had it")
+FILMS = _own("films", "Reference films that the share is of")
+LOWER = _own("lower", "Lower end of the 95 % interval")
+UPPER = _own("upper", "Upper end of the 95 % interval")
+CARD_NAME = _own("card-name", "Scorer that the card is of")
+CARD_VERSION = _own("card-version", "Version of that scorer")
+CARD_SHA256 = _own("card-sha256", "SHA-256 of that scorer's weights")
+CARD_FLAG_FROM = _own("card-flag-from", "Harm from which the card flags a study")
+REFERENCE = _own("reference", "Films that the figures were found on")
+REFERENCE_HARMS = _own("reference-harms", "Quantiles of the harm on those films")
 
 # Provenance
 ALGORITHM_NAME = _dcm("111001", "Algorithm Name")
@@ -99,13 +145,17 @@ OBSERVER_NAME = _dcm("121013", "Device Observer Name")
 OBSERVER_MANUFACTURER = _dcm("121014", "Device Observer Manufacturer")
 OBSERVER_MODEL = _dcm("121015", "Device Observer Model Name")
 
-URGENCIES = {  # CID 7035
+URGENCIES = {  # CID 7035; none where nothing is flagged
     Urgency.CRITICAL: Code("RID49480", "RADLEX", "ACR Category 1 Actionable Finding"),
     Urgency.URGENT: Code("RID49481", "RADLEX", "ACR Category 2 Actionable Finding"),
-    Urgency.ROUTINE: Code("RID49482", "RADLEX", "ACR Category 3 Actionable Finding"),
 }
+FORMERLY_ROUTINE = Code("RID49482", "RADLEX", "ACR Category 3 Actionable Finding")  # format 1, nothing flagged
 SIDES = {Side.RIGHT: Code("24028007", "SCT", "Right"), Side.LEFT: Code("7771000", "SCT", "Left")}  # CID 244
-FINDING_TYPES = {kind: Code(kind.code.value, kind.code.scheme, kind.code.meaning) for kind in FindingType}
+
+
+def kind_of(finding: FindingType) -> Code:
+    """The concept of a finding."""
+    return Code(finding.code.value, finding.code.scheme, finding.code.meaning)
 
 
 def quality_note(code: str) -> Code:

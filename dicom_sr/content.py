@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_DOWN, Decimal
 
 import numpy as np
@@ -21,7 +21,6 @@ from highdicom.sr import (
 from pydicom.sr.coding import Code
 
 from dicom_sr import codes
-from dicom_sr.attributes import own_device
 from dicom_sr.source import CONTROL
 from worklist.finding import Algorithm, ImageReference, Region
 from worklist.scope import MANUFACTURER
@@ -98,9 +97,8 @@ def outline(region: Region) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]
     return np.array(corners, dtype=np.float64)
 
 
-def device_observer(algorithm: Algorithm | None) -> list[ContentItem]:
+def device_observer(device: Algorithm) -> list[ContentItem]:
     """Observation context (TID 1001, 1004): a device observed, and which (IHE AIR 6.5.3.1)."""
-    device = algorithm or own_device()
     items = [code(codes.OBSERVER_TYPE, codes.DEVICE, relationship=HAS_OBS_CONTEXT)]
     items.append(UIDRefContentItem(codes.OBSERVER_UID, device.device_uid, relationship_type=HAS_OBS_CONTEXT))
     for name, value in (
@@ -122,6 +120,22 @@ def root(title: Code, template: str, *items: Iterable[ContentItem]) -> Container
 def percent(probability: float) -> float:
     """A probability in percent, cut (not rounded) to a tenth: what is below a threshold never shows as at it."""
     return float((Decimal(str(probability)) * 100).quantize(Decimal("0.1"), rounding=ROUND_DOWN))
+
+
+def two_places(value: float) -> str:
+    """A probability or harm for people, cut (not rounded) to two places for the same reason."""
+    cut = Decimal(str(value)).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
+    return "below 0.01" if value > 0 and not cut else str(cut)
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Parts as a list in a sentence: one, two and three."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+
+
+def in_a_sentence(label: str) -> str:
+    """A finding's name inside a sentence: without its capital unless it begins an abbreviation."""
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
 
 def clean(value: str) -> str:

@@ -1,13 +1,14 @@
-"""Evidence crops: 1 to 3 Secondary Captures of what made a finding probable (PS3.3 section A.8.1), and an overview.
+"""Evidence crops: at most 3 Secondary Captures of findings put into words (PS3.3 section A.8.1), and overviews.
 
-A crop is cut from the full-resolution film with some context around the box, which is drawn in one colour that all
-readers can tell from grey; the overview is the whole film with all boxes, small. Below each a strip says what it is.
+A crop is cut from the full-resolution image with some context around the box, which is drawn in one colour that all
+readers can tell from grey; an overview is a whole image with all its boxes, small. Below each a strip says what it is.
 The strip holds no patient data.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,13 +20,11 @@ from pydicom.sr.coding import Code
 from pydicom.valuerep import DS
 
 from dicom_sr import codes
-from dicom_sr.attributes import Identity, code_item, new_object, settle_character_set
-from dicom_sr.content import percent
-from dicom_sr.findings_report import located_findings
+from dicom_sr.attributes import Identity, choose_character_set, code_item, new_object
+from dicom_sr.findings_report import LocatedFinding
 from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Source
-from dicom_sr.triage_report import named
-from worklist.finding import Analysis, Finding, ImageReference, Region
+from worklist.finding import ImageReference, Region
 
 _MOST_CROPS: Final = 3
 _CONTEXT: Final = 0.35  # of the box's longer side, on each side of the box
@@ -42,32 +41,32 @@ _NOTICE: Final = "AI, not a diagnosis"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crop:
-    """A part of the film to be shown: what it covers, the boxes on it, and a line for each of them, or one line."""
+    """A part of an image to be shown: what it covers, the boxes on it, and a line for each of them."""
 
+    image: ImageReference
     area: Region
     boxes: tuple[Region, ...]
     captions: tuple[str, ...]
 
 
-def choose_crops(analysis: Analysis) -> tuple[tuple[Crop, ...], Crop | None]:
-    """Crops about the boxes of the most probable positive findings, and the whole film with all boxes.
+def choose_crops(located: Sequence[LocatedFinding]) -> tuple[tuple[Crop, ...], tuple[Crop, ...]]:
+    """Crops about the first three boxes, and for each image with a box an overview of all its boxes."""
+    crops = tuple(
+        Crop(image=found.image, area=_area(found.region, found.image), boxes=(found.region,), captions=(found.words,))
+        for found in located[:_MOST_CROPS]
+    )
+    images = dict.fromkeys(found.image for found in located)
+    return crops, tuple(_overview(image, [found for found in located if found.image == image]) for image in images)
 
-    Where there is no box the one crop is the whole film, and needs no overview.
-    """
-    whole = Region(x=0, y=0, width=analysis.image.columns, height=analysis.image.rows)
-    located = located_findings(analysis)
-    if located:
-        crops = tuple(
-            Crop(area=_area(region, analysis.image), boxes=(region,), captions=(_caption(finding),))
-            for finding, region in located[:_MOST_CROPS]
-        )
-        names = [_caption(finding) for finding, _ in located]
-        legend = tuple(f"{number} {name}" for number, name in enumerate(names, start=1)) if names[1:] else tuple(names)
-        return crops, Crop(area=whole, boxes=tuple(region for _, region in located), captions=legend)
-    positive = analysis.positive_findings
-    caption = _caption(positive[0]) if positive else "No finding reaches its threshold"
-    caption += f", and {len(positive) - 1} more" if positive[1:] else ""
-    return (Crop(area=whole, boxes=(), captions=(caption,)),), None
+
+def _overview(image: ImageReference, located: Sequence[LocatedFinding]) -> Crop:
+    names = tuple(found.words for found in located)
+    return Crop(
+        image=image,
+        area=Region(x=0, y=0, width=image.columns, height=image.rows),
+        boxes=tuple(found.region for found in located),
+        captions=tuple(f"{number} {name}" for number, name in enumerate(names, start=1)) if names[1:] else names,
+    )
 
 
 def crop_image(
@@ -83,7 +82,7 @@ def crop_image(
     Args:
         crop: what to show.
         pixels: uint8, shape (rows, columns), MONOCHROME2, full resolution.
-        source: the film.
+        source: the image's attributes.
         identity: the new object's UIDs and series.
         triage_report: the report that speaks of it.
     """
@@ -96,10 +95,10 @@ def crop_image(
     new.PatientOrientation = source.valid_text("PatientOrientation") or None
     new.BodyPartExamined = source.valid_text("BodyPartExamined") or "CHEST"  # only chest films are judged
     area = crop.area
-    drawn = "boxes and " if crop.boxes[1:] else "a box and " if crop.boxes else ""
+    drawn = "boxes" if crop.boxes[1:] else "a box"
     new.DerivationDescription = (
         f"Columns {area.x} to {area.x + area.width - 1} and rows {area.y} to {area.y + area.height - 1} of the source "
-        f"image as displayed, at {scale:.3g} of its size, with {drawn}a caption drawn by AI"
+        f"image as displayed, at {scale:.3g} of its size, with {drawn} and a caption drawn by AI"
     )
     reference = source.image_reference()
     origin = _reference(reference.sop_class_uid, reference.sop_instance_uid, codes.SOURCE_IMAGE_FOR_PROCESSING)
@@ -121,7 +120,7 @@ def crop_image(
     new.PixelRepresentation = 0
     data = picture.tobytes()
     new.PixelData = data if len(data) % 2 == 0 else data + b"\0"
-    settle_character_set(source, new)
+    choose_character_set(source, new)
     return new
 
 
@@ -140,14 +139,10 @@ def _span(center: float, length: int, limit: int) -> tuple[int, int]:
     return start, min(start + length, limit) - start
 
 
-def _caption(finding: Finding) -> str:
-    return f"{named(finding)}: {percent(finding.probability)} %"
-
-
 def _draw(crop: Crop, pixels: npt.NDArray[np.uint8]) -> tuple[Image.Image, float]:
     """The picture with its strip, RGB, and its scale: pixels of the picture for a pixel of the film."""
     area = crop.area
-    is_enlarged = crop.boxes and area.width < _SHORTEST_PX
+    is_enlarged = area.width < _SHORTEST_PX
     scale = min(_LONGEST_PX / max(area.width, area.height), _SHORTEST_PX / area.width if is_enlarged else 1.0)
     size = max(round(area.width * scale), 1), max(round(area.height * scale), 1)
     cut = Image.fromarray(pixels[area.y : area.y + area.height, area.x : area.x + area.width])

@@ -1,4 +1,4 @@
-"""The AI findings: a box on the film for every finding that has one (TID 1500, TID 1410).
+"""The AI findings: a box for every finding that is put into words and has one worth showing (TID 1500, TID 1410).
 
 Viewers hydrate these boxes, and OHIF 3 is strict about what it takes: no NUM in a group, no group without a region,
 a tracking UID of its own for each box, closed outlines, the standard's own English code meanings.
@@ -6,7 +6,8 @@ a tracking UID of its own for each box, closed outlines, the standard's own Engl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -26,25 +27,57 @@ from pydicom.dataset import Dataset
 
 from dicom_sr import codes
 from dicom_sr.content import outline, section, text
-from dicom_sr.triage_report import FULL_DISCLAIMER, named
-from worklist.finding import Analysis, Finding, Region
+from dicom_sr.triage_report import FULL_DISCLAIMER
+from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, ImageReference, Region
 from worklist.scope import MANUFACTURER
-from worklist.sites import IN_A_LUNG
+from worklist.triage import Triage
 
 
-def located_findings(analysis: Analysis) -> tuple[tuple[Finding, Region], ...]:
-    """The findings that reach their threshold and have a box: a box on anything else would mislead."""
-    return tuple((finding, finding.region) for finding in analysis.positive_findings if finding.region)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocatedFinding:
+    """A finding that is put into words, with its box and the image that the box is on."""
+
+    finding: Finding
+    words: str
+    region: Region
+    image: ImageReference
+
+    @property
+    def label(self) -> str:
+        """What stands beside the box in a viewer."""
+        return f"AI: {self.words}"
 
 
-def findings_content(analysis: Analysis, tracking_uid: Callable[[int], str]) -> Dataset:
+def located_findings(analysis: Analysis, triage: Triage) -> tuple[LocatedFinding, ...]:
+    """The boxes worth showing, the most harmful first.
+
+    A box on what is not put into words would mislead, and so would one across the midline on what lies in one lung.
+    """
+    located = []
+    by_kind = {finding.type.key: finding for finding in analysis.findings}
+    for named in triage.named:
+        finding = by_kind[named.finding.type.key]  # an explainer may have added its box
+        image = analysis.image_of(finding)
+        if finding.region and not _crosses_midline(finding, finding.region, image):
+            located.append(LocatedFinding(finding=finding, words=named.words, region=finding.region, image=image))
+    return tuple(located)
+
+
+def _crosses_midline(finding: Finding, box: Region, image: ImageReference) -> bool:
+    is_one_sided = finding.side is not None and finding.type in IN_A_LUNG
+    return is_one_sided and box.x < image.columns / 2 < box.x + box.width
+
+
+def findings_content(
+    located: Sequence[LocatedFinding], scorer: Algorithm, tracking_uids: Mapping[LocatedFinding, str]
+) -> Dataset:
     """The content tree of the AI findings.
 
     Args:
-        analysis: with at least one of located_findings.
-        tracking_uid: a UID for the box at a position.
+        located: at least one.
+        scorer: what found them.
+        tracking_uids: a UID for each box.
     """
-    scorer = analysis.scorer
     observer = ObserverContext(
         observer_type=CodedConcept.from_code(codes.DEVICE),
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
@@ -58,8 +91,7 @@ def findings_content(analysis: Analysis, tracking_uid: Callable[[int], str]) -> 
         observation_context=ObservationContext(observer_device_context=observer),
         procedure_reported=codes.IMAGING_PROCEDURE,
         imaging_measurements=[
-            _group(finding, region, analysis, tracking=TrackingIdentifier(tracking_uid(n), f"{named(finding)} {n}"))
-            for n, (finding, region) in enumerate(located_findings(analysis), start=1)
+            _group(found, scorer, TrackingIdentifier(tracking_uids[found], found.label)) for found in located
         ],
     )
     root = report[0]
@@ -69,15 +101,15 @@ def findings_content(analysis: Analysis, tracking_uid: Callable[[int], str]) -> 
 
 
 def _group(
-    finding: Finding, region: Region, analysis: Analysis, *, tracking: TrackingIdentifier
+    found: LocatedFinding, scorer: Algorithm, tracking: TrackingIdentifier
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
-    image = SourceImageForRegion(analysis.image.sop_class_uid, analysis.image.sop_instance_uid)
+    image = SourceImageForRegion(found.image.sop_class_uid, found.image.sop_instance_uid)
     return PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
-        referenced_region=ImageRegion(GraphicTypeValues.POLYLINE, outline(region), image),
-        finding_type=codes.FINDING_TYPES[finding.type],
-        algorithm_id=AlgorithmIdentification(name=analysis.scorer.name, version=analysis.scorer.version),
-        finding_sites=_sites(finding),
+        referenced_region=ImageRegion(GraphicTypeValues.POLYLINE, outline(found.region), image),
+        finding_type=codes.kind_of(found.finding.type),
+        algorithm_id=AlgorithmIdentification(name=scorer.name, version=scorer.version),
+        finding_sites=_sites(found.finding),
     )
 
 

@@ -1,23 +1,23 @@
 """The boxes and their labels as a Grayscale Softcopy Presentation State (PS3.3 section A.33.1), for viewers without SR.
 
 A presentation state replaces every grey-scale step of the image it is applied to, and what it leaves out is identity
-(PS3.4 section N.2). So it restates the film's own: rescale, first window, and inversion for MONOCHROME1. Where it
-cannot, there is no overlay, because a film must not look different for having been judged.
+(PS3.4 section N.2). So it repeats the image's own: rescale, first window, and inversion for MONOCHROME1. Where it
+cannot, there is no overlay, because an image must not look different for having been scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from highdicom.pr import GraphicAnnotation, GraphicLayer, GraphicObject, TextObject
 from pydicom.dataset import Dataset
 
-from dicom_sr.attributes import Identity, new_object, settle_character_set
-from dicom_sr.content import outline, percent
+from dicom_sr.attributes import Identity, choose_character_set, new_object
+from dicom_sr.content import outline
+from dicom_sr.findings_report import LocatedFinding
 from dicom_sr.source import Source
-from dicom_sr.triage_report import named
-from worklist.finding import Finding, ImageReference, Region
+from worklist.finding import ImageReference, Region
 
 _LABEL_HEIGHT: Final = 0.03  # of the film's rows
 _LABEL_WIDTH: Final = 0.45  # of the film's columns
@@ -28,29 +28,28 @@ _FUNCTIONS: Final = {"LINEAR", "LINEAR_EXACT", "SIGMOID"}
 
 
 def overlay(
-    located: Sequence[tuple[Finding, Region]],
+    located: Sequence[LocatedFinding],
     *,
-    image: ImageReference,
     source: Source,
     identity: Identity,
-    tracking_uid: Callable[[int], str],
+    tracking_uids: Mapping[LocatedFinding, str],
 ) -> Dataset | None:
-    """The presentation state.
+    """The presentation state of one image.
 
     Args:
-        located: the findings with their boxes, at least one.
-        image: the film, with its rows and columns.
-        source: the film's attributes.
+        located: the findings on the image with their boxes, at least one.
+        source: the image's attributes.
         identity: the new object's UIDs and series.
-        tracking_uid: the UID that the findings report gives to the box at a position.
+        tracking_uids: the UID that the findings report gives to each box.
 
     Returns:
-        None for a film whose display cannot be restated: no monochrome one, one with a Modality LUT Sequence, or one
+        None for a film whose display cannot be repeated: no monochrome one, one with a Modality LUT Sequence, or one
         with a VOI LUT Sequence and no window.
     """
     greys = _greys(source)
     if greys is None:
         return None
+    image = located[0].image
     new = new_object(source, identity)
     new.PresentationCreationDate, new.PresentationCreationTime = new.ContentDate, new.ContentTime
     del new.ContentDate, new.ContentTime
@@ -66,18 +65,13 @@ def overlay(
     layer = GraphicLayer("AI", order=1, description=_NOTICE)
     boxes = [
         GraphicObject(
-            "POLYLINE", outline(region), "PIXEL", tracking_id=f"{named(finding)} {n}", tracking_uid=tracking_uid(n)
+            "POLYLINE", outline(found.region), "PIXEL", tracking_id=found.label, tracking_uid=tracking_uids[found]
         )
-        for n, (finding, region) in enumerate(located, start=1)
+        for found in located
     ]
     labels = [
-        TextObject(
-            f"{named(finding)}: {percent(finding.probability)} %",
-            "PIXEL",
-            bounding_box=_label_box(region, image),
-            text_justification="LEFT",
-        )
-        for finding, region in located
+        TextObject(found.label, "PIXEL", bounding_box=_label_box(found.region, image), text_justification="LEFT")
+        for found in located
     ]
     notice = TextObject(_NOTICE, "DISPLAY", bounding_box=_NOTICE_BOX, text_justification="LEFT")
     new.GraphicAnnotationSequence = [
@@ -86,7 +80,7 @@ def overlay(
     new.GraphicLayerSequence = [layer]
     new.DisplayedAreaSelectionSequence = [_whole(image, source)]
     new.update(greys)
-    settle_character_set(source, new)
+    choose_character_set(source, new)
     return new
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +12,10 @@ from pydicom.sr.coding import Code
 from pydicom.uid import EnhancedSRStorage
 
 from dicom_sr import codes
+from dicom_sr.parse_policy import parsed_card, parsed_policy, parsed_triage
 from dicom_sr.revision import InstanceReference
+from dicom_sr.tree import Section, below, key_of, name_of, number_of, sections_of, value_of
+from worklist.card import ScorerCard
 from worklist.errors import InvalidInput
 from worklist.finding import (
     Algorithm,
@@ -26,26 +29,30 @@ from worklist.finding import (
 )
 from worklist.scope import is_own_object
 from worklist.study import Failure
-from worklist.urgency import Urgency
+from worklist.triage import Triage, TriagePolicy, Urgency
 
 _MANUFACTURER_TAG: Final = "00080070"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TriageReport:
-    """What an AI triage report holds: an analysis with its urgency, or a failure.
+    """What an AI triage report holds: an analysis with its triage, or a failure.
 
     Attributes:
         study_instance_uid, series_instance_uid, sop_instance_uid: the report's own.
-        source: the film it speaks of (rows and columns are 0 in a failure report).
-        format: version of the report's layout.
+        source: the leading image of the study (rows and columns are 0 in a failure report).
+        format: version of the report's layout; 1 knew neither triage nor policy nor card.
         revision: 1, 2, ...: which run over the study.
         fetched_at, scored_at, reported_at: when the run reached each step; the first two None where nothing was scored.
         analysis: exactly what was built into the report; None for a failure.
-        urgency: how soon the study should be read; None for a failure.
+        unscored: how many further images of the study could not be scored.
+        urgency: what the study was flagged as; None for a failure.
+        triage: what the rule made of the study; None for a failure and in format 1.
+        policy: the rule as it was in force; None for a failure and in format 1.
+        card: the scorer's, with the site's weights in it where there is a policy; None in format 1.
         failure: why there is no analysis; None where there is one.
-        looked_for: the findings that were looked for, or would have been if the run had not failed.
-        scorer: what scored, or would have.
+        looked_for: the findings that were scored, or would have been if the run had not failed.
+        scorer: what scored, or would have; None only in format 1.
     """
 
     study_instance_uid: str
@@ -58,10 +65,24 @@ class TriageReport:
     scored_at: datetime | None
     reported_at: datetime
     analysis: Analysis | None
+    unscored: int
     urgency: Urgency | None
+    triage: Triage | None
+    policy: TriagePolicy | None
+    card: ScorerCard | None
     failure: Failure | None
     looked_for: tuple[FindingType, ...]
     scorer: Algorithm | None
+
+    def is_shown(self, finding: Finding) -> bool:
+        """Whether the report shows a finding to people; format 1 showed all."""
+        return self.triage is None or finding.type in {shown.type for shown in self.triage.shown}
+
+    def is_named(self, finding: Finding) -> bool:
+        """Whether the report puts a finding into words; format 1 did so with what reached its threshold."""
+        if self.triage is None:
+            return finding.is_positive
+        return finding.type in {named.finding.type for named in self.triage.named}
 
     @property
     def reference(self) -> InstanceReference:
@@ -97,7 +118,7 @@ def parse(dataset: Dataset) -> TriageReport:
     title = next(iter(dataset.get("ConceptNameCodeSequence") or ()), None)
     if not is_own(dataset) or dataset.get("SOPClassUID") != EnhancedSRStorage or title is None:
         raise InvalidInput("not_a_triage_report", "this object is not an AI triage report of Firstread")
-    if _key(title) != _key_of(codes.CHEST_CAD_REPORT):
+    if name_of(dataset) != key_of(codes.CHEST_CAD_REPORT):
         raise InvalidInput("not_a_triage_report", "this SR of Firstread is not an AI triage report")
     try:
         report = _parsed(dataset)
@@ -106,40 +127,11 @@ def parse(dataset: Dataset) -> TriageReport:
     return report
 
 
-class _Section:
-    """The items of one section, by concept."""
-
-    def __init__(self, items: list[Dataset]) -> None:
-        self.items = items
-
-    def find(self, name: Code) -> Dataset | None:
-        return next(self.named(name), None)
-
-    def named(self, name: Code) -> Iterator[Dataset]:
-        return (item for item in self.items if _name(item) == _key_of(name))
-
-    def text(self, name: Code) -> str:
-        item = self.find(name)
-        return "" if item is None else str(item.TextValue)
-
-    def number(self, name: Code, default: float | None = None) -> float:
-        item = self.find(name)
-        if item is None:
-            if default is None:
-                raise LookupError(f"it lacks the {name.meaning}")
-            return default
-        measured = item.MeasuredValueSequence[0]
-        return float(measured.get("FloatingPointValue", measured.NumericValue))
-
-    def moment(self, name: Code) -> datetime:
-        return datetime.fromisoformat(self.text(name))
-
-
 def _parsed(dataset: Dataset) -> TriageReport:
-    sections = {_name(item): _Section(_children(item)) for item in dataset.ContentSequence}
+    sections = sections_of(dataset)
 
-    def section(name: Code) -> _Section:
-        return sections.get(_key_of(name), _Section([]))
+    def section(name: Code) -> Section:
+        return sections.get(key_of(name), Section([]))
 
     processing = section(codes.PROCESSING)
     version = int(processing.number(codes.FORMAT))
@@ -147,50 +139,69 @@ def _parsed(dataset: Dataset) -> TriageReport:
         raise InvalidInput(
             "newer_report", f"a newer Firstread wrote this report (format {version}); upgrade to read it"
         )
-    source = _source_image(dataset, section(codes.SCORER))
-    scorer = _algorithm(section(codes.SCORER))
+    images = _images(dataset, section(codes.SCORER))
+    scorer, card = _algorithm(section(codes.SCORER)), parsed_card(section(codes.CARD))
     failure_code = section(codes.FAILURE).text(codes.FAILURE_CODE)
     summary, numbers = section(codes.SUMMARY), section(codes.NUMBERS)
     failure = Failure(code=failure_code, message=summary.text(codes.FAILURE_MESSAGE)) if failure_code else None
-    analysis, urgency = None, None
-    looked_for = tuple(_TYPES[_value(item)] for item in numbers.named(codes.NOT_LOOKED_FOR))
+    looked_for = tuple(found.type for found in card.findings) if card else ()
+    analysis, urgency, triage, policy = None, None, None, None
     if failure is None:
         if scorer is None:
             raise LookupError("it does not say what scored")
-        urgency = _URGENCIES[_value(next(summary.named(codes.PRIORITY)))]
-        analysis = _analysis(section, source, scorer)
+        urgency = _urgency(summary.find(codes.PRIORITY), version)
+        analysis = _analysis(section, images, scorer)
         looked_for = tuple(finding.type for finding in analysis.findings)
+        if card:
+            policy = parsed_policy(section(codes.POLICY), section(codes.CARD), card)
+            triage = parsed_triage(section(codes.POLICY), numbers, urgency=urgency, analysis=analysis, policy=policy)
+    elif not card:
+        looked_for = tuple(kind for item, kind in numbers.findings() if name_of(item) == key_of(codes.NOT_LOOKED_FOR))
     return TriageReport(
         study_instance_uid=dataset.StudyInstanceUID,
         series_instance_uid=dataset.SeriesInstanceUID,
         sop_instance_uid=dataset.SOPInstanceUID,
-        source=source,
+        source=images[0],
         format=version,
         revision=int(processing.number(codes.REVISION)),
-        fetched_at=processing.moment(codes.FETCHED_AT) if processing.find(codes.FETCHED_AT) else None,
-        scored_at=processing.moment(codes.SCORED_AT) if processing.find(codes.SCORED_AT) else None,
+        fetched_at=processing.moment_or_none(codes.FETCHED_AT),
+        scored_at=processing.moment_or_none(codes.SCORED_AT),
         reported_at=processing.moment(codes.REPORTED_AT),
         analysis=analysis,
+        unscored=int(processing.number_or_none(codes.UNSCORED) or 0),
         urgency=urgency,
+        triage=triage,
+        policy=policy,
+        card=card,
         failure=failure,
         looked_for=looked_for,
         scorer=scorer,
     )
 
 
-def _analysis(section: Callable[[Code], _Section], source: ImageReference, scorer: Algorithm) -> Analysis:
-    impression = _Section(_children(next(section(codes.SUMMARY).named(codes.IMPRESSION))))
+def _urgency(priority: Dataset | None, version: int) -> Urgency:
+    if priority is None and version > 1:
+        return Urgency.NONE  # no category where nothing is flagged
+    if priority is None:
+        raise LookupError(f"it lacks the {codes.PRIORITY.meaning}")
+    return _URGENCIES[value_of(priority)]
+
+
+def _analysis(section: Callable[[Code], Section], images: Sequence[ImageReference], scorer: Algorithm) -> Analysis:
+    impression = below(next(section(codes.SUMMARY).named(codes.IMPRESSION)))
     origin, explainer = section(codes.SCORER), section(codes.EXPLAINER)
     return Analysis(
-        image=source,
+        images=tuple(images),
         scorer=scorer,
-        findings=tuple(_finding(item) for item in section(codes.NUMBERS).items if item.ValueType == "CODE"),
+        findings=tuple(
+            _finding(item, kind, is_only_image=len(images) == 1) for item, kind in section(codes.NUMBERS).findings()
+        ),
         score=impression.number(codes.PROBABILITY),
         threshold=impression.number(codes.THRESHOLD),
         completed_at=origin.moment(codes.COMPLETED_AT),
         elapsed_ms=origin.number(codes.ELAPSED),
         quality=tuple(
-            QualityNote(code=_name(item)[0], message=item.TextValue) for item in section(codes.IMAGE_QUALITY).items
+            QualityNote(code=name_of(item)[0], message=item.TextValue) for item in section(codes.IMAGE_QUALITY).items
         ),
         explanation=section(codes.EXPLANATION).text(codes.COMMENT),
         explainer=_algorithm(explainer),
@@ -199,17 +210,21 @@ def _analysis(section: Callable[[Code], _Section], source: ImageReference, score
     )
 
 
-def _finding(item: Dataset) -> Finding:
-    numbers = _Section(_children(item))
-    evidence = _Section(_children(next(numbers.named(codes.PROBABILITY))))
-    side = evidence.find(codes.LATERALITY)
-    where = evidence.find(codes.SOURCE_OF_MEASUREMENT)
+def _finding(item: Dataset, kind: FindingType, *, is_only_image: bool) -> Finding:
+    numbers = below(item)
+    evidence = below(numbers.find(codes.PROBABILITY))
+    side, where = evidence.find(codes.LATERALITY), evidence.find(codes.SOURCE_OF_MEASUREMENT)
+    if where is None:
+        raise LookupError("a finding names no image")
+    is_boxed = where.ValueType == "SCOORD"
+    image = below(where).items[0] if is_boxed else where
     return Finding(
-        type=_TYPES[_value(item)],
+        type=kind,
         probability=numbers.number(codes.PROBABILITY),
         threshold=numbers.number(codes.THRESHOLD),
-        side=None if side is None else _SIDES[_value(side)],
-        region=None if where is None or where.ValueType != "SCOORD" else _region(where),
+        side=None if side is None else _SIDES[value_of(side)],
+        region=_region(where) if is_boxed else None,
+        sop_instance_uid="" if is_only_image else str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID),
     )
 
 
@@ -219,16 +234,16 @@ def _region(item: Dataset) -> Region:
     return Region(x=min(columns), y=min(rows), width=max(columns) - min(columns), height=max(rows) - min(rows))
 
 
-def _snippets(section: _Section) -> Iterator[Snippet]:
+def _snippets(section: Section) -> Iterator[Snippet]:
     items = section.items
     for position, item in enumerate(items):
-        if _name(item) == _key_of(codes.PREVIOUS_FINDING):
+        if name_of(item) == key_of(codes.PREVIOUS_FINDING):
             after = items[position + 1] if position + 1 < len(items) else None
-            quoted = after is not None and _name(after) == _key_of(codes.QUOTED_FROM)
+            quoted = after is not None and name_of(after) == key_of(codes.QUOTED_FROM)
             yield Snippet(source=after.TextValue if after is not None and quoted else "", snippet=item.TextValue)
 
 
-def _algorithm(section: _Section) -> Algorithm | None:
+def _algorithm(section: Section) -> Algorithm | None:
     if section.find(codes.ALGORITHM_NAME) is None:
         return None
     return Algorithm(
@@ -239,40 +254,36 @@ def _algorithm(section: _Section) -> Algorithm | None:
     )
 
 
-def _source_image(dataset: Dataset, section: _Section) -> ImageReference:
-    study = dataset.CurrentRequestedProcedureEvidenceSequence[0]
-    series = study.ReferencedSeriesSequence[0]
-    sop = series.ReferencedSOPSequence[0]
-    return ImageReference(
-        study_instance_uid=study.StudyInstanceUID,
-        series_instance_uid=series.SeriesInstanceUID,
-        sop_class_uid=sop.ReferencedSOPClassUID,
-        sop_instance_uid=sop.ReferencedSOPInstanceUID,
-        rows=int(section.number(codes.ROWS, 0)),
-        columns=int(section.number(codes.COLUMNS, 0)),
-    )
+def _images(dataset: Dataset, section: Section) -> list[ImageReference]:
+    """The images of the evidence, in the order in which the section names them."""
+    sizes = zip(section.named(codes.ROWS), section.named(codes.COLUMNS), strict=True)
+    measured = [(int(number_of(rows)), int(number_of(columns))) for rows, columns in sizes]
+    listed = {
+        str(sop.ReferencedSOPInstanceUID): (study, series, sop)
+        for study in dataset.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for sop in series.ReferencedSOPSequence
+    }
+    images = []
+    for position, uid in enumerate(section.texts(codes.SOURCE_IMAGE_UID)):
+        study, series, sop = listed[uid]
+        rows, columns = measured[position] if measured else (0, 0)
+        images.append(
+            ImageReference(
+                study_instance_uid=study.StudyInstanceUID,
+                series_instance_uid=series.SeriesInstanceUID,
+                sop_class_uid=sop.ReferencedSOPClassUID,
+                sop_instance_uid=uid,
+                rows=rows,
+                columns=columns,
+            )
+        )
+    if not images:
+        raise LookupError("it names no image")
+    return images
 
 
-def _children(item: Dataset) -> list[Dataset]:
-    return list(item.get("ContentSequence") or ())
-
-
-def _name(item: Dataset) -> tuple[str, str]:
-    return _key((item.get("ConceptNameCodeSequence") or [Dataset()])[0])
-
-
-def _value(item: Dataset) -> tuple[str, str]:
-    return _key(item.ConceptCodeSequence[0])
-
-
-def _key(item: Dataset) -> tuple[str, str]:
-    return (str(item.get("CodeValue") or item.get("LongCodeValue") or ""), str(item.get("CodingSchemeDesignator")))
-
-
-def _key_of(code: Code) -> tuple[str, str]:
-    return (code.value, code.scheme_designator)
-
-
-_TYPES: Final = {_key_of(code): kind for kind, code in codes.FINDING_TYPES.items()}
-_SIDES: Final = {_key_of(code): side for side, code in codes.SIDES.items()}
-_URGENCIES: Final = {_key_of(code): urgency for urgency, code in codes.URGENCIES.items()}
+_SIDES: Final = {key_of(code): side for side, code in codes.SIDES.items()}
+_URGENCIES: Final = {key_of(code): urgency for urgency, code in codes.URGENCIES.items()} | {
+    key_of(codes.FORMERLY_ROUTINE): Urgency.NONE
+}

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
+from worklist.finding import ImageReference
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceReference:
@@ -27,6 +29,16 @@ class InstanceReference:
             study_instance_uid=str(dataset.StudyInstanceUID),
         )
 
+    @classmethod
+    def to_image(cls, image: ImageReference) -> InstanceReference:
+        """The reference to an image that was scored."""
+        return cls(
+            sop_class_uid=image.sop_class_uid,
+            sop_instance_uid=image.sop_instance_uid,
+            series_instance_uid=image.series_instance_uid,
+            study_instance_uid=image.study_instance_uid,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Revision:
@@ -35,8 +47,8 @@ class Revision:
     Attributes:
         number: 1, 2, ...
         predecessor: the documents of the revision before (Results.document_references); empty for the first.
-        fetched_at: when the film had been fetched; None where nothing was scored.
-        scored_at: when its score was recorded; None where nothing was.
+        fetched_at: when the first image had been fetched; None where nothing was scored.
+        scored_at: when the last score was recorded; None where nothing was.
         reported_at: when the results were built; it becomes Content Date and Time.
     """
 

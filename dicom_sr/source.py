@@ -1,4 +1,4 @@
-"""The source film's attributes, read without trust.
+"""A source image's attributes, read without trust.
 
 A source may hold raw, mistyped, overlong, private or undecodable elements; none of that may stop a report or reach
 an object of ours. So values are read as text, one by one, and never by copying elements.
@@ -173,6 +173,12 @@ class Source:
             rows=rows,
             columns=columns,
         )
+
+    @property
+    def place(self) -> str:
+        """Where a reader finds the image in a viewer: "PA, series 1, image 2"; empty where the header does not say."""
+        view, series, number = map(self.valid_text, ("ViewPosition", "SeriesNumber", "InstanceNumber"))
+        return ", ".join(filter(None, (view, f"series {series}", f"image {number}"))) if series and number else ""
 
     def local(self, when: datetime) -> datetime:
         """The moment by the source's clock (Timezone Offset From UTC, PS3.3 section C.12.1.1.8).

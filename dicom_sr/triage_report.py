@@ -1,15 +1,16 @@
 """The AI triage report: a text for a reader in a hurry, and every number for the years after (TID 2000).
 
-The order is the reader's: urgency, one sentence, one line a finding; then quality, explanation and earlier reports;
-then the numbers, their origin and the disclaimer. Everything a person must see is a sentence, because viewers that
-show an SR as text drop the codes and numbers below a CODE or a TEXT, and some (OHIF 3) drop the names of items and
-run all items of a section together: so each is a whole sentence, and what is only a list says of what.
+The order is the reader's: the flag, the findings in words and then as numbers, what was looked for and what was not;
+then quality, explanation and earlier reports; then the rule behind the flag, the model, times, digests, UIDs and the
+disclaimer. Everything a person must see is a sentence, because viewers that show an SR as text drop the codes and
+numbers below a CODE or a TEXT, and some (OHIF 3) drop the names of items and run all items of a section together: so
+each is a whole sentence, and what is only a list says of what.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from highdicom.sr import ContainerContentItem, ContentItem
@@ -24,39 +25,57 @@ from dicom_sr.content import (
     code,
     device_observer,
     image,
+    in_a_sentence,
+    joined,
     number,
     percent,
     root,
     section,
     text,
+    two_places,
 )
+from dicom_sr.policy_sections import card_section, correct_on, kind_items, policy_section
 from dicom_sr.revision import Revision
+from dicom_sr.source import Source
+from worklist.card import ScorerCard
 from worklist.finding import DISCLAIMER, Algorithm, Analysis, Finding, FindingType, ImageReference, QualityNote
-from worklist.urgency import Urgency
+from worklist.triage import NOT_ASSESSED, NamedFinding, Triage, TriagePolicy, Urgency
 
 FULL_DISCLAIMER: Final = (
     f"Written by software, not by a radiologist. {DISCLAIMER} Preliminary: it only suggests an order of reading. "
-    "A finding that is not listed, or lies below its threshold, is not thereby excluded."
+    "A finding that is not named is not thereby excluded."
 )
-_NOT_ASSESSED: Final = "NOT ASSESSED by AI. This study keeps its place on the list; nothing is known of its urgency."
-_HEADLINES: Final = {
-    Urgency.CRITICAL: "CRITICAL, read first.",
-    Urgency.URGENT: "URGENT, read early.",
-    Urgency.ROUTINE: "ROUTINE, read in turn.",
-}
-# A viewer that drops numbers and names of items leaves a bare list of findings: these say what the list is.
-_LOOKED_FOR: Final = "Everything that was looked for, suspected or not, coded for machines:"
-_NOT_LOOKED_FOR: Final = "None of these was looked for:"
+_NOT_ASSESSED: Final = f"{NOT_ASSESSED} by AI. Nothing is known of its urgency; it keeps its place on the list."
+_NO_NEGATIVE: Final = "This is not a negative report."
+# A viewer that drops numbers and names of items leaves a bare list of findings: this says what the list is.
+_ALL_SCORED: Final = "Everything that was scored, suspected or not, coded for machines:"
 _QUOTED: Final = "Quoted from earlier reports, each with its source:"
 _QUALITY_CODE: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def triage_content(analysis: Analysis, *, urgency: Urgency, revision: Revision) -> ContainerContentItem:
+def triage_content(  # noqa: PLR0913 - what was found, by which rule, on which images
+    analysis: Analysis,
+    *,
+    triage: Triage,
+    policy: TriagePolicy,
+    sources: Mapping[str, Source],
+    revision: Revision,
+    unscored: int,
+) -> ContainerContentItem:
     """The content tree of the triage report.
+
+    Args:
+        analysis: of all images of the study.
+        triage: what the rule made of it.
+        policy: the rule.
+        sources: the headers of the images by SOP Instance UID.
+        revision: which run this is.
+        unscored: how many further images of the study could not be scored.
 
     Raises:
         ValueError: a quality note has no message, or a code that is not lower-case words joined by underscores.
     """
+    places = _places(analysis.images, sources)
     return root(
         codes.CHEST_CAD_REPORT,
         "2000",
@@ -64,10 +83,16 @@ def triage_content(analysis: Analysis, *, urgency: Urgency, revision: Revision) 
         device_observer(analysis.scorer),
         section(
             codes.SUMMARY,
-            [code(codes.PRIORITY, codes.URGENCIES[urgency])],
-            text(codes.IMPRESSION, _impression(analysis, urgency), *_numbers_of_score(analysis)),
+            [code(codes.PRIORITY, codes.URGENCIES[triage.urgency])] if triage.urgency in codes.URGENCIES else [],
+            text(codes.IMPRESSION, _impression(analysis, triage, places), *_numbers_of_score(analysis)),
+            text(codes.COMMENT, _gap(len(analysis.images), unscored)),
         ),
-        section(codes.FINDINGS, *_lines(analysis)),
+        section(
+            codes.FINDINGS,
+            *(text(codes.FINDING, _line(named, analysis, places)) for named in triage.named),
+            text(codes.COMMENT, _shown_numbers(triage)),
+        ),
+        section(codes.SCOPE, *(text(codes.COMMENT, sentence) for sentence in _scope(policy.card))),
         section(codes.IMAGE_QUALITY, *(text(_quality_code(note), note.message) for note in analysis.quality)),
         section(codes.EXPLANATION, text(codes.COMMENT, analysis.explanation)),
         section(
@@ -78,21 +103,23 @@ def triage_content(analysis: Analysis, *, urgency: Urgency, revision: Revision) 
                 for snippet in analysis.snippets
             ),
         ),
+        policy_section(policy, triage),
+        card_section(policy.card, policy.site),
         section(
             codes.NUMBERS,
-            text(codes.COMMENT, _LOOKED_FOR),
-            [_coded(finding, analysis.image) for finding in analysis.findings],
+            text(codes.COMMENT, _ALL_SCORED),
+            *(_coded(finding, analysis, triage) for finding in analysis.findings),
         ),
         section(
             codes.SCORER,
-            text(codes.COMMENT, f"Scored in {analysis.elapsed_ms:.0f} ms by {_identity(analysis.scorer)}."),
+            text(
+                codes.COMMENT,
+                f"Score for any urgent finding {two_places(analysis.score)}, computed in {analysis.elapsed_ms:.0f} ms "
+                f"by {_identity(analysis.scorer)}.",
+            ),
             _algorithm(analysis.scorer),
-            text(codes.SOURCE_IMAGE_UID, analysis.image.sop_instance_uid),
-            [
-                number(codes.ROWS, analysis.image.rows, codes.PIXELS, relationship=CONTAINS),
-                number(codes.COLUMNS, analysis.image.columns, codes.PIXELS, relationship=CONTAINS),
-                number(codes.ELAPSED, analysis.elapsed_ms, codes.MILLISECOND, relationship=CONTAINS),
-            ],
+            *(_origin(scored) for scored in analysis.images),
+            [number(codes.ELAPSED, analysis.elapsed_ms, codes.MILLISECOND, relationship=CONTAINS)],
             text(codes.COMPLETED_AT, analysis.completed_at.isoformat()),
         ),
         section(
@@ -101,7 +128,7 @@ def triage_content(analysis: Analysis, *, urgency: Urgency, revision: Revision) 
             _algorithm(analysis.explainer),
             text(codes.PROMPT_VERSION, analysis.prompt_version),
         ),
-        _processing(revision, codes.WITH_FINDINGS if analysis.positive_findings else codes.WITHOUT_FINDINGS),
+        _processing(revision, _summary(triage, unscored), unscored),
         section(codes.DISCLAIMER, text(codes.COMMENT, FULL_DISCLAIMER)),
     )
 
@@ -111,12 +138,12 @@ def failure_content(  # noqa: PLR0913 - what is known of a failure
     *,
     failure_code: str,
     message: str,
-    scorer: Algorithm | None,
-    looked_for: Sequence[FindingType],
+    scorer: Algorithm,
+    card: ScorerCard,
     revision: Revision,
 ) -> ContainerContentItem:
     """The content tree of a triage report that says why there is no result."""
-    names = _joined([kind.label.lower() for kind in looked_for])
+    names = _names(card.looked_for)
     return root(
         codes.CHEST_CAD_REPORT,
         "2000",
@@ -129,57 +156,77 @@ def failure_content(  # noqa: PLR0913 - what is known of a failure
             text(codes.COMMENT, f"Not looked for because of this: {names}." if names else ""),
         ),
         section(codes.FAILURE, text(codes.FAILURE_CODE, failure_code)),
-        section(
-            codes.NUMBERS,
-            text(codes.COMMENT, _NOT_LOOKED_FOR if looked_for else ""),
-            [code(codes.NOT_LOOKED_FOR, codes.FINDING_TYPES[kind]) for kind in looked_for],
-        ),
+        card_section(card),
         section(
             codes.SCORER,
-            text(codes.COMMENT, f"Not scored by {_identity(scorer)}." if scorer else ""),
+            text(codes.COMMENT, f"Not scored by {_identity(scorer)}."),
             _algorithm(scorer),
             text(codes.SOURCE_IMAGE_UID, source.sop_instance_uid),
         ),
-        _processing(revision, codes.NOTHING_SUCCEEDED),
+        _processing(revision, codes.NOTHING_SUCCEEDED, 0),
         section(codes.DISCLAIMER, text(codes.COMMENT, FULL_DISCLAIMER)),
     )
 
 
-def named(finding: Finding) -> str:
-    """A finding's name with the patient's side."""
-    return f"{finding.type.label}, {finding.side.value}" if finding.side else finding.type.label
+def _places(images: Sequence[ImageReference], sources: Mapping[str, Source]) -> dict[str, str]:
+    """What tells a reader one image of several from the others, by SOP Instance UID; empty where there is one."""
+    if len(images) == 1:
+        return {}
+    places = {scored.sop_instance_uid: sources[scored.sop_instance_uid].place for scored in images}
+    if all(places.values()) and len(set(places.values())) == len(images):
+        return places
+    return {uid: f"image {position} of {len(images)}" for position, uid in enumerate(places, start=1)}
 
 
-def _impression(analysis: Analysis, urgency: Urgency) -> str:
-    suspected = _joined([_in_words(finding) for finding in analysis.positive_findings])
-    what = f"AI suspects {suspected}." if suspected else "AI: no finding reaches its threshold."
-    return (
-        f"{_HEADLINES[urgency]} {what} Probability of any urgent finding {percent(analysis.score)} % "
-        f"(the model's threshold is {percent(analysis.threshold)} %). Not a diagnosis."
+def _impression(analysis: Analysis, triage: Triage, places: Mapping[str, str]) -> str:
+    named = "; ".join(_on_image(named, analysis, places) for named in triage.named)
+    flagged = triage.urgency is not Urgency.NONE
+    unnamed = "AI finds none certain enough to name" if flagged else "No finding is certain enough to name"
+    return " ".join(
+        (f"{triage.urgency.label}.", f"{named or unnamed}.", *(() if flagged else (_NO_NEGATIVE,)), "Not a diagnosis.")
     )
 
 
-def _in_words(finding: Finding) -> str:
-    name = finding.type.label.lower()
-    return f"{finding.side.value} {name}" if finding.side else name
+def _on_image(named: NamedFinding, analysis: Analysis, places: Mapping[str, str]) -> str:
+    place = places.get(analysis.image_of(named.finding).sop_instance_uid)
+    return f"{named.words} ({place})" if place else named.words
 
 
-def _lines(analysis: Analysis) -> list[list[ContentItem]]:
-    lines = [
-        text(
-            codes.FINDING,
-            f"{named(finding)}: {percent(finding.probability)} % (threshold {percent(finding.threshold)} %).",
-        )
-        for finding in analysis.positive_findings
-    ]
-    below = [
-        f"{finding.type.label.lower()} {percent(finding.probability)} %"
-        for finding in analysis.findings
-        if not finding.is_positive
-    ]
-    if below:
-        lines.append(text(codes.BELOW_THRESHOLD, f"Below threshold, not excluded: {_joined(below)}."))
-    return lines
+def _line(named: NamedFinding, analysis: Analysis, places: Mapping[str, str]) -> str:
+    words = f"{_on_image(named, analysis, places)}: probability {two_places(named.finding.probability)}"
+    return f"{words}; such words were {correct_on(named.precision)}."
+
+
+def _shown_numbers(triage: Triage) -> str:
+    numbers = [f"{in_a_sentence(found.type.label)} {two_places(found.probability)}" for found in triage.shown]
+    return f"Probabilities, from 0 to 1: {joined(numbers)}. None is excluded." if numbers else ""
+
+
+def _gap(scored: int, unscored: int) -> str:
+    if not unscored:
+        return ""
+    return f"{unscored} of {scored + unscored} images could not be scored: nothing is said of what they show."
+
+
+def _scope(card: ScorerCard) -> list[str]:
+    parts = (
+        ("Looked for", _names(card.looked_for)),
+        ("Not found reliably by this model, so neither shown nor counted", _names(card.unreliable)),
+        ("Not looked for", ", ".join(card.not_looked_for)),
+    )
+    never = [] if card.can_be_critical else ["This model flags no study as critical."]
+    return [*(f"{what}: {names}." for what, names in parts if names), *never]
+
+
+def _names(kinds: Sequence[FindingType]) -> str:
+    return joined([in_a_sentence(kind.label) for kind in kinds])
+
+
+def _summary(triage: Triage, unscored: int) -> Code:
+    """CID 6047."""
+    if triage.named or triage.urgency is not Urgency.NONE:
+        return codes.PARTLY_WITH_FINDINGS if unscored else codes.WITH_FINDINGS
+    return codes.PARTLY_WITHOUT_FINDINGS if unscored else codes.WITHOUT_FINDINGS
 
 
 def _numbers_of_score(analysis: Analysis) -> list[ContentItem]:
@@ -190,17 +237,23 @@ def _numbers_of_score(analysis: Analysis) -> list[ContentItem]:
     ]
 
 
-def _coded(finding: Finding, source: ImageReference) -> ContentItem:
+def _coded(finding: Finding, analysis: Analysis, triage: Triage) -> list[ContentItem]:
     """A finding as a CODE with the NUMs (TID 1404, TID 300) that it was inferred from."""
+    source = analysis.image_of(finding)
     where = box(finding.region, source) if finding.region else image(source)
     side = [code(codes.LATERALITY, codes.SIDES[finding.side], relationship=HAS_CONCEPT_MOD)] if finding.side else []
-    return code(
-        codes.FINDING if finding.is_positive else codes.BELOW_THRESHOLD,
-        codes.FINDING_TYPES[finding.type],
+    key = finding.type.key  # an explainer may have added a box, so the finding is not the same
+    is_named = key in {named.finding.type.key for named in triage.named}
+    is_shown = key in {shown.type.key for shown in triage.shown}
+    name = codes.FINDING if is_named else codes.NOT_NAMED if is_shown else codes.UNRELIABLE
+    coded = code(
+        name,
+        codes.kind_of(finding.type),
         number(codes.CERTAINTY_OF_FINDING, percent(finding.probability), codes.PERCENT),
         number(codes.PROBABILITY, finding.probability, codes.PROBABILITY_UNIT, *side, where),
         number(codes.THRESHOLD, finding.threshold, codes.PROBABILITY_UNIT),
     )
+    return [coded, *kind_items(finding.type)]
 
 
 def _identity(algorithm: Algorithm) -> str:
@@ -218,12 +271,21 @@ def _algorithm(algorithm: Algorithm | None) -> list[ContentItem]:
     ]
 
 
-def _processing(revision: Revision, summary: Code) -> list[ContentItem]:
+def _origin(scored: ImageReference) -> list[ContentItem]:
+    return [
+        *text(codes.SOURCE_IMAGE_UID, scored.sop_instance_uid),
+        number(codes.ROWS, scored.rows, codes.PIXELS, relationship=CONTAINS),
+        number(codes.COLUMNS, scored.columns, codes.PIXELS, relationship=CONTAINS),
+    ]
+
+
+def _processing(revision: Revision, summary: Code, unscored: int) -> list[ContentItem]:
     return section(
         codes.PROCESSING,
         text(codes.COMMENT, f"Revision {revision.number} of the AI results of this study."),
         [
             code(codes.CAD_SUMMARY, summary),
+            *([number(codes.UNSCORED, unscored, codes.IMAGES, relationship=CONTAINS)] if unscored else []),
             number(codes.REVISION, revision.number, codes.NO_UNITS, relationship=CONTAINS),
             number(codes.FORMAT, codes.FORMAT_VERSION, codes.NO_UNITS, relationship=CONTAINS),
         ],
@@ -237,7 +299,3 @@ def _quality_code(note: QualityNote) -> Code:
     if not _QUALITY_CODE.fullmatch(note.code) or not clean(note.message):
         raise ValueError(f"a quality note has a code of lower-case words joined by underscores and a message: {note}")
     return codes.quality_note(note.code)
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)

@@ -6,16 +6,15 @@ import signal
 import sys
 import time
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import typer
-from rich.live import Live
 from typer.exceptions import TyperException
 
 from worklist.errors import FirstreadError, InvalidInput, PermanentError, TransientError
-from worklist.study import JobPath
+from worklist.job import Queue
 
 if TYPE_CHECKING:
     from firstread.settings import Settings
@@ -27,6 +26,16 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 db = typer.Typer(no_args_is_help=True)
 app.add_typer(db, name="db", help="The database.")
+
+
+class ReadingChoice(StrEnum):
+    """Which studies `worklist` shows."""
+
+    UNREAD = "unread"
+    READ = "read"
+    PRIOR = "prior"
+    ALL = "all"
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 
@@ -65,7 +74,8 @@ def demo(
     """Start everything on this machine and send sample studies."""
     from firstread.demo import Site, run_demo
 
-    run_demo(Site(state=state, port_base=port_base), studies=studies, once=once, as_json=as_json)
+    site = Site(state=state, port_base=port_base, has_priors=studies is None)
+    run_demo(site, studies=studies, once=once, as_json=as_json)
 
 
 @app.command()
@@ -76,9 +86,10 @@ def gateway() -> None:
     import structlog
     import uvicorn
 
-    from firstread.compose import require_current_database, set_up_logging
     from firstread.compose_gateway import build_gateway
+    from firstread.logs import set_up_logging
     from firstread.processes import require_free_port
+    from firstread.schema import require_current_database
 
     settings = _settings()
     set_up_logging(settings)
@@ -96,24 +107,26 @@ def gateway() -> None:
 
 @app.command()
 def worker(
-    queues: Annotated[str, typer.Option(help="Which queues to serve, each in a process of its own.")] = ",".join(
-        JobPath
-    ),
+    *,
+    queues: Annotated[str, typer.Option(help="Which queues to serve, each in a process of its own.")] = ",".join(Queue),
+    together: Annotated[
+        bool, typer.Option("--together", help="One process for these queues: less memory, but one waits for another.")
+    ] = False,
 ) -> None:
-    """Score and report what the gateway hands out."""
-    from firstread.compose import require_current_database, set_up_logging
+    """Score, report and judge what the gateway hands out."""
     from firstread.compose_worker import build_worker_app
+    from firstread.logs import set_up_logging
     from firstread.processes import Program, Supervisor
 
-    names = [name.strip() for name in queues.split(",") if name.strip()]
-    if not names or set(names) - set(JobPath):
-        raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from {','.join(JobPath)}")
+    names = list(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
+    if not names or set(names) - set(Queue):
+        raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from {','.join(Queue)}")
     settings = _settings()
     set_up_logging(settings)
-    require_current_database(settings)
-    if len(names) == 1:
-        arguments = ["--queues", names[0], "--hostname", f"{names[0]}@%h", "--loglevel", "WARNING"]
-        build_worker_app(settings).worker_main(["worker", *arguments, "--without-gossip", "--without-mingle"])
+    if together or len(names) == 1:
+        arguments = ["--queues", ",".join(names), "--hostname", f"{'-'.join(names)}@%h", "--loglevel", "WARNING"]
+        served = build_worker_app(settings, tuple(map(Queue, names)))
+        served.worker_main(["worker", *arguments, "--without-gossip", "--without-mingle"])
         return
     supervisor = Supervisor()
     try:
@@ -161,18 +174,23 @@ def worklist(
     *,
     as_json: Json = False,
     watch: Annotated[bool, typer.Option("--watch", help="Draw it again every second until Ctrl-C.")] = False,
+    reading: Annotated[
+        ReadingChoice | None, typer.Option(help="Which studies; those unread or being read where left out.")
+    ] = None,
 ) -> None:
     """Show the reading list of the running gateway."""
+    from rich.live import Live
+
     from firstread.tables import print_worklist, worklist_table
 
     url = _settings().gateway_url
     if not watch:
-        print_worklist(_get_worklist(url), as_json=as_json)
+        print_worklist(_get_worklist(url, reading), as_json=as_json)
         return
-    with Live(worklist_table(_get_worklist(url)), screen=True) as live:
+    with Live(worklist_table(_get_worklist(url, reading)), screen=True) as live:
         while True:
             time.sleep(1)
-            live.update(worklist_table(_get_worklist(url)))
+            live.update(worklist_table(_get_worklist(url, reading)))
 
 
 @app.command()
@@ -236,15 +254,14 @@ def retry(
     ] = None,
 ) -> None:
     """Run failed jobs again."""
-    from datetime import UTC, datetime
-
-    from firstread.compose import build_job_records, require_current_database
+    from firstread.compose import build_job_records
+    from firstread.schema import require_current_database
     from worklist.records import Database
 
     settings = _settings()
     require_current_database(settings)
     database = Database(settings.database_url)
-    count = build_job_records(settings, database).retry(study_instance_uids or [], datetime.now(UTC))
+    count = build_job_records(settings, database).retry(study_instance_uids or [])
     database.close()
     if study_instance_uids and not count:
         raise InvalidInput("nothing_failed", "none of these studies has a failed job: see firstread worklist")
@@ -262,13 +279,11 @@ def doctor(*, as_json: Json = False) -> None:
 
 @db.command()
 def upgrade() -> None:
-    """Bring the database to the newest revision."""
-    import migrations
-    from firstread.compose import open_database
+    """Bring the database to the newest revision, and say what was done."""
+    from firstread.schema import upgrade_database
 
-    database = open_database(_settings())
-    migrations.upgrade(database)
-    typer.echo(f"the database is at revision {migrations.revisions(database)[0]}")
+    for line in upgrade_database(_settings()):
+        typer.echo(line)
 
 
 def main() -> None:
@@ -303,26 +318,20 @@ def _fail(message: str, code: int, *, hint: str = "") -> None:
 
 
 def _settings() -> Settings:
-    from pydantic import ValidationError
-    from pydantic_settings import SettingsError
+    from firstread.settings import read_settings
 
-    from firstread.settings import Settings
+    settings, warnings = read_settings()
+    for line in warnings:
+        sys.stderr.write(f"firstread: warning: {line}\n")
+    return settings
 
+
+def _get_worklist(url: str, reading: ReadingChoice | None) -> dict[str, object]:
+    import httpx
+
+    wanted = {"limit": 1000} | ({"reading": reading} if reading else {})
     try:
-        return Settings()
-    except ValidationError as error:
-        faults = "; ".join(
-            f"FIRSTREAD_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        )
-        raise InvalidInput("bad_settings", f"{faults}: mend the environment or .env") from error
-    except SettingsError as error:
-        raise InvalidInput("bad_settings", f'{error}: write a list as JSON, such as ["CR", "DX"]') from error
-
-
-def _get_worklist(url: str) -> dict[str, object]:
-    try:
-        answer = httpx.get(f"{url}/worklist", params={"limit": 1000}, trust_env=False)
+        answer = httpx.get(f"{url}/worklist", params=wanted, trust_env=False)
         answer.raise_for_status()
         return dict(answer.json())
     except (httpx.HTTPError, ValueError) as error:

@@ -1,36 +1,17 @@
-"""What every composition root needs: logging, the database, the records of the work, Orthanc."""
+"""What more than one composition root needs: the database, the records of the work, Orthanc."""
 
 from __future__ import annotations
 
-import logging
-import sys
+from typing import TYPE_CHECKING
 
-import structlog
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-import migrations
 from firstread.settings import Settings
-from gateway.intake.orthanc import OrthancClient
-from worklist.errors import InvalidInput, PermanentError, TransientError
+from worklist.errors import InvalidInput
 from worklist.records import Database, JobRecords
 
-
-def set_up_logging(settings: Settings) -> None:
-    """Log to stderr: readable lines, or one JSON object a line."""
-    renderer = structlog.processors.JSONRenderer() if settings.log_json else structlog.dev.ConsoleRenderer(colors=False)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s: %(message)s"
-    )
-    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote the headers of patients' images
+if TYPE_CHECKING:
+    from gateway.intake.orthanc import OrthancClient
 
 
 def open_database(settings: Settings) -> Database:
@@ -48,34 +29,13 @@ def open_database(settings: Settings) -> Database:
         ) from error
 
 
-def require_current_database(settings: Settings) -> None:
-    """Make sure that the tables are those of this version.
-
-    Raises:
-        PermanentError: they are not.
-        TransientError: the database does not answer.
-    """
-    database = open_database(settings)
-    try:
-        current, newest = migrations.revisions(database)
-    except OperationalError as error:
-        raise TransientError(
-            "database_unavailable", f"the database does not answer ({error.orig}): check FIRSTREAD_DATABASE_URL"
-        ) from error
-    finally:
-        database.close()
-    if current != newest:
-        raise PermanentError(
-            "database_outdated",
-            f"the database is at revision {current or 'none'}, not {newest}: run firstread db upgrade",
-        )
-
-
 def build_orthanc_client(settings: Settings) -> OrthancClient:
     """A client of Orthanc's REST interface."""
+    from gateway.intake.orthanc import OrthancClient  # noqa: PLC0415 - no worker needs it, and it is large
+
     return OrthancClient(settings.orthanc_url, auth=settings.orthanc_auth, dicomweb_root=settings.orthanc_dicomweb_root)
 
 
 def build_job_records(settings: Settings, database: Database) -> JobRecords:
     """The records of the work."""
-    return JobRecords(database, settings.reading_policy, settings.job_limits)
+    return JobRecords(database, settings.site_rules, settings.job_limits)

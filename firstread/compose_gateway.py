@@ -9,14 +9,16 @@ from fastapi import FastAPI
 
 from firstread.compose import build_job_records, build_orthanc_client
 from firstread.settings import Settings
+from gateway.access.actors import Actors
 from gateway.app import GatewayParts, build_app
 from gateway.dicomweb.passthrough import DicomWebOrigin
 from gateway.intake.dispatch import Dispatcher, build_sender
 from gateway.intake.feed import Intake, IntakePace
+from gateway.list.hub import ListHub
 from gateway.list.pages import SiteFacts
 from gateway.list.viewer import OPEN_STUDY
 from gateway.predict.routes import PredictLimits
-from worklist.records import Database, ExclusiveLock, IntakeRecords, PredictionRecords, ReadingList
+from worklist.records import Database, ExclusiveLock, IntakeRecords, PredictionRecords, ReadingRecords, Worklist
 
 _FEED_LOCK = 7_319_002
 
@@ -25,25 +27,30 @@ def build_gateway(settings: Settings) -> FastAPI:
     """The gateway's application."""
     database = Database(settings.database_url)
     orthanc = build_orthanc_client(settings)
-    records = IntakeRecords(database, settings.reading_policy, report_out_of_scope=settings.report_out_of_scope)
-    dispatcher = Dispatcher(build_job_records(settings, database), build_sender(settings.broker_url))
+    rules = settings.site_rules
+    records, jobs = IntakeRecords(database, rules), build_job_records(settings, database)
+    readings, worklist = ReadingRecords(database=database, rules=rules), Worklist(database, rules)
+    dispatcher = Dispatcher(jobs, build_sender(settings.broker_url))
     intake = Intake(
         orthanc=orthanc,
         records=records,
+        readings=readings,
+        jobs=jobs,
         dispatcher=dispatcher,
         lock=ExclusiveLock(database, _FEED_LOCK),
         rules=settings.scope_rules,
-        pace=IntakePace(
-            poll=timedelta(seconds=settings.poll_s),
-            lookback=timedelta(hours=settings.lookback_h),
-            quiet=timedelta(seconds=settings.quiet_s),
-        ),
+        report_titles=settings.report_titles,
+        pace=IntakePace(poll=timedelta(seconds=settings.poll_s), lookback=timedelta(hours=settings.lookback_h)),
     )
     return build_app(
         GatewayParts(
             database=database,
             records=records,
-            reading_list=ReadingList(database),
+            worklist=worklist,
+            readings=readings,
+            jobs=jobs,
+            hub=ListHub(database, worklist),
+            actors=Actors(settings.trusted_proxies),
             orthanc=orthanc,
             dispatcher=dispatcher,
             intake=intake,

@@ -1,75 +1,141 @@
-"""The composition root of a worker, and of whatever else runs the models: settings in, a running worker out."""
+"""The composition roots of the workers, and of whatever else runs the models: settings in, running parts out.
+
+A worker's process loads what its queue needs and no more, and Celery's main process loads none of it: each function
+imports its own parts when it is called.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
 from celery import Celery
 
-from firstread.compose import build_job_records
 from firstread.settings import Settings
-from models import Explainer, Scorer
-from models.embedded.scorer import WEIGHTS, EmbeddedScorer
-from models.gates.scorer import GatedScorer
-from models.template import TemplateExplainer
-from worker.pacs import Pacs
-from worker.pipeline import Pipeline
-from worker.predict import Predictor
-from worker.tasks import TimeLimits, build_worker
-from worklist.records import Database, PredictionRecords
+from worker.tasks import Service, build_worker
+from worklist.job import Queue
+
+if TYPE_CHECKING:
+    from models import Explainer, Scorer
+    from worker.pacs import Pacs
+    from worker.predict import Predictor
+
+# ruff: noqa: PLC0415 - see above
+
+Work = Callable[[str], None]
+"""Does the work of a job's or an upload's identifier."""
 
 
 def build_scorer(settings: Settings) -> Scorer:
     """The fast path's model, loaded, behind the gates."""
+    from models.embedded.scorer import WEIGHTS, EmbeddedScorer
+    from models.gates.scorer import GatedScorer
+
     return GatedScorer(EmbeddedScorer(settings.model_dir or WEIGHTS, threads=settings.scorer_threads))
 
 
 def build_explainer(settings: Settings) -> Explainer:
     """What writes the explanation."""
+    from models.template import TemplateExplainer
+
     del settings
     return TemplateExplainer()
 
 
 def build_pacs(settings: Settings) -> Pacs:
-    """Orthanc's DICOMweb service."""
-    root = f"{settings.orthanc_url.rstrip('/')}/{settings.orthanc_dicomweb_root.strip('/')}"
-    return Pacs(root, auth=settings.orthanc_auth)
+    """Where images come from and results go."""
+    from worker.pacs import Pacs
+
+    return Pacs(settings.orthanc_url, dicomweb_root=settings.orthanc_dicomweb_root, auth=settings.orthanc_auth)
 
 
 def build_predictor(settings: Settings) -> Predictor:
     """What judges a single file, with its models loaded."""
-    return Predictor(
-        scorer=build_scorer(settings),
-        explainer=build_explainer(settings),
-        urgency=settings.reading_policy.urgency,
-        scope=settings.scope_rules,
-    )
+    from worker.predict import Predictor
+
+    return Predictor(scorer=build_scorer(settings), explainer=build_explainer(settings), scope=settings.scope_rules)
 
 
-def build_pipeline(settings: Settings) -> Pipeline:
-    """What a worker process does its jobs with."""
-    database = Database(settings.database_url)
-    predictor = build_predictor(settings)
-    return Pipeline(
-        jobs=build_job_records(settings, database),
+def build_score(settings: Settings) -> Work:
+    """What scores images; it brings the scorer's triage policy into force."""
+    from firstread.compose import build_job_records, open_database
+    from worker.score import ScorePipeline
+    from worklist.triage import TriagePolicy
+
+    scorer = build_scorer(settings)
+    jobs = build_job_records(settings, open_database(settings))
+    jobs.adopt_policy(TriagePolicy.of(scorer.card, settings.site_rules.triage))
+    return ScorePipeline(jobs=jobs, pacs=build_pacs(settings), scorer=scorer).run
+
+
+def build_report(settings: Settings) -> Work:
+    """What reports studies."""
+    from firstread.compose import build_job_records, open_database
+    from worker.report import ReportPipeline
+
+    return ReportPipeline(
+        jobs=build_job_records(settings, open_database(settings)),
         pacs=build_pacs(settings),
-        scorer=predictor.scorer,
-        explainer=predictor.explainer,
-        policy=settings.reading_policy,
-        predictions=PredictionRecords(database),
-        predictor=predictor,
+        explainer=build_explainer(settings),
         write_overlay=settings.write_overlay,
         write_key_image=settings.write_key_image,
-    )
+    ).run
 
 
-def build_worker_app(settings: Settings) -> Celery:
-    """The Celery application of a worker.
+def build_predict(settings: Settings) -> Work:
+    """What judges uploads."""
+    from firstread.compose import build_job_records, open_database
+    from worker.predict import PredictPipeline
+    from worklist.records import PredictionRecords
+    from worklist.triage import TriagePolicy
+
+    predictor, database = build_predictor(settings), open_database(settings)
+    return PredictPipeline(
+        jobs=build_job_records(settings, database),
+        predictions=PredictionRecords(database),
+        predictor=predictor,
+        policy=TriagePolicy.of(predictor.scorer.card, settings.site_rules.triage),
+    ).run
+
+
+_BUILDERS: dict[Queue, Callable[[Settings], Work]] = {
+    Queue.SCORE: build_score,
+    Queue.REPORT: build_report,
+    Queue.PREDICT: build_predict,
+}
+
+
+def build_worker_app(settings: Settings, queues: Sequence[Queue]) -> Celery:
+    """The Celery application of the worker that serves these queues.
+
+    Everything is built once before, in a process of its own that ends: Celery would only log that a model is missing,
+    take each job's message and do nothing.
 
     Raises:
-        ModelUnavailable: its model cannot be loaded; Celery would log that, take each job's message and do nothing.
+        ModelUnavailable: a model cannot be loaded.
+        InvalidInput: the site's choices contradict the model's card.
+        PermanentError: the tables are not those of this version.
+        TransientError: the database does not answer.
     """
-    build_scorer(settings)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as trial:
+        trial.submit(_try, settings, queues).result()
+    limits = {
+        Queue.SCORE: settings.score_time_limit_s,
+        Queue.REPORT: settings.report_time_limit_s,
+        Queue.PREDICT: settings.score_time_limit_s,
+    }
     return build_worker(
         settings.broker_url,
-        lambda: build_pipeline(settings),
-        TimeLimits(score_s=settings.score_time_limit_s, report_s=settings.report_time_limit_s),
+        {queue: Service(build=partial(_BUILDERS[queue], settings), time_limit_s=limits[queue]) for queue in queues},
     )
+
+
+def _try(settings: Settings, queues: Sequence[Queue]) -> None:
+    from firstread.schema import require_current_database
+
+    require_current_database(settings)
+    for queue in queues:
+        _BUILDERS[queue](settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from typing import Any
@@ -17,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
-from firstread.compose import build_orthanc_client, open_database
+from firstread.compose import build_job_records, build_orthanc_client, open_database
 from firstread.compose_worker import build_scorer
 from firstread.settings import Settings
 from firstread.tables import print_json
@@ -26,7 +27,9 @@ from gateway.intake.dispatch import build_sender, check_broker
 from gateway.intake.orthanc import OrthancClient
 from imaging.simulated.samples import build_samples
 from worklist.errors import FirstreadError, PermanentError
-from worklist.study import JobPath
+from worklist.job import Queue
+from worklist.records import Database, Worklist
+from worklist.triage import TriagePolicy
 
 _PLUGINS = {"dicom-web": "orthanc-dicomweb", "python": "orthanc-python"}
 _MARGIN_S = 60.0
@@ -48,6 +51,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     checks: dict[str, Callable[[], str]] = {
         "Database": lambda: _database(settings),
         "Model": lambda: _model(settings),
+        "Triage policy": lambda: _policy(settings),
+        "Reading list": lambda: _reading_list(settings),
         "Broker": lambda: _broker(settings),
         "Queues": lambda: _queues(settings),
         "Orthanc": lambda: _orthanc(orthanc),
@@ -56,15 +61,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "AE title and C-ECHO": lambda: _echo(settings, orthanc),
         "Gateway and feed": lambda: _gateway(settings),
     }
-    told: dict[str, str] = {}
+    causes: dict[str, str] = {}
     for check, look in checks.items():
         finding = _looked(check, look)
         if not finding.ok:
-            first = told.setdefault(finding.detail, check)
+            first = causes.setdefault(finding.detail, check)
             yield finding if first == check else replace(finding, detail=f"unknown, see {first}")
         else:
             yield finding
-    if not told:
+    if not causes:
         yield _looked("Simulated film", lambda: _simulated_film(settings, orthanc))
     else:
         yield Finding(check="Simulated film", ok=False, detail="not sent: mend the above first")
@@ -96,25 +101,63 @@ def _looked(check: str, look: Callable[[], str]) -> Finding:
 
 
 def _database(settings: Settings) -> str:
+    with _current_database(settings) as database:
+        with database.write() as session:
+            session.execute(text("DELETE FROM studies WHERE 1 = 0"))  # asks for the right to write, and changes nothing
+        return f"{database.url} at revision {migrations.revisions(database)[0]}, can be written"
+
+
+@contextmanager
+def _current_database(settings: Settings) -> Iterator[Database]:
     database = open_database(settings)
     try:
         current, newest = migrations.revisions(database)
         if current != newest:
             raise _wrong(f"{database.url} is at revision {current or 'none'}, not {newest}: run firstread db upgrade")
-        with database.write() as session:
-            session.execute(text("DELETE FROM studies WHERE 1 = 0"))  # asks for the right to write, and changes nothing
+        yield database
     except DBAPIError as error:
         raise _wrong(
             f"{database.url} does not do it ({error.orig}): check FIRSTREAD_DATABASE_URL, and that it can be written"
         ) from error
     finally:
         database.close()
-    return f"{database.url} at revision {current}, can be written"
 
 
 def _model(settings: Settings) -> str:
     algorithm = build_scorer(settings).algorithm
     return f"{algorithm.name} {algorithm.version}, SHA-256 {algorithm.sha256[:12]}"
+
+
+def _policy(settings: Settings) -> str:
+    with _current_database(settings) as database:
+        policy = build_job_records(settings, database).policy()
+    if policy is None:
+        raise _wrong("none is in force yet: run firstread worker, which brings the card of its model")
+    if policy.site != settings.site_rules.triage:
+        raise _wrong(
+            "the workers run under other choices than this environment's: start them again with these settings"
+        )
+    return _describe(policy)
+
+
+def _describe(policy: TriagePolicy) -> str:
+    card = policy.card
+    looked_for = ", ".join(kind.label for kind in card.looked_for)
+    unreliable = ", ".join(kind.label for kind in card.unreliable)
+    return (
+        f"{policy.digest[:12]} in force: {card.name} {card.version} looks for {looked_for}; "
+        f"{f'not shown to find {unreliable} reliably; ' if unreliable else ''}"
+        f"not looked for: {', '.join(card.not_looked_for)}; "
+        f"{'can' if card.can_be_critical else 'cannot'} call a study critical; "
+        f"flags from a harm of {policy.flag_from:.2f}, at most {policy.site.alert_budget:.0%} by {policy.budget_basis}"
+    )
+
+
+def _reading_list(settings: Settings) -> str:
+    with _current_database(settings) as database:
+        counts = Worklist(database, settings.site_rules).counts()
+    waiting = f"{counts.overdue} of them wait longer than {settings.target_wait_h:g} h"
+    return f"{counts.listed} studies to be read, {waiting}; {counts.priors} taken for priors"
 
 
 def _broker(settings: Settings) -> str:
@@ -127,7 +170,7 @@ def _queues(settings: Settings) -> str:
     served = sender.control.inspect(timeout=2).active_queues() or {}
     by_queue = {
         path: [name for name, queues in served.items() if any(queue["name"] == path for queue in queues)]
-        for path in JobPath
+        for path in Queue
     }
     missing = [str(path) for path, workers in by_queue.items() if not workers]
     if missing:
@@ -215,7 +258,7 @@ def _simulated_film(settings: Settings, orthanc: OrthancClient) -> str:
         raise _wrong("it came through, but the doorbell is silent: install orthanc/plugin.py as Orthanc's PythonScript")
     return (
         f"stored in {stored - started:.1f} s, in its place after another {scored - stored:.1f} s, "
-        f"reported after {reported - stored:.1f} s (StableAge included), removed again"
+        f"reported after {reported - stored:.1f} s ({settings.quiet_s:g} s of quiet included), removed again"
     )
 
 
@@ -266,4 +309,4 @@ def _get(settings: Settings, path: str, *, statuses: set[int]) -> dict[str, Any]
 
 
 def _wrong(detail: str) -> PermanentError:
-    return PermanentError("unwell", detail)
+    return PermanentError("check_failed", detail)

@@ -67,10 +67,20 @@ def _lines(result: Mapping[str, Any]) -> list[str]:
             lines.append(f"{side.capitalize()} without a {other}: {_some(films[f'unmatched_{side}'])}")
     if len(result["models"]) > 1:
         lines.append(f"Predictions of {len(result['models'])} models: evaluate them apart")
+    lines += _list_lines(result["list"])
     draws = result["intervals"]["draws"]
     lines.append(f"In brackets 95 % intervals, {draws} taken as independent")
     lines.append(f"At a prevalence of {result['prevalence']:g}: alarms (share of films called positive), PPV and NPV")
     return lines
+
+
+def _list_lines(listed: Mapping[str, Any]) -> Iterator[str]:
+    if listed["without_triage"]:
+        yield f"Films whose place in the list is not known: {listed['without_triage']}"
+    if listed["films"]:
+        yield f"Films that the list moves up: {_cell(listed['moved'])}"
+    if listed["flagged_without_words"]:
+        yield f"Of these, without a finding in words: {_cell(listed['flagged_without_words'])}"
 
 
 def _some(files: Sequence[str]) -> str:
@@ -112,7 +122,24 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
     for target, figures in result["localization"].items():
         shares = (figures["mean_iou"], *figures["overlapping"].values(), figures["pointing_game"])
         boxes.add_row(TITLES[target], str(figures["boxes"]), str(figures["without_crop"]), *map(_cell, shares))
-    return [ranking, calls, trust, *(table for table in (subgroups, boxes) if table.row_count)]
+    listed = _list_tables(result["list"])
+    return [ranking, calls, trust, *listed, *(table for table in (subgroups, boxes) if table.row_count)]
+
+
+def _list_tables(listed: Mapping[str, Any]) -> list[Table]:
+    """The reading list: how far up it brings films with a finding, and what it says of them."""
+    if not listed["films"]:
+        return []
+    order = _table("Reading list", ("Positive",), ("Moved", "Of moved, right", "AUC of order", "Lift, top quarter"))
+    for target, figures in listed["order"].items():
+        shown = (figures["moved"], figures["right"], figures["auc"], figures["lift"])
+        order.add_row(TITLES[target], f"{figures['positives']} of {figures['n']}", *map(_cell, shown))
+    if listed["named"] is None:
+        return [order]
+    words = _table("Findings in words", ("Named",), ("Right",))
+    for target, figures in listed["named"].items():
+        words.add_row(TITLES.get(target, "All"), str(figures["n"]), _cell(figures["right"]))
+    return [order, words]
 
 
 def _table(title: str, numbers: Sequence[str], intervals: Sequence[str]) -> Table:

@@ -14,7 +14,10 @@ from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
 from firstread.tables import print_json
 from imaging.files import read_image_file
+from worklist.card import ScorerCard, card_to_json
 from worklist.errors import InvalidInput
+from worklist.finding import DISCLAIMER, Analysis, Finding
+from worklist.triage import NOT_ASSESSED, Urgency
 
 
 def read_report(source: str, settings: Settings) -> TriageReport:
@@ -43,83 +46,129 @@ def print_report(report: TriageReport, *, as_json: bool) -> None:
         print_json(report_json(report))
         return
     console = Console(highlight=False)
-    console.print(f"AI triage report, revision {report.revision}, of study {report.study_instance_uid}", markup=False)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    say(f"AI triage report, revision {report.revision}, of study {report.study_instance_uid}")
     if report.failure:
-        console.print(f"Not assessed: {report.failure.message} ({report.failure.code})", markup=False)
+        say(f"{NOT_ASSESSED}: {report.failure.message} ({report.failure.code})")
     if report.analysis and report.urgency:
-        analysis = report.analysis
-        console.print(f"Urgency: {report.urgency} (ACR category {report.urgency.acr_category})", markup=False)
-        console.print(analysis.explanation, markup=False)
-        table = Table()
-        for heading in ("Finding", "Probability", "Threshold", "Side", "Box (x, y, width, height)"):
-            table.add_column(heading)
-        for finding in analysis.findings:
-            box = finding.region
-            table.add_row(
-                finding.type.label,
-                f"{finding.probability:.3f}",
-                f"{finding.threshold:.3f}",
-                finding.side or "",
-                f"{box.x}, {box.y}, {box.width}, {box.height}" if box else "",
-            )
-        console.print(table)
-        console.print(f"Any urgent finding: {analysis.score:.3f} (threshold {analysis.threshold:.3f})", markup=False)
-        for note in analysis.quality:
-            console.print(f"Quality: {note.message}", markup=False)
-        for snippet in analysis.snippets:
-            console.print(f"Earlier report {snippet.source}: {snippet.snippet}", markup=False)
+        _print_result(report, report.analysis, report.urgency, console)
     if report.scorer:
         scorer = report.scorer
-        console.print(f"Model: {scorer.name} {scorer.version}, SHA-256 {scorer.sha256}", markup=False, soft_wrap=True)
-    console.print(f"Image: {report.source.sop_instance_uid}", markup=False, soft_wrap=True)
-    console.print(f"Reported: {report.reported_at.isoformat()}", markup=False)
-    console.print("Not a diagnosis. Research use. Unverified AI output.")
+        say(f"Model: {scorer.name} {scorer.version}, SHA-256 {scorer.sha256}")
+    for image in report.analysis.images if report.analysis else (report.source,):
+        say(f"Image: {image.sop_instance_uid}")
+    say(f"Reported: {report.reported_at.isoformat()}")
+    say(DISCLAIMER)
+
+
+def _print_result(report: TriageReport, analysis: Analysis, urgency: Urgency, console: Console) -> None:
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    words = analysis.explanation
+    say(words if words.startswith(urgency.label) else f"{urgency.label}. {words}".rstrip())
+    if report.unscored:
+        say(f"{report.unscored} of {report.unscored + len(analysis.images)} images could not be scored.")
+    for line in _scope(report.card):
+        say(line)
+    say("")
+    console.print(_findings_table(report, analysis))
+    if report.triage and report.policy:
+        moved = f"placed {report.triage.head_start} (h:min:s) earlier" if report.triage.head_start else "not moved"
+        say(f"Harm of waiting: {report.triage.harm:.3f}, flagged from {report.policy.flag_from:.3f} on: {moved}")
+        say(f"Policy: SHA-256 {report.triage.policy_digest} (all its values: --json)")
+    say(f"Score for any urgent finding: {analysis.score:.3f}")
+    for note in analysis.quality:
+        say(f"Quality: {note.message}")
+    for snippet in analysis.snippets:
+        say(f"Earlier report {snippet.source}: {snippet.snippet}")
+
+
+def _scope(card: ScorerCard | None) -> list[str]:
+    if card is None:
+        return []
+    parts = (
+        ("Looked for", [kind.label for kind in card.looked_for]),
+        ("Not found reliably, not shown", [kind.label for kind in card.unreliable]),
+        ("Not looked for", card.not_looked_for),
+    )
+    return [f"{what}: {', '.join(names)}" for what, names in parts if names]
+
+
+def _findings_table(report: TriageReport, analysis: Analysis) -> Table:
+    several = len(analysis.images) > 1
+    table = Table()
+    for heading in ("Finding", "In words", "Probability", "Side", "Box: x y w h", *(["Image"] if several else [])):
+        table.add_column(heading)
+    places = {image.sop_instance_uid: str(place) for place, image in enumerate(analysis.images, start=1)}
+    words = {named.finding.type.key: named.likelihood for named in (report.triage.named if report.triage else ())}
+    for finding in analysis.findings:
+        if not report.is_shown(finding):
+            continue
+        box = finding.region
+        table.add_row(
+            finding.type.label,
+            words.get(finding.type.key, ""),
+            f"{finding.probability:.3f}",
+            finding.side or "",
+            f"{box.x} {box.y} {box.width} {box.height}" if box else "",
+            *([places[analysis.image_of(finding).sop_instance_uid]] if several else []),
+        )
+    return table
 
 
 def report_json(report: TriageReport) -> dict[str, Any]:
     """A report as JSON values, every number as it was written."""
-    analysis = report.analysis
+    analysis, triage = report.analysis, report.triage
     explainer = analysis.explainer if analysis else None
     return {
         "study_instance_uid": report.study_instance_uid,
         "series_instance_uid": report.series_instance_uid,
         "sop_instance_uid": report.sop_instance_uid,
         "source_sop_instance_uid": report.source.sop_instance_uid,
+        "images": [asdict(image) for image in (analysis.images if analysis else ())],
+        "unscored_images": report.unscored,
         "format": report.format,
         "revision": report.revision,
         "fetched_at": report.fetched_at.isoformat() if report.fetched_at else None,
         "scored_at": report.scored_at.isoformat() if report.scored_at else None,
         "reported_at": report.reported_at.isoformat(),
         "urgency": report.urgency,
+        "flag": report.urgency.label if report.urgency else NOT_ASSESSED,
         "failure": {"code": report.failure.code, "message": report.failure.message} if report.failure else None,
         "score": analysis.score if analysis else None,
         "threshold": analysis.threshold if analysis else None,
+        "harm": triage.harm if triage else None,
+        "head_start_s": triage.head_start.total_seconds() if triage else None,
         "explanation": analysis.explanation if analysis else None,
         "prompt_version": analysis.prompt_version if analysis else None,
         "elapsed_ms": analysis.elapsed_ms if analysis else None,
-        "findings": [
-            {
-                "name": finding.type.label,
-                "code": finding.type.code.value,
-                "scheme": finding.type.code.scheme,
-                "probability": finding.probability,
-                "threshold": finding.threshold,
-                "side": finding.side,
-                "region": (
-                    {
-                        "x": finding.region.x,
-                        "y": finding.region.y,
-                        "w": finding.region.width,
-                        "h": finding.region.height,
-                    }
-                    if finding.region
-                    else None
-                ),
-            }
-            for finding in (analysis.findings if analysis else ())
-        ],
+        "findings": [_finding_json(report, analysis, finding) for finding in analysis.findings] if analysis else [],
         "quality": [asdict(note) for note in (analysis.quality if analysis else ())],
         "provenance": [asdict(snippet) for snippet in (analysis.snippets if analysis else ())],
+        "policy_sha256": triage.policy_digest if triage else None,
+        "policy": report.policy.to_json() if report.policy else None,
+        "card": card_to_json(report.card) if report.card else None,
         "model": asdict(report.scorer) if report.scorer else None,
         "explainer": asdict(explainer) if explainer else None,
+    }
+
+
+def _finding_json(report: TriageReport, analysis: Analysis, finding: Finding) -> dict[str, Any]:
+    box = finding.region
+    return {
+        "name": finding.type.label,
+        "key": finding.type.key,
+        "code": finding.type.code.value,
+        "scheme": finding.type.code.scheme,
+        "probability": finding.probability,
+        "threshold": finding.threshold,
+        "side": finding.side,
+        "region": {"x": box.x, "y": box.y, "w": box.width, "h": box.height} if box else None,
+        "sop_instance_uid": analysis.image_of(finding).sop_instance_uid,
+        "shown": report.is_shown(finding),
+        "named": report.is_named(finding),
     }

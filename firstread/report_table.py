@@ -1,8 +1,9 @@
 """QA's table: every AI triage report in the PACS, one row a finding, as CSV.
 
-The rows come from the reports themselves and from nothing of ours, so the table can be made again years later on
-another machine. Files are UTF-8 with a byte order mark, without which Excel takes them for the local code page; stdout
-has none, because programs read it. Cells that a spreadsheet would take for a formula begin with an apostrophe.
+The rows come from the reports themselves, and two times of reception from the PACS, so the table can be made again
+years later on another machine. Files are UTF-8 with a byte order mark, without which Excel takes them for the local
+code page; stdout has none, because programs read it. Cells that a spreadsheet would take for a formula begin with an
+apostrophe.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None) -> Iterator[Ro
     for reference in references:
         try:
             dataset, report = _fetch(pacs, reference)
-            received = _received(orthanc, report)
+            received, stored = (
+                _reception(orthanc, uid) for uid in (report.source.sop_instance_uid, report.sop_instance_uid)
+            )
         except PacsUnavailable as error:
             if error.code == "pacs_unavailable":
                 raise  # nobody answers any more: what was found so far is not all
@@ -86,7 +89,7 @@ def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None) -> Iterator[Ro
             passed_over += _pass_over(reference, f"unreadable ({type(error).__name__})")
         else:
             taken += 1
-            yield from rows_of(dataset, report, received)
+            yield from rows_of(dataset, report, received=received, stored=stored)
     if passed_over:
         sys.stderr.write(f"firstread: {taken} reports in the table, {passed_over} passed over, see above\n")
 
@@ -106,9 +109,9 @@ def _pass_over(reference: InstanceReference, reason: str) -> int:
     return 1
 
 
-def _received(orthanc: OrthancClient, report: TriageReport) -> str:
-    """When the PACS received the film; "" where it is no longer there."""
-    for found in orthanc.lookup(report.source.sop_instance_uid):
+def _reception(orthanc: OrthancClient, sop_instance_uid: str) -> str:
+    """When the PACS received an instance, by its own clock; "" where it is no longer there."""
+    for found in orthanc.lookup(sop_instance_uid):
         if found["Type"] == "Instance" and (moment := orthanc.reception_date(found["ID"])):
             return moment.isoformat()
     return ""

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
-from worklist.finding import FindingType
-from worklist.order import OrderPolicy
-from worklist.records import JobLimits
+from worklist.errors import InvalidInput
+from worklist.job import JobLimits
 from worklist.scope import ScopeRules
-from worklist.study import ReadingPolicy
-from worklist.urgency import UrgencyPolicy
+from worklist.site import SiteRules
+from worklist.triage import SiteChoices
+
+_PREFIX = "FIRSTREAD_"
+_A_YEAR_H = 24 * 366
+_A_CENTURY_D = 36_525
+_BY_CARD = "the scorer's card says from where on which finding is critical, FIRSTREAD_WEIGHTS what a finding weighs"
+_GONE: Final = {
+    "prevalence": "FIRSTREAD_ALERT_BUDGET_PERCENT says how many studies may be flagged",
+    "urgent_threshold": "FIRSTREAD_ALERT_BUDGET_PERCENT says how many studies may be flagged",
+    "critical_threshold": _BY_CARD,
+    "critical_findings": _BY_CARD,
+    "critical_finding_threshold": _BY_CARD,
+}
+"""Settings of earlier versions, and what stands in their place."""
 
 
 def _starting(*schemes: str) -> AfterValidator:
@@ -28,11 +46,14 @@ def _starting(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
 class Settings(BaseSettings):
     """What a site can choose; each field is the environment variable FIRSTREAD_<FIELD>."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FIRSTREAD_", env_file=".env", extra="ignore", use_attribute_docstrings=True
+        env_prefix=_PREFIX, env_file=".env", extra="ignore", use_attribute_docstrings=True
     )
 
     database_url: str = "sqlite:///firstread.db"
@@ -80,20 +101,30 @@ class Settings(BaseSettings):
     aet: str = "FIRSTREAD"
     """Firstread's own AE title, used when it sends."""
 
-    order_horizon_h: float = Field(default=16.0, ge=0)
-    """H: nobody is overtaken by a study that arrived more than this many hours later (STAT orders aside)."""
-    order_steepness: float = Field(default=1.5, gt=0)
-    """k: how fast the head start grows with the log odds of the score."""
-    prevalence: float = Field(default=0.35, gt=0, lt=1)
-    """Rate of urgent studies in the population on which the score is calibrated; at or below it nothing moves."""
-    urgent_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Score from which a study is urgent; the model's own operating point where unset."""
-    critical_threshold: float = Field(default=0.8, ge=0, le=1)
-    """Score from which a study is critical."""
-    critical_findings: frozenset[FindingType] = frozenset({FindingType.PNEUMOTHORAX})
-    """Findings that make a study critical by themselves ..."""
-    critical_finding_threshold: float = Field(default=0.6, ge=0, le=1)
-    """... from this probability on."""
+    order_horizon_h: float = Field(default=16.0, ge=0, le=_A_YEAR_H)
+    """H, hours: STAT orders aside, nobody is overtaken by a study that arrived more than this later; 0 is arrival."""
+    order_steepness: float = Field(default=1.5, gt=0, le=100)
+    """k: how fast the head start grows with the log odds of the harm."""
+    least_head_start_min: float = Field(default=30.0, ge=0, le=60 * _A_YEAR_H)
+    """The least head start, minutes, that a flagged study gets; shorter ones would be noise with a sentence."""
+    high_head_start_h: float = Field(default=4.0, ge=0, le=_A_YEAR_H)
+    """Head start, hours, of an order of priority HIGH, whatever the AI says; STAT orders come first anyway."""
+    alert_budget_percent: float = Field(default=20.0, gt=0, le=100)
+    """At most so many of a hundred studies are flagged: by the card at first, by the site's own last 1,000 later."""
+    weights: dict[str, _Share] | None = None
+    """Harm of waiting by finding, 0 to 1, instead of the card's, as JSON: {"cardiomegaly": 0.1}."""
+
+    prior_after_days: int = Field(default=30, ge=0, le=_A_CENTURY_D)
+    """Age of the study date, days, from which a study is taken for a prior and stands aside; 0 takes none for one."""
+    target_wait_h: float = Field(default=24.0, gt=0, le=_A_YEAR_H)
+    """Unread studies that wait longer, hours, stand in a strip of their own at the top of the page."""
+    reading_lease_min: float = Field(default=15.0, gt=0, le=60 * 24)
+    """How long a claim holds, minutes, unless the page of the one who reads renews it."""
+    report_titles: frozenset[str] = frozenset()
+    """Titles, code values or meanings of this hospital's own reports in the PACS, which complete a reading even where
+    they are not VERIFIED, as JSON: ["Radiology Report", "18748-4"]."""
+    trusted_proxies: frozenset[str] = frozenset()
+    """Addresses or networks of the reverse proxies whose X-Remote-User names the reader, as JSON: ["127.0.0.1"]."""
 
     modalities: frozenset[str] = frozenset({"CR", "DX", "DR", "RG"})
     """Modalities that are radiographs."""
@@ -102,10 +133,10 @@ class Settings(BaseSettings):
     accept_secondary_capture: bool = True
     """Whether a film wrapped as Secondary Capture is looked at."""
 
-    lookback_h: float = Field(default=168.0, ge=0)
+    lookback_h: float = Field(default=168.0, ge=0, le=24 * _A_CENTURY_D)
     """On the first start, and when Orthanc was replaced: how old an image may be and still be listed."""
-    quiet_s: float = Field(default=90.0, gt=0)
-    """Where Orthanc never called a study stable (it was restarted): ask it after this long without new images."""
+    quiet_s: float = Field(default=5.0, gt=0, le=3600)
+    """A study is complete, and its report begun, after this long without a new image, or once Orthanc says stable."""
     poll_s: float = Field(default=1.0, gt=0)
     """How often the change feed is read when the doorbell is silent."""
     lease_s: float = Field(default=15.0, gt=1)
@@ -125,21 +156,42 @@ class Settings(BaseSettings):
     log_json: bool = False
     """One JSON object a line instead of readable logs."""
 
+    @model_validator(mode="after")
+    def _require_consistent_order(self) -> Self:
+        try:
+            self._site_choices()
+        except ValueError as error:
+            named = {
+                "FIRSTREAD_ORDER_HORIZON_H": self.order_horizon_h,
+                "FIRSTREAD_LEAST_HEAD_START_MIN": self.least_head_start_min,
+                "FIRSTREAD_HIGH_HEAD_START_H": self.high_head_start_h,
+            }
+            settings = ", ".join(f"{name}={value:g}" for name, value in named.items())
+            raise PydanticCustomError(
+                "contradiction", "{settings}: {error}", {"settings": settings, "error": str(error)}
+            ) from error
+        return self
+
     @property
-    def reading_policy(self) -> ReadingPolicy:
-        """How scores become urgency and order."""
-        return ReadingPolicy(
-            order=OrderPolicy(
-                horizon=timedelta(hours=self.order_horizon_h),
-                steepness=self.order_steepness,
-                prevalence=self.prevalence,
-            ),
-            urgency=UrgencyPolicy(
-                urgent_threshold=self.urgent_threshold,
-                critical_threshold=self.critical_threshold,
-                critical_findings=self.critical_findings,
-                critical_finding_threshold=self.critical_finding_threshold,
-            ),
+    def site_rules(self) -> SiteRules:
+        """What the site chooses of readings and of the triage rule."""
+        return SiteRules(
+            triage=self._site_choices(),
+            prior_after=timedelta(days=self.prior_after_days) if self.prior_after_days else None,
+            target_wait=timedelta(hours=self.target_wait_h),
+            reading_lease=timedelta(minutes=self.reading_lease_min),
+            quiet=timedelta(seconds=self.quiet_s),
+            report_out_of_scope=self.report_out_of_scope,
+        )
+
+    def _site_choices(self) -> SiteChoices:
+        return SiteChoices(
+            horizon=timedelta(hours=self.order_horizon_h),
+            steepness=self.order_steepness,
+            least_head_start=timedelta(minutes=self.least_head_start_min),
+            high_head_start=timedelta(hours=self.high_head_start_h),
+            alert_budget=self.alert_budget_percent / 100,
+            weights=self.weights or None,
         )
 
     @property
@@ -168,3 +220,35 @@ class Settings(BaseSettings):
         if not self.orthanc_username:
             return None
         return (self.orthanc_username, self.orthanc_password.get_secret_value())
+
+
+def read_settings() -> tuple[Settings, list[str]]:
+    """The settings of this process, and one line for each variable of an earlier version that is still set.
+
+    Raises:
+        InvalidInput: a value is wrong, or some contradict each other.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            ": ".join(filter(None, (_variable(fault["loc"]), fault["msg"])))
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise InvalidInput("bad_settings", f"{faults}: mend the environment or .env") from error
+    except SettingsError as error:
+        raise InvalidInput(
+            "bad_settings", f'{error}: write it as JSON, a list such as ["CR", "DX"], weights such as {{"mass": 0.5}}'
+        ) from error
+    still_set = {**DotEnvSettingsSource(Settings).env_vars, **EnvSettingsSource(Settings).env_vars}
+    return settings, [
+        f"{_PREFIX}{name.upper()} is no longer read: {replacement}"
+        for name, replacement in _GONE.items()
+        if f"{_PREFIX}{name}".lower() in still_set
+    ]
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """The environment variable at fault, and the entry of it; empty where several are together."""
+    name, entries = (f"{_PREFIX}{place[0]}".upper(), place[1:]) if place else ("", ())
+    return f"{name} ({', '.join(map(str, entries))})" if entries else name

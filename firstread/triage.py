@@ -1,4 +1,4 @@
-"""Films scored one by one, without any PACS, by the model and pixel path of the workers."""
+"""Images judged one by one, without any PACS, by the models and the triage rule of the workers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from imaging.files import open_study_files, opened
 from worker.predict import Predictor
 from worklist.errors import FirstreadError, InvalidInput, OutOfScope
 from worklist.finding import DISCLAIMER
+from worklist.triage import TriagePolicy, Urgency
 
 
 def triage_files(paths: Sequence[Path], *, prior: Path | None, settings: Settings) -> list[dict[str, Any]]:
@@ -24,7 +25,7 @@ def triage_files(paths: Sequence[Path], *, prior: Path | None, settings: Setting
     Args:
         paths: DICOM, PNG or JPEG files, or folders of them.
         prior: a text file with an earlier report.
-        settings: which models, and what is in scope.
+        settings: which models, what is in scope, and the site's choices of what is flagged.
 
     Raises:
         InvalidInput: a path or the prior report does not exist, or there is no file at all.
@@ -35,7 +36,8 @@ def triage_files(paths: Sequence[Path], *, prior: Path | None, settings: Setting
     if not files:
         raise InvalidInput("nothing_to_score", "there is nothing to score: name DICOM, PNG or JPEG files")
     predictor = build_predictor(settings)
-    return [_triage(file, predictor, prior_reports) for file in files]
+    policy = TriagePolicy.of(predictor.scorer.card, settings.site_rules.triage)
+    return [_triage(file, predictor, policy, prior_reports) for file in files]
 
 
 def print_triage(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
@@ -44,21 +46,29 @@ def print_triage(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         print_json(list(results))
         return
     table = Table(caption=DISCLAIMER, caption_justify="left")
-    for heading in ("File", "Label", "Score", "Explanation"):
+    for heading in ("File", "Flag", "Score", "Explanation"):
         table.add_column(heading, overflow="fold")
-    for result in sorted(results, key=lambda result: -result.get("score", -1.0)):
+    for result in sorted(results, key=_rank, reverse=True):
         if "failure" in result:
             state = str(result["state"]).replace("_", " ")
             table.add_row(result["file"], state, "", result["failure"]["message"])
         else:
-            table.add_row(result["file"], result["label"], f"{result['score']:.2f}", result["explanation"])
+            table.add_row(
+                result["file"], Urgency(result["urgency"]).label, f"{result['score']:.2f}", result["explanation"]
+            )
     Console().print(table)
 
 
-def _triage(file: Path, predictor: Predictor, prior_reports: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+def _rank(result: dict[str, Any]) -> tuple[bool, float]:
+    return result.get("urgency") == Urgency.CRITICAL, float(result.get("harm", -1.0))
+
+
+def _triage(
+    file: Path, predictor: Predictor, policy: TriagePolicy, prior_reports: tuple[tuple[str, str], ...]
+) -> dict[str, Any]:
     try:
         with opened(file) as content:
-            prediction = predictor.predict(content, str(file), prior_reports)
+            prediction = predictor.predict(content, str(file), policy, prior_reports)
     except FirstreadError as error:
         state = "out_of_scope" if isinstance(error, OutOfScope) else "failed"
         return {"file": str(file), "state": state, "failure": {"code": error.code, "message": error.message}}

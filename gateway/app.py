@@ -17,20 +17,21 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.access.actors import Actors
 from gateway.dicomweb.passthrough import DicomWebOrigin, build_dicomweb
 from gateway.fhir import build_fhir
 from gateway.intake.dispatch import Dispatcher
 from gateway.intake.feed import FEED, Intake
 from gateway.intake.orthanc import OrthancClient
+from gateway.list.hub import ListHub
 from gateway.list.pages import SiteFacts, build_pages, mount_static
 from gateway.list.viewer import mount_viewer
-from gateway.list.worklist import build_reading_list, item
+from gateway.list.worklist import build_worklist
 from gateway.predict.routes import PredictLimits, build_predict, sweep
 from gateway.problems import install_problems
 from worklist.errors import FirstreadError
-from worklist.records import Database, IntakeRecords, PredictionRecords, ReadingList
+from worklist.records import Database, IntakeRecords, JobRecords, PredictionRecords, ReadingRecords, Worklist
 
-_PAGE_LENGTH = 500
 _MOST_BEHIND = 1000  # changes that are counted; beyond it the number no longer matters
 
 
@@ -40,7 +41,11 @@ class GatewayParts:
 
     database: Database
     records: IntakeRecords
-    reading_list: ReadingList
+    worklist: Worklist
+    readings: ReadingRecords
+    jobs: JobRecords
+    hub: ListHub
+    actors: Actors
     orthanc: OrthancClient
     dispatcher: Dispatcher
     intake: Intake
@@ -84,9 +89,11 @@ def build_app(parts: GatewayParts) -> FastAPI:
         del app
         thread = threading.Thread(target=parts.intake.run, name="intake", daemon=True)
         thread.start()
+        parts.hub.start()
         sweeper = asyncio.create_task(sweep(parts.predictions, parts.predict_limits.keep))
         yield
         sweeper.cancel()
+        parts.hub.stop()
         parts.intake.stop()
         thread.join(timeout=10)
         parts.orthanc.close()
@@ -94,12 +101,12 @@ def build_app(parts: GatewayParts) -> FastAPI:
 
     app = FastAPI(title="Firstread", version=parts.site.version, lifespan=lifespan)
     install_problems(app)
-    app.include_router(build_reading_list(parts.reading_list, parts.orthanc))
-    app.include_router(build_fhir(parts.reading_list))
-    app.include_router(build_predict(parts.predictions, parts.dispatcher, parts.predict_limits))
     app.include_router(
-        build_pages(lambda: [item(study) for study in parts.reading_list.page(limit=_PAGE_LENGTH)[1]], parts.site)
+        build_worklist(parts.worklist, parts.readings, parts.jobs, parts.orthanc, parts.hub, parts.actors)
     )
+    app.include_router(build_fhir(parts.worklist))
+    app.include_router(build_predict(parts.predictions, parts.dispatcher, parts.predict_limits))
+    app.include_router(build_pages(parts.worklist, parts.jobs, parts.site, parts.actors))
     app.include_router(build_dicomweb(parts.dicomweb))
     mount_static(app)
     if parts.viewer_dir:

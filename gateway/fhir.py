@@ -1,6 +1,7 @@
 """`GET /fhir/DiagnosticReport`: the AI result of a study as FHIR R4, from the same Analysis as the reading list.
 
 One DiagnosticReport a study, with its Observations and the Device contained, because none of them lives on its own.
+Only findings that are shown on the list are in it, and only those that may be put into words are interpreted.
 The resources are plain dictionaries: classes of fhir.resources would cost the gateway 20 MB and a pin on pydantic, and
 what they check does not depend on the request, so the tests check it with them instead.
 """
@@ -18,11 +19,11 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from worklist.finding import DISCLAIMER, Algorithm, Analysis, Code, Side
-from worklist.records import ListedStudy, ReadingList
+from worklist.finding import DISCLAIMER, Algorithm, Analysis, Code, Finding, ImageReference, Side
+from worklist.records import ListedStudy, Worklist
 from worklist.scope import MANUFACTURER
 from worklist.study import StudyState
-from worklist.urgency import Urgency
+from worklist.triage import NOT_ASSESSED, Triage, Urgency
 
 MEDIA_TYPE = "application/fhir+json"
 
@@ -37,15 +38,18 @@ CODE_SYSTEMS: Final = {  # FHIR R4, 4.3 Using Codes; PS3.16 section 8
     "RADLEX": "http://radlex.org",
     "99FIRSTREAD": "urn:oid:2.25.153006552991340519047774158926496659651",
 }
-# The codes of the SRs, restated: the gateway does not import dicom_sr. A test compares them.
+# The codes of the SRs once more: the gateway does not import dicom_sr. A test compares them.
 CHEST_CAD_REPORT: Final = Code(value="112000", scheme="DCM", meaning="Chest CAD Report")
 CERTAINTY_OF_IMPRESSION: Final = Code(value="111013", scheme="DCM", meaning="Certainty of Impression")
 THRESHOLD: Final = Code(value="122411", scheme="DCM", meaning="Threshold Value")
-BELOW_THRESHOLD: Final = Code(value="below-threshold", scheme="99FIRSTREAD", meaning="Looked for, below threshold")
-URGENCIES: Final = {  # CID 7035
+SOURCE_OF_MEASUREMENT: Final = Code(value="121112", scheme="DCM", meaning="Source of Measurement")
+NOT_NAMED: Final = Code(value="not-named", scheme="99FIRSTREAD", meaning="Looked for, not certain enough to name")
+HARM: Final = Code(value="harm", scheme="99FIRSTREAD", meaning="Harm of waiting")
+FLAG_FROM: Final = Code(value="flag-from", scheme="99FIRSTREAD", meaning="Harm from which a study is flagged")
+POLICY_SHA256: Final = Code(value="policy-sha256", scheme="99FIRSTREAD", meaning="SHA-256 of the triage policy")
+URGENCIES: Final = {  # CID 7035; none where nothing is flagged
     Urgency.CRITICAL: Code(value="RID49480", scheme="RADLEX", meaning="ACR Category 1 Actionable Finding"),
     Urgency.URGENT: Code(value="RID49481", scheme="RADLEX", meaning="ACR Category 2 Actionable Finding"),
-    Urgency.ROUTINE: Code(value="RID49482", scheme="RADLEX", meaning="ACR Category 3 Actionable Finding"),
 }
 SIDES: Final = {  # CID 244
     Side.RIGHT: Code(value="24028007", scheme="SCT", meaning="Right"),
@@ -61,7 +65,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 Resource = dict[str, Any]
 
 
-def build_fhir(reading_list: ReadingList) -> APIRouter:
+def build_fhir(worklist: Worklist) -> APIRouter:
     """The routes below /fhir."""
     router = APIRouter(prefix="/fhir", tags=["fhir"])
 
@@ -71,7 +75,7 @@ def build_fhir(reading_list: ReadingList) -> APIRouter:
         uid = _UID.fullmatch(study)
         if uid is None or len(uid["uid"]) > _UID_CHARACTERS:
             return _refusal(400, "invalid", "name one study: /fhir/DiagnosticReport?study=<Study Instance UID>")
-        listed = reading_list.find(uid["uid"])
+        listed = worklist.find(uid["uid"])
         if listed is None:
             return _unknown(uid["uid"])
         return FhirResponse(searchset(listed, str(request.url), str(request.base_url).rstrip("/")))
@@ -79,7 +83,7 @@ def build_fhir(reading_list: ReadingList) -> APIRouter:
     @router.get("/DiagnosticReport/{study_instance_uid}", response_class=FhirResponse, responses=_REFUSALS)
     def read(study_instance_uid: str) -> JSONResponse:
         """The AI result of one study; the resource's id is the Study Instance UID."""
-        listed = reading_list.find(study_instance_uid)
+        listed = worklist.find(study_instance_uid)
         return FhirResponse(diagnostic_report(listed)) if listed else _unknown(study_instance_uid)
 
     return router
@@ -137,12 +141,16 @@ def diagnostic_report(study: ListedStudy) -> Resource:
         report["basedOn"] = [{"type": "ServiceRequest", "identifier": accession}]
     if analysis is None:
         return _without_empty(report)
-    findings = [_finding(study, analysis, position) for position in range(len(analysis.findings))]
-    observations = [_score(study, analysis), *findings]
-    verdicts = [URGENCIES[study.urgency]] if study.urgency else []
-    verdicts += [finding.type.code for finding in analysis.positive_findings]
+    triage = study.triage
+    shown = triage.shown if triage else ()
+    observations = [
+        _score(study, analysis),
+        *(_finding(study, analysis, finding, position) for position, finding in enumerate(shown, start=1)),
+    ]
+    verdicts = [URGENCIES[triage.urgency]] if triage and triage.urgency in URGENCIES else []
+    verdicts += [named.finding.type.code for named in triage.named] if triage else []
     report |= {
-        "contained": [_device(analysis.scorer), *observations],
+        "contained": [_device(analysis.scorer, triage), *observations],
         "issued": _instant(analysis.completed_at),
         "result": [{"reference": f"#{observation['id']}"} for observation in observations],
         "conclusionCode": [_concept(code) for code in verdicts],
@@ -157,53 +165,68 @@ def _status(study: ListedStudy) -> str:
 
 
 def _why_not(study: ListedStudy) -> str:
-    return f"Not assessed. {_text(study.failure.message)}" if study.failure else "Not assessed yet."
+    return f"{NOT_ASSESSED}. {_text(study.failure.message)}" if study.failure else f"{NOT_ASSESSED} yet."
 
 
 def _score(study: ListedStudy, analysis: Analysis) -> Resource:
-    code = {**_concept(CERTAINTY_OF_IMPRESSION), "text": _ANY_URGENT}
-    measured = _measured(study, analysis, "score", code=code, value=(analysis.score, analysis.threshold))
+    """The score of all images, with the class of the study, the harm that it follows from, and what limits them."""
+    measured = _measured(study, analysis, "score", value=analysis.score, images=analysis.images)
+    measured["code"] = {**_concept(CERTAINTY_OF_IMPRESSION), "text": _ANY_URGENT}
+    measured["component"].append({"code": _concept(THRESHOLD), "valueQuantity": _percent(analysis.threshold)})
+    if study.triage:
+        urgency = study.triage.urgency
+        coded = _concept(URGENCIES[urgency]) if urgency in URGENCIES else {}
+        measured["interpretation"] = [coded | {"text": urgency.label}]
+        measured["component"].append({"code": _concept(HARM), "valueQuantity": _plain(study.triage.harm)})
+    if study.policy:
+        measured["component"].append({"code": _concept(FLAG_FROM), "valueQuantity": _plain(study.policy.flag_from)})
     notes = [text for note in analysis.quality if (text := _text(note.message))]
     return measured | {"note": [{"text": text} for text in (*notes, DISCLAIMER)]}
 
 
-def _finding(study: ListedStudy, analysis: Analysis, position: int) -> Resource:
-    finding = analysis.findings[position]
-    code = {**_concept(finding.type.code), "text": finding.type.label}
-    value = (finding.probability, finding.threshold)
-    measured = _measured(study, analysis, f"finding-{position + 1}", code=code, value=value)
+def _finding(study: ListedStudy, analysis: Analysis, finding: Finding, position: int) -> Resource:
+    """A finding that is shown; one that may not be put into words is said to be uncertain, never to be negative."""
+    images = (analysis.image_of(finding),)
+    measured = _measured(study, analysis, f"finding-{position}", value=finding.probability, images=images)
+    measured["code"] = {**_concept(finding.type.code), "text": finding.type.label}
+    measured["component"].append({"code": _concept(THRESHOLD), "valueQuantity": _percent(finding.threshold)})
+    named = {one.finding.type.key: one for one in study.triage.named} if study.triage else {}
+    if finding.type.key in named:
+        measured["interpretation"] = [{"coding": [_POSITIVE], "text": named[finding.type.key].words}]
+    else:
+        measured["interpretation"] = [_concept(NOT_NAMED) | {"text": "Not certain enough to name, not excluded"}]
     if finding.side:
         measured["bodySite"] = {**_concept(SIDES[finding.side]), "text": f"The patient's {finding.side} side"}
     return measured | {"note": [{"text": DISCLAIMER}]}
 
 
 def _measured(
-    study: ListedStudy, analysis: Analysis, key: str, *, code: Resource, value: tuple[float, float]
+    study: ListedStudy, analysis: Analysis, key: str, *, value: float, images: tuple[ImageReference, ...]
 ) -> Resource:
-    """A probability and its threshold as an Observation; what lies below is said to be below, never to be negative."""
-    probability, threshold = value
-    below = _concept(BELOW_THRESHOLD) | {"text": "Below the threshold, not excluded"}
+    """A probability as an Observation, with the images that it was inferred from."""
     return {
         "resourceType": "Observation",
         "id": key,
         "status": "preliminary",
         "category": [{"coding": [{"system": f"{_TERMINOLOGY}/observation-category", "code": "imaging"}]}],
-        "code": code,
         **_subject(study),
         "issued": _instant(analysis.completed_at),
-        "valueQuantity": _percent(probability),
-        "interpretation": [{"coding": [_POSITIVE]} if probability >= threshold else below],
+        "valueQuantity": _percent(value),
         "device": {"reference": "#scorer"},
         "derivedFrom": [_imaging_study(study)],
-        "component": [{"code": _concept(THRESHOLD), "valueQuantity": _percent(threshold)}],
+        "component": [
+            {"code": _concept(SOURCE_OF_MEASUREMENT), "valueString": f"urn:oid:{image.sop_instance_uid}"}
+            for image in images
+        ],
     }
 
 
-def _device(scorer: Algorithm) -> Resource:
+def _device(scorer: Algorithm, triage: Triage | None) -> Resource:
+    """The scorer, and the policy by which its output was triaged as a property of it."""
     versions: list[Resource] = [{"value": scorer.version}]
     if scorer.sha256:
         versions.append({"type": {"text": "SHA-256 of the weights"}, "value": scorer.sha256})
-    return {
+    device: Resource = {
         "resourceType": "Device",
         "id": "scorer",
         "identifier": [{"system": _DICOM_UIDS, "value": f"urn:oid:{scorer.device_uid}"}],
@@ -211,6 +234,9 @@ def _device(scorer: Algorithm) -> Resource:
         "deviceName": [{"name": scorer.name, "type": "model-name"}],
         "version": versions,
     }
+    if triage:
+        device["property"] = [{"type": _concept(POLICY_SHA256), "valueCode": [{"text": triage.policy_digest}]}]
+    return device
 
 
 def _subject(study: ListedStudy) -> Resource:
@@ -231,7 +257,9 @@ def _identifier_type(code: str) -> Resource:
 
 
 def _concept(code: Code) -> Resource:
-    coding = {"system": CODE_SYSTEMS[code.scheme], "code": code.value, "display": code.meaning}
+    coding = {"code": code.value, "display": code.meaning}
+    if system := CODE_SYSTEMS.get(code.scheme):  # a scorer may bring a scheme of its own, which has no address here
+        coding["system"] = system
     return {"coding": [coding]}
 
 
@@ -239,6 +267,10 @@ def _percent(probability: float) -> Resource:
     # By way of decimals: 0.57 is 57 %, which 0.57 * 100 is not.
     value = float(Decimal(str(probability)) * 100)
     return {"value": value, "unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
+
+
+def _plain(value: float) -> Resource:
+    return {"value": value, "system": "http://unitsofmeasure.org", "code": "1"}
 
 
 def _narrative(conclusion: str) -> Resource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from http import HTTPStatus
 
 import structlog
@@ -10,11 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worklist.errors import FirstreadError, PermanentError
+from worklist.errors import Conflict, FirstreadError, PermanentError
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
+_ABSENT = {"unknown_study"}  # codes of errors about something that is not there
 
 log = structlog.get_logger()
 
@@ -36,6 +39,7 @@ def problem(status: int, title: str, detail: str, **more: object) -> JSONRespons
 
 def install_problems(app: FastAPI) -> None:
     """Have every error of an application answered as a problem document."""
+    app.add_middleware(_Unforeseen)
 
     @app.exception_handler(HTTPException)
     def _refused(request: Request, error: HTTPException) -> JSONResponse:
@@ -69,10 +73,45 @@ def install_problems(app: FastAPI) -> None:
     @app.exception_handler(FirstreadError)
     def _failed(request: Request, error: FirstreadError) -> JSONResponse:
         del request
-        status = (
-            HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(error, PermanentError) else HTTPStatus.SERVICE_UNAVAILABLE
-        )
-        answer = problem(status, status.phrase, error.message, code=error.code)
+        status = _status_of(error)
+        more = {"ups_status": str(error.status)} if isinstance(error, Conflict) and error.status else {}
+        answer = problem(status, status.phrase, error.message, code=error.code, **more)
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             answer.headers["Retry-After"] = str(_RETRY_AFTER_S)
         return answer
+
+
+def _status_of(error: FirstreadError) -> HTTPStatus:
+    if isinstance(error, Conflict):
+        return HTTPStatus.CONFLICT
+    if error.code in _ABSENT:
+        return HTTPStatus.NOT_FOUND
+    return HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(error, PermanentError) else HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class _Unforeseen:
+    """Answers what nobody foresaw, and logs where it came from without its message, which may quote a patient."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = has_begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            place = "".join(traceback.format_tb(error.__traceback__))
+            log.error("a request failed unexpectedly", error=type(error).__name__, place=place)  # noqa: TRY400
+            if has_begun:
+                raise RuntimeError("the answer was broken off, see above") from None
+            detail = f"unexpected {type(error).__name__}: the gateway's log says where"
+            answer = problem(500, "Internal Server Error", detail, code="unexpected_error")
+            await answer(scope, receive, send)

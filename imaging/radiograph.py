@@ -85,6 +85,6 @@ def _judge(dataset: Dataset, pixels: npt.NDArray[np.float32]) -> Iterator[Qualit
         yield QualityNote(code="cut_off_greys", message="More than half of the film is plain black or plain white.")
     side = patient_side(read_value(dataset, "PatientOrientation"))
     if side is None:
-        yield QualityNote(code=TURNED_FILM, message="The film is turned, so sides are not told.")
+        yield QualityNote(code=TURNED_FILM, message="The film is turned, so no sides are given.")
     elif side is Side.LEFT:
         yield QualityNote(code=MIRRORED_FILM, message="The film is mirrored: the patient's left is at its left edge.")

@@ -1,7 +1,7 @@
-"""The template explainer: one or two plain sentences from the numbers alone, in no time and without a model.
+"""The template explainer: one or two plain sentences from the triage alone, in no time and without a model.
 
-It says what the scorer found and no more: never a diagnosis, never "normal". It also quotes what earlier reports say
-about the same findings, word for word, negations included: quoting is not judging.
+It puts into words what may be put into words and no more: never a diagnosis, never "normal". It also quotes what
+earlier reports say about the same findings, word for word, negations included: quoting is not judging.
 """
 
 from __future__ import annotations
@@ -9,85 +9,67 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 
 from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph
-from worklist.errors import InvalidInput
-from worklist.finding import Algorithm, Analysis, Finding, FindingType, Snippet
+from worklist.finding import Algorithm, Analysis, FindingType, ImageReference, Snippet
+from worklist.triage import Triage, Urgency
 from worklist.uids import device_uid
 
-VERSION = "1"
+VERSION = "2"
 
 _MAX_SNIPPETS = 3
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*(?=\n|[A-Z]|[-*•]\s|\d+[.)]\s)")
 
-_TEXTS: dict[str, dict[str, str]] = {
-    "en": {
-        "leading": "Possible {finding}{side} ({percent}).",
-        "leading_with_others": "Possible {finding}{side} ({percent}); also above threshold: {others}.",
-        "other": "{finding}{side} ({percent})",
-        "and": " and ",
-        "left": " on the patient's left",
-        "right": " on the patient's right",
-        "none": "None of the {count} findings looked for reaches its threshold. This is not a negative report.",
-        "none_but_urgent": "None of the {count} findings looked for reaches its threshold by itself, but together they "
-        "make an urgent film likely ({percent}); the most probable is {finding} ({leading_percent}).",
-        "limited": "Film quality limits this: {notes}.",
-        "limited_with_alternative": "Film quality limits this: {notes}; {alternative} can look the same.",
-        "over": "over 99%",
-        "under": "under 1%",
-        FindingType.PNEUMOTHORAX: "pneumothorax",
-        FindingType.PLEURAL_EFFUSION: "pleural effusion",
-        FindingType.CONSOLIDATION: "consolidation",
-        FindingType.PNEUMONIA: "pneumonia",
-        FindingType.CARDIOMEGALY: "cardiomegaly",
-        FindingType.PULMONARY_EDEMA: "pulmonary edema",
-        "instead_of_pneumothorax": "a skin fold or the edge of the scapula",
-        "instead_of_pleural_effusion": "pleural thickening or a raised diaphragm",
-        "instead_of_consolidation": "atelectasis or overlying soft tissue",
-        "instead_of_pneumonia": "atelectasis or a shallow breath",
-        "instead_of_cardiomegaly": "an AP projection or a shallow breath",
-        "instead_of_pulmonary_edema": "a shallow breath or too little exposure",
-    },
+_TEXTS = {
+    "named": "{findings}.",
+    "named_without_flag": "{findings}. This raises no AI flag, and is not a negative report.",
+    "flag_alone": "An urgent finding is possible, but none is certain enough to name. Looked for: {looked_for}.",
+    "none": "No AI flag. Looked for: {looked_for}. This is not a negative report.",
+    "limited": "Image quality limits this: {notes}.",
+    "limited_with_alternative": "Image quality limits this: {notes}; {alternative} can look the same.",
+}
+_ALTERNATIVES = {
+    FindingType.PNEUMOTHORAX.key: "a skin fold or the edge of the scapula",
+    FindingType.PLEURAL_EFFUSION.key: "pleural thickening or a raised diaphragm",
+    FindingType.CONSOLIDATION.key: "atelectasis or overlying soft tissue",
+    FindingType.PNEUMONIA.key: "atelectasis or a shallow breath",
+    FindingType.CARDIOMEGALY.key: "an AP projection or a shallow breath",
+    FindingType.PULMONARY_EDEMA.key: "a shallow breath or too little exposure",
+    FindingType.MASS.key: "overlapping vessels or overlying soft tissue",
+    FindingType.NODULE.key: "a nipple or a vessel seen end on",
+    FindingType.ATELECTASIS.key: "consolidation or a shallow breath",
 }
 
 # What radiologists write for each finding. Effusions and edema of other places are none of ours.
 _TERMS = {
-    FindingType.PNEUMOTHORAX: r"(?:hydro|h(?:a)?emo)?pneumothora(?:x|ces)|ptx",
-    FindingType.PLEURAL_EFFUSION: r"(?<!pericardial )(?<!joint )effusions?|pleural fluid|(?:hydro|h(?:a)?emo)thorax"
+    FindingType.PNEUMOTHORAX.key: r"(?:hydro|h(?:a)?emo)?pneumothora(?:x|ces)|ptx",
+    FindingType.PLEURAL_EFFUSION.key: r"(?<!pericardial )(?<!joint )effusions?|pleural fluid|(?:hydro|h(?:a)?emo)thorax"
     r"|costophrenic (?:angles?|sulc(?:us|i))",
-    FindingType.CONSOLIDATION: r"consolidat(?:ions?|ed|ive)|air ?space (?:disease|opacit(?:y|ies))"
+    FindingType.CONSOLIDATION.key: r"consolidat(?:ions?|ed|ive)|air ?space (?:disease|opacit(?:y|ies))"
     r"|infiltrat(?:es?|ions?)",
-    FindingType.PNEUMONIA: r"(?:broncho)?pneumonias?|pneumonic",
-    FindingType.CARDIOMEGALY: r"cardiomegaly|enlarged (?:heart|cardi\w+ silhouette)"
+    FindingType.PNEUMONIA.key: r"(?:broncho)?pneumonias?|pneumonic",
+    FindingType.CARDIOMEGALY.key: r"cardiomegaly|enlarged (?:heart|cardi\w+ silhouette)"
     r"|(?:heart|cardi\w+)(?: \w+){0,2} (?:is|are|appears?)(?: \w+){0,2} enlarged|cardiac enlargement"
     r"|(?:heart|cardi\w+)(?: silhouette)?(?: size)? enlarge(?:d|ment)",
-    FindingType.PULMONARY_EDEMA: r"(?<!subcutaneous )(?<!soft tissue )(?<!soft-tissue )o?edema"
+    FindingType.PULMONARY_EDEMA.key: r"(?<!subcutaneous )(?<!soft tissue )(?<!soft-tissue )o?edema"
     r"|vascular congestion|congestive heart failure|chf",
+    FindingType.MASS.key: r"mass(?:es)?",
+    FindingType.NODULE.key: r"nodul(?:es?|ar)",
+    FindingType.ATELECTASIS.key: r"atelecta(?:sis|ses|tic)",
 }
-_MENTIONS = {type_: re.compile(rf"\b(?:{terms})\b", re.IGNORECASE) for type_, terms in _TERMS.items()}
+_MENTIONS = {key: re.compile(rf"\b(?:{terms})\b", re.IGNORECASE) for key, terms in _TERMS.items()}
 
 
 class TemplateExplainer:
-    """Explains an Analysis by its numbers.
+    """Explains an Analysis by what its triage may put into words."""
 
-    Args:
-        language: a key of the text table, such as "en".
-
-    Raises:
-        InvalidInput: unknown_language.
-    """
-
-    def __init__(self, language: str = "en") -> None:
-        if language not in _TEXTS:
-            raise InvalidInput(
-                "unknown_language", f"There are no texts in {language!r:.32}; there are: {', '.join(sorted(_TEXTS))}."
-            )
-        self._texts = _TEXTS[language]
-        digest = hashlib.sha256(json.dumps([VERSION, self._texts, _TERMS], sort_keys=True).encode()).hexdigest()
+    def __init__(self) -> None:
+        content = json.dumps([VERSION, _TEXTS, _ALTERNATIVES, _TERMS], sort_keys=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()
         self._algorithm = Algorithm(
             name="Firstread template", version=VERSION, sha256=digest, device_uid=device_uid(digest)
         )
-        self._prompt_version = f"template-{language}-{VERSION}"
 
     @property
     def algorithm(self) -> Algorithm:
@@ -97,78 +79,77 @@ class TemplateExplainer:
     def explain(
         self,
         analysis: Analysis,
-        film: Radiograph,  # noqa: ARG002 - the protocol's; words here come from the numbers alone
+        triage: Triage,
+        radiographs: Callable[[ImageReference], Radiograph],  # noqa: ARG002 - words here come from the triage alone
         prior_reports: tuple[tuple[str, str], ...] = (),
     ) -> Analysis:
-        """The Analysis with one or two sentences, and at most three sentences quoted from earlier reports.
+        """The Analysis with one to three sentences, and at most three sentences quoted from earlier reports.
 
         Args:
             analysis: what the scorer found.
-            film: not looked at.
+            triage: which of it may be put into words.
+            radiographs: not asked.
             prior_reports: pairs of (source, text) of earlier reports, newest first.
         """
+        named = tuple(named.finding.type for named in triage.named)
+        others = tuple(finding.type for finding in analysis.findings if finding.type not in named)
         return analysis.explained(
-            " ".join(filter(None, (self._summary(analysis), self._limits(analysis)))),
+            " ".join(filter(None, (_summary(triage), _limits(analysis, triage)))),
             explainer=self._algorithm,
-            prompt_version=self._prompt_version,
-            snippets=quote(prior_reports, first=tuple(finding.type for finding in analysis.positive_findings)),
+            prompt_version=f"template-{VERSION}",
+            snippets=quote(prior_reports, first=named, then=others),
         )
 
-    def _summary(self, analysis: Analysis) -> str:
-        texts, positive = self._texts, analysis.positive_findings
-        if positive:
-            others = [self._describe("other", finding) for finding in positive[1:]]
-            listed = texts["and"].join(filter(None, (", ".join(others[:-1]), *others[-1:])))
-            return self._describe("leading_with_others" if others else "leading", positive[0], others=listed)
-        if analysis.is_urgent and analysis.findings:
-            return texts["none_but_urgent"].format(
-                count=len(analysis.findings),
-                percent=self._percent(analysis.score),
-                finding=texts[analysis.findings[0].type],
-                leading_percent=self._percent(analysis.findings[0].probability),
-            )
-        return texts["none"].format(count=len(analysis.findings))
 
-    def _limits(self, analysis: Analysis) -> str:
-        if not analysis.quality:
-            return ""
-        notes = "; ".join(_as_clause(note.message) for note in analysis.quality)
-        if not analysis.positive_findings or {note.code for note in analysis.quality} <= {MIRRORED_FILM, TURNED_FILM}:
-            return self._texts["limited"].format(notes=notes)
-        alternative = self._texts[f"instead_of_{analysis.positive_findings[0].type}"]
-        return self._texts["limited_with_alternative"].format(notes=notes, alternative=alternative)
-
-    def _describe(self, text: str, finding: Finding, **more: str) -> str:
-        return self._texts[text].format(
-            finding=self._texts[finding.type],
-            side=self._texts[finding.side] if finding.side else "",
-            percent=self._percent(finding.probability),
-            **more,
-        )
-
-    def _percent(self, probability: float) -> str:
-        """Whole percent, but never a certainty."""
-        if probability > 0.99:  # noqa: PLR2004 - as the text says
-            return self._texts["over"]
-        return self._texts["under"] if probability < 0.01 else f"{probability:.0%}"  # noqa: PLR2004
+def _summary(triage: Triage) -> str:
+    has_flag = triage.urgency is not Urgency.NONE
+    if triage.named:
+        findings = "; ".join(named.words for named in triage.named)
+        return _TEXTS["named" if has_flag else "named_without_flag"].format(findings=findings)
+    looked_for = _joined(sorted(_as_clause(finding.type.label) for finding in triage.shown))
+    return _TEXTS["flag_alone" if has_flag else "none"].format(looked_for=looked_for or "nothing")
 
 
-def quote(prior_reports: tuple[tuple[str, str], ...], *, first: tuple[FindingType, ...] = ()) -> tuple[Snippet, ...]:
+def _limits(analysis: Analysis, triage: Triage) -> str:
+    if not analysis.quality:
+        return ""
+    notes = "; ".join(_as_clause(note.message) for note in analysis.quality)
+    alternative = _ALTERNATIVES.get(triage.named[0].finding.type.key) if triage.named else None
+    if alternative is None or {note.code for note in analysis.quality} <= {MIRRORED_FILM, TURNED_FILM}:
+        return _TEXTS["limited"].format(notes=notes)
+    return _TEXTS["limited_with_alternative"].format(notes=notes, alternative=alternative)
+
+
+def quote(
+    prior_reports: tuple[tuple[str, str], ...],
+    *,
+    first: tuple[FindingType, ...] = (),
+    then: tuple[FindingType, ...] = (),
+) -> tuple[Snippet, ...]:
     """At most three sentences of earlier reports that mention a finding, word for word.
 
-    Sentences on the findings named in `first` come first, in that order; then newer reports before older ones.
+    Args:
+        prior_reports: pairs of (source, text), newest first.
+        first: findings whose sentences come first, in this order.
+        then: findings whose sentences come after them, those of newer reports first.
     """
     found: dict[Snippet, tuple[int, int]] = {}
+    wanted = [kind.key for kind in first]
+    mentions = {key: _MENTIONS[key] for key in (*wanted, *(kind.key for kind in then)) if key in _MENTIONS}
     for age, (source, text) in enumerate(prior_reports):
         for sentence in _SENTENCE_END.split(text):
-            mentioned = [type_ for type_, mention in _MENTIONS.items() if mention.search(sentence)]
+            mentioned = [key for key, mention in mentions.items() if mention.search(sentence)]
             if mentioned:
-                rank = min(first.index(type_) if type_ in first else len(first) for type_ in mentioned)
+                rank = min(wanted.index(key) if key in wanted else len(wanted) for key in mentioned)
                 found.setdefault(Snippet(source=source, snippet=" ".join(sentence.split())), (rank, age))
     return tuple(sorted(found, key=lambda snippet: found[snippet])[:_MAX_SNIPPETS])
 
 
+def _joined(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+
+
 def _as_clause(sentence: str) -> str:
-    """A note to stand inside a sentence: no full stop, no capital unless it begins an abbreviation."""
+    """Words to stand inside a sentence: no full stop, no capital unless it begins an abbreviation."""
     text = sentence.rstrip(". ")
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import inspect, text
 
 import migrations
+from tests.records import Clock
 from tests.servers import OrthancServer, PostgresServer, RedisServer, running
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
 from worklist.records import Database
@@ -94,16 +95,22 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return file.read_bytes()
 
 
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the test's database; it stands until the test moves it."""
+    return Clock()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Database]:
     """A database with all tables and no rows, once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
         file = tmp_path / "firstread.db"
         file.write_bytes(request.getfixturevalue("migrated_sqlite"))
-        with closing(Database(f"sqlite:///{file}")) as opened:
+        with closing(Database(f"sqlite:///{file}", clock)) as opened:
             yield opened
     else:
-        with closing(Database(request.getfixturevalue("migrated_postgres"))) as opened:
+        with closing(Database(request.getfixturevalue("migrated_postgres"), clock)) as opened:
             with opened.write() as session:
                 tables = set(inspect(opened.engine).get_table_names()) - {"alembic_version"}
                 session.execute(text("TRUNCATE " + ", ".join(tables)))
@@ -120,18 +127,21 @@ def make_analysis() -> Callable[..., Analysis]:
         *,
         study_instance_uid: str = "1.2.3",
         sop_instance_uid: str = "1.2.3.1.1",
+        scorer_sha256: str = "0" * 64,
     ) -> Analysis:
         probabilities = sorted((findings or {}).items(), key=lambda pair: -pair[1])
         return Analysis(
-            image=ImageReference(
-                study_instance_uid=study_instance_uid,
-                series_instance_uid=f"{study_instance_uid}.1",
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
-                sop_instance_uid=sop_instance_uid,
-                rows=2048,
-                columns=2500,
+            images=(
+                ImageReference(
+                    study_instance_uid=study_instance_uid,
+                    series_instance_uid=f"{study_instance_uid}.1",
+                    sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
+                    sop_instance_uid=sop_instance_uid,
+                    rows=2048,
+                    columns=2500,
+                ),
             ),
-            scorer=Algorithm(name="a model", version="1", sha256="0" * 64, device_uid="2.25.1"),
+            scorer=Algorithm(name="a model", version="1", sha256=scorer_sha256, device_uid="2.25.1"),
             findings=tuple(Finding(type=kind, probability=p, threshold=0.5) for kind, p in probabilities),
             score=score,
             threshold=0.5,

@@ -28,7 +28,9 @@ from dicom_sr.attributes import code_item
 _NUMBERS: Final = (
     r"NUM \(("
     r"111012,DCM|111013,DCM|122157,DCM|122411,DCM|110910,DCM|110911,DCM"
-    r"|elapsed,99FIRSTREAD|revision,99FIRSTREAD|format,99FIRSTREAD"
+    r"|(elapsed|unscored|revision|format|harm|head-start|flag-from|horizon|steepness|least-head-start"
+    r"|high-head-start|alert-budget|card-flag-from|weight|site-weight|named-from|named-share|critical-from"
+    r"|critical-share|films|lower|upper),99FIRSTREAD"
     r'),"[^"]*"\)'
 )
 _EVIDENCE: Final = r'/(CODE \(272741003,SCT,"Laterality"\)|(SCOORD|IMAGE) \(121112,DCM,"Source of Measurement"\))'
@@ -51,7 +53,7 @@ ALLOWED: Final = {
         "Debian's DCMTK 3.6.7 does not know the Japanese character sets that we keep"
     ),
     r"Warning: [\d.]+: /CONTAINER \(18782-3,\S+ Report\"\)/CONTAINER \([^/]*\)(/(CODE|TEXT) \([^/]*\))?/"
-    rf"{_NUMBERS}({_EVIDENCE})*: Content Item not in template": (
+    rf"{_NUMBERS}(/{_NUMBERS})?({_EVIDENCE})*: Content Item not in template": (
         "PixelMed's TID 1404, which TID 2001 includes for quantities, is empty (docs/decisions/0006)"
     ),
     r"Warning: Template 1501 MeasurementGroup/\[Row 1\] .*: template ID encoded in first row container 1410 "
@@ -74,8 +76,11 @@ _HEADINGS: Final = {  # CID 7001
     codes.PREVIOUS_FINDINGS: Code("121068", "DCM", "Previous Findings"),
 } | dict.fromkeys(
     (
+        codes.SCOPE,
         codes.IMAGE_QUALITY,
         codes.EXPLANATION,
+        codes.POLICY,
+        codes.CARD,
         codes.NUMBERS,
         codes.SCORER,
         codes.EXPLAINER,
@@ -89,8 +94,21 @@ _STATEMENTS: Final = dict.fromkeys(  # CID 7002
     (
         codes.PRIORITY,
         codes.CAD_SUMMARY,
-        codes.BELOW_THRESHOLD,
+        codes.NOT_NAMED,
+        codes.UNRELIABLE,
         codes.NOT_LOOKED_FOR,
+        codes.FINDING_KEY,
+        codes.FINDING_LABEL,
+        codes.NAMED_FINDING,
+        codes.LEADING_FINDING,
+        codes.WEIGHED_FINDING,
+        codes.BUDGET_BASIS,
+        codes.POLICY_SHA256,
+        codes.CARD_NAME,
+        codes.CARD_VERSION,
+        codes.CARD_SHA256,
+        codes.REFERENCE,
+        codes.REFERENCE_HARMS,
         codes.QUOTED_FROM,
         codes.COMMENT,
         codes.FAILURE_CODE,
@@ -184,7 +202,7 @@ class PixelMed:
             [
                 program("java"),
                 *_NO_LIMITS,
-                "-Xmx1g",
+                "-Xmx2g",
                 "-XX:+UseSerialGC",
                 "-cp",
                 str(_PIXELMED_JAR),

@@ -1,1 +1,1 @@
-"""Celery: the fast path and the slow path of a study."""
+"""Celery: the fast path and the slow path of a study, and uploads; a pipeline each."""

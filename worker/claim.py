@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import structlog
 
-from worklist.errors import FirstreadError, ModelUnavailable
+from worker.failures import log_failure
 from worklist.records import Job, JobRecords
 
 log = structlog.get_logger()
@@ -20,7 +19,7 @@ log = structlog.get_logger()
 def claimed(jobs: JobRecords, job_id: str) -> Iterator[Claim | None]:
     """The claim to a job; None where it is done, or another's. What is raised inside is kept with the job."""
     holder = str(uuid4())
-    job = jobs.claim(job_id, holder, datetime.now(UTC))
+    job = jobs.claim(job_id, holder)
     if job is None:
         yield None
         return
@@ -28,18 +27,8 @@ def claimed(jobs: JobRecords, job_id: str) -> Iterator[Claim | None]:
     try:
         with claim:
             yield claim
-    except FirstreadError as error:
-        log.warning("job not done", study=claim.job.study_instance_uid, code=error.code, error=error.message)
-        jobs.give_up(job_id, claim.holder, error, datetime.now(UTC))
-    except Exception as error:
-        # Nothing may take the worker down or vanish: the list shows it, the log has the traceback.
-        log.exception("job failed unexpectedly", study=claim.job.study_instance_uid)
-        jobs.give_up(job_id, claim.holder, surprise(error), datetime.now(UTC))
-
-
-def surprise(error: Exception) -> ModelUnavailable:
-    """What the list says of an exception that nobody foresaw."""
-    return ModelUnavailable("unexpected_error", f"unexpected {type(error).__name__}: see the worker's log")
+    except Exception as error:  # noqa: BLE001 - nothing may take the worker down or vanish: the list shows it
+        jobs.give_up(job_id, holder, log_failure(job.queue, error, study=job.study_instance_uid))
 
 
 class Claim:
@@ -65,7 +54,7 @@ class Claim:
         pause_s = self._jobs.limits.lease.total_seconds() / 3
         while not self._done.wait(pause_s):
             try:
-                if not self._jobs.renew(self.job.job_id, self.holder, datetime.now(UTC)):
+                if not self._jobs.renew(self.job.job_id, self.holder):
                     return
             except Exception as error:  # noqa: BLE001 - a database that is away for a moment costs one renewal of three
                 log.warning("lease not renewed, will be tried again", error=type(error).__name__)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,10 +20,13 @@ from imaging.display import to_display
 from imaging.files import read_image, reading_dicom
 from imaging.radiograph import Radiograph, read_radiograph
 from models import Explainer, Scorer
-from worklist.errors import OutOfScope
+from worker.failures import log_failure
+from worklist.errors import FirstreadError, OutOfScope
 from worklist.finding import DISCLAIMER, Analysis, Region
+from worklist.job import Queue
+from worklist.records import JobRecords, PredictionRecords
 from worklist.scope import HEADER_KEYWORDS, ScopeRules, assess_scope
-from worklist.urgency import Urgency, UrgencyPolicy, assess_urgency
+from worklist.triage import Triage, TriagePolicy, Urgency, assess
 
 _FILM_PX = 1024
 _CROP_PX = 320
@@ -30,33 +35,38 @@ _CROP_MARGIN = 0.15  # of the box's longer side, on each side of the box
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """An explained Analysis of one film, by the site's thresholds.
+    """An explained Analysis of one image, and what the triage rule makes of it.
 
     Attributes:
         analysis: what the models say.
-        film: what they said it of.
-        urgency: the class that the reading list would show.
-        threshold: the score from which a film is urgent.
+        triage: whether it is flagged, and which findings may be shown and named.
+        radiograph: what they said it of.
+        threshold: the harm from which an image is flagged.
         model_size_mb: size of the scorer's weights in megabytes (10^6 bytes).
     """
 
     analysis: Analysis
-    film: Radiograph
-    urgency: Urgency
+    triage: Triage
+    radiograph: Radiograph
     threshold: float
     model_size_mb: float
 
     def to_json(self, pictures_path: str | None = None) -> dict[str, Any]:
         """The object of POST /predict; boxes are in pixels of the source image.
 
+        Boxes have a name, so there are boxes of named findings alone.
+
         Args:
             pictures_path: where film.png and crop-1.png ... are served; None where nobody serves them.
         """
-        analysis = self.analysis
+        analysis, triage = self.analysis, self.triage
+        shown = {finding.type.key for finding in triage.shown}
+        named = {one.finding.type.key for one in triage.named}
         return {
-            "label": "Non-Urgent" if self.urgency is Urgency.ROUTINE else "Urgent",
-            "urgency": self.urgency,
+            "label": "Non-Urgent" if triage.urgency is Urgency.NONE else "Urgent",
+            "urgency": triage.urgency,
             "score": analysis.score,
+            "harm": triage.harm,
             "threshold": self.threshold,
             "explanation": analysis.explanation,
             "crops": [
@@ -84,6 +94,8 @@ class Prediction:
                     "probability": finding.probability,
                     "threshold": finding.threshold,
                     "side": finding.side,
+                    "shown": finding.type.key in shown,
+                    "named": finding.type.key in named,
                 }
                 for finding in analysis.findings
             ],
@@ -99,37 +111,39 @@ class Prediction:
         }
 
     def pictures(self) -> list[bytes]:
-        """The whole film, at most 1024 pixels long, then each box with a margin, at most 320, all as PNG."""
-        pixels = to_display(self.film)
+        """The whole image, at most 1024 pixels long, then each box with a margin, at most 320, all as PNG."""
+        pixels = to_display(self.radiograph)
         return [_png(pixels, _FILM_PX), *(_png(_cut(pixels, box), _CROP_PX) for _, box in self._boxes())]
 
     def _boxes(self) -> Iterator[tuple[str, Region]]:
-        for finding in self.analysis.findings:
-            if finding.region:
-                yield finding.type.label, finding.region
+        for one in self.triage.named:
+            if one.finding.region:
+                yield one.finding.type.label, one.finding.region
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictor:
-    """The models, and the site's choices of what they look at and what is urgent."""
+    """The models, and what they look at."""
 
     scorer: Scorer
     explainer: Explainer
-    urgency: UrgencyPolicy
     scope: ScopeRules
 
-    def predict(self, file: BinaryIO, name: str, prior_reports: tuple[tuple[str, str], ...] = ()) -> Prediction:
+    def predict(
+        self, file: BinaryIO, name: str, policy: TriagePolicy, prior_reports: tuple[tuple[str, str], ...] = ()
+    ) -> Prediction:
         """Judge one DICOM, PNG or JPEG file.
 
         Args:
             file: the image, from its first byte on.
             name: what messages call it.
+            policy: the triage policy by which it is judged, of this scorer.
             prior_reports: pairs of (source, text) of earlier reports, newest first.
 
         Raises:
             InvalidInput: it is no image, or a broken one.
             OutOfScope: it is none that may be judged.
-            UnusableImage: its film cannot be judged.
+            UnusableImage: it cannot be judged.
             ModelUnavailable: a model could not run.
         """
         with warnings.catch_warnings():
@@ -140,15 +154,49 @@ class Predictor:
         refused = assess_scope(header, self.scope)
         if refused:
             raise OutOfScope(refused.code, refused.message)
-        film = read_radiograph(dataset)
-        analysis = self.explainer.explain(self.scorer.score(film), film, prior_reports)
+        radiograph = read_radiograph(dataset)
+        scored = self.scorer.score(radiograph)
+        triage = assess(scored, policy)
         return Prediction(
-            analysis=analysis,
-            film=film,
-            urgency=assess_urgency(analysis, self.urgency),
-            threshold=self.urgency.urgent_from(analysis),
+            analysis=self.explainer.explain(scored, triage, lambda _: radiograph, prior_reports),
+            triage=triage,
+            radiograph=radiograph,
+            threshold=policy.flag_from,
             model_size_mb=self.scorer.model_size_mb,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictPipeline:
+    """What judges uploads, put together once a process.
+
+    Attributes:
+        jobs: knows the policy in force.
+        predictions: the uploads, and what comes of them.
+        predictor: the models.
+        policy: the site's, where no worker has brought one of this scorer into force yet.
+    """
+
+    jobs: JobRecords
+    predictions: PredictionRecords
+    predictor: Predictor
+    policy: TriagePolicy
+
+    def run(self, prediction_id: str) -> None:
+        """Judge an upload; neither what it holds nor what comes of it is logged."""
+        upload = self.predictions.take(prediction_id, datetime.now(UTC))
+        if upload is None:
+            return
+        prior_reports = (("prior_report", upload.prior_report),) if upload.prior_report else ()
+        try:
+            policy = self.jobs.policies().get(self.policy.card.sha256, self.policy)
+            prediction = self.predictor.predict(io.BytesIO(upload.content), "the upload", policy, prior_reports)
+            result = json.dumps(prediction.to_json(f"/predict/{prediction_id}"))
+            self.predictions.complete(prediction_id, result, prediction.pictures())
+        except FirstreadError as error:
+            self.predictions.fail(prediction_id, error)
+        except Exception as error:  # noqa: BLE001 - whoever waits is answered, whatever happens
+            self.predictions.fail(prediction_id, log_failure(Queue.PREDICT, error))
 
 
 def _header(dataset: Dataset) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The Celery application: two queues, served by separate processes.
+"""The Celery application of a worker: a task a queue, a few lines each.
 
 Messages carry the identifier of a job or of an upload and nothing else; what is to be done, and whether it still
 is, stands in the records. A message may therefore come twice, late, or never.
@@ -6,39 +6,44 @@ is, stands in the records. A message may therefore come twice, late, or never.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 
-from worker.pipeline import Pipeline
-from worklist.queues import PREDICT, TASKS
-from worklist.study import JobPath
+from worker.memory import FreedMemory
+from worklist.job import Queue
 
-_VISIBILITY_S = 3600  # Redis hands an unacknowledged message to another worker after this long
+VISIBILITY_S = 3600  # Redis hands an unacknowledged message to another worker after this long
+_LOADING_S = 600  # in which a process may load its models; Celery's own 4 s would kill it, again and again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TimeLimits:
-    """Seconds after which a task's process is ended, by path; both below the broker's visibility time-out."""
+class Service:
+    """How a queue is served.
 
-    score_s: int = 60
-    report_s: int = 600
+    Attributes:
+        build: gives what does the work of an identifier; called once in each worker process, before its first task;
+            loads what the work needs.
+        time_limit_s: after which a task's process is ended; below the broker's visibility time-out.
+    """
+
+    build: Callable[[], Callable[[str], None]]
+    time_limit_s: int
 
     def __post_init__(self) -> None:
-        """Refuse limits under which a message could be delivered while its task still runs."""
-        if not (0 < self.score_s < _VISIBILITY_S and 0 < self.report_s < _VISIBILITY_S):
-            raise ValueError(f"time limits must lie between 0 and {_VISIBILITY_S} seconds, got {self}")
+        """Refuse a limit under which a message could be delivered while its task still runs."""
+        if not 0 < self.time_limit_s < VISIBILITY_S:
+            raise ValueError(f"the time limit must lie between 0 and {VISIBILITY_S} seconds, got {self.time_limit_s}")
 
 
-def build_worker(broker_url: str, build_pipeline: Callable[[], Pipeline], limits: TimeLimits) -> Celery:
-    """The Celery application of a worker.
+def build_worker(broker_url: str, services: Mapping[Queue, Service]) -> Celery:
+    """The Celery application of one process, which serves one task at a time.
 
     Args:
         broker_url: Redis or RabbitMQ.
-        build_pipeline: called once in each worker process, before its first task; loads the model.
-        limits: how long a task may take.
+        services: how each of its queues is served.
     """
     app = Celery("firstread", broker=broker_url, set_as_current=False)
     app.conf.update(
@@ -49,35 +54,39 @@ def build_worker(broker_url: str, build_pipeline: Callable[[], Pipeline], limits
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         worker_concurrency=1,
+        worker_proc_alive_timeout=_LOADING_S,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={"visibility_timeout": _VISIBILITY_S, "socket_connect_timeout": 5},
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_S,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        },
     )
-    pipelines: list[Pipeline] = []
+    freed = FreedMemory()
+    loaded: dict[Queue, Callable[[str], None]] = {}
 
-    def pipeline() -> Pipeline:
-        if not pipelines:
-            pipelines.append(build_pipeline())
-        return pipelines[0]
+    def load(queue: Queue) -> Callable[[str], None]:
+        if queue not in loaded:
+            loaded[queue] = services[queue].build()
+        return loaded[queue]
 
     @worker_process_init.connect(weak=False)
     def _load(**_: object) -> None:
-        pipeline()  # before the first film, not with it
+        for queue in services:  # before the first image, not with it
+            load(queue)
+        freed.give_back_soon()
 
-    @app.task(name=TASKS[JobPath.SCORE], time_limit=limits.score_s)
-    def score_study(job_id: str) -> None:
-        pipeline().score(job_id)
+    def add_task(queue: Queue) -> None:
+        @app.task(name=queue.task, time_limit=services[queue].time_limit_s)
+        def work(identifier: str) -> None:
+            load(queue)(identifier)
+            freed.give_back_soon()
 
-    @app.task(name=TASKS[JobPath.REPORT], time_limit=limits.report_s)
-    def report_study(job_id: str) -> None:
-        pipeline().report(job_id)
-
-    @app.task(name=PREDICT, time_limit=limits.score_s)
-    def predict(prediction_id: str) -> None:
-        pipeline().predict(prediction_id)
-
+    for queue in services:
+        add_task(queue)
     return app
 
 

@@ -30,9 +30,9 @@ class FirstreadError(Exception):
         self.code = code
         self.message = message
 
-    def __reduce__(self) -> tuple[type[FirstreadError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[FirstreadError], tuple[str, str], dict[str, str]]:
         """Survive pickling between the processes of a worker."""
-        return (type(self), (self.code, self.message))
+        return (type(self), (self.code, self.message), self.__dict__)
 
 
 class PermanentError(FirstreadError):

@@ -4,7 +4,8 @@
 
 A read study returns to the list, marked, for a new image or a new critical finding, and a reader may put it back by
 hand; both open another round, since a completed step never changes (PS3.4 Table CC.1.1-1). A prior stands aside from
-the work until somebody makes it work.
+the work until somebody makes it work; a study of long ago whose report came along with its images, and which would
+return for the rest of them, stands aside too.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class ReadingEvent(StrEnum):
     LAPSE = "lapse"
     REPORT = "report"  # a radiologist's report of the study lies in the PACS
     RETURN = "return"  # a new image or a new critical finding
+    RETURN_OLD = "return, old"  # the same, of a study that is old enough for a prior
 
 
 class HowRead(StrEnum):
@@ -106,6 +108,7 @@ _ROWS: Final[dict[ReadingEvent, tuple[ReadingState | ProcedureStepState | Status
     _V.LAPSE: (_NOT_STARTED, _R.UNREAD, _FINAL, _NOT_STARTED),
     _V.REPORT: (_R.READ, _R.READ, _AGAIN, _R.READ),
     _V.RETURN: (_R.UNREAD, _R.READING, _R.UNREAD, _R.PRIOR),
+    _V.RETURN_OLD: (_R.UNREAD, _R.READING, _R.PRIOR, _R.PRIOR),
 }
 READING_TRANSITIONS: Final[dict[tuple[ReadingState, ReadingEvent], ReadingState | Status]] = {
     (state, event): outcome
@@ -169,7 +172,7 @@ class Reading:
         """
         event = (
             self._by(actor, ReadingEvent.COMPLETE, ReadingEvent.COMPLETE_FOREIGN)
-            if how is HowRead.BY_HAND
+            if how in {HowRead.BY_HAND, HowRead.WORKITEM}
             else ReadingEvent.REPORT
         )
         if READING_TRANSITIONS[self.state, event] is Status.ALREADY_COMPLETED_WARNING:
@@ -184,33 +187,35 @@ class Reading:
             Conflict: being_read by somebody else.
         """
         self._follow(self._by(actor, ReadingEvent.PUT_BACK, ReadingEvent.PUT_BACK_FOREIGN))
-        return self if self.state is ReadingState.UNREAD else self._unread(now, self.returned_for)
+        return self if self.state is ReadingState.UNREAD else self._again(ReadingState.UNREAD, now, self.returned_for)
 
     def lapse(self, now: datetime) -> Reading:
         """The claim is given up for a reader who went away; nothing happens before its time."""
         if self.lease_until is None or now < self.lease_until:
             return self
         self._follow(ReadingEvent.LAPSE)
-        return self._unread(now, self.returned_for)
+        return self._again(ReadingState.UNREAD, now, self.returned_for)
 
-    def come_back(self, why: str, now: datetime) -> Reading:
-        """A new image or a new critical finding: a read study is to be read again, marked; others go on as they are."""
-        self._follow(ReadingEvent.RETURN)
-        return self._unread(now, why) if self.state is ReadingState.READ else self
+    def come_back(self, why: str, now: datetime, *, is_old: bool = False) -> Reading:
+        """A new image or a new critical finding: a read study is to be read again, marked; others go on as they are.
 
-    def _unread(self, now: datetime, returned_for: str) -> Reading:
+        One that is old enough for a prior comes back as a prior.
+        """
+        event = ReadingEvent.RETURN_OLD if is_old else ReadingEvent.RETURN
+        following = self._follow(event)
+        return self._again(following, now, why) if self.state is ReadingState.READ else self
+
+    def _again(self, state: ReadingState, now: datetime, returned_for: str) -> Reading:
         is_next = self.state is ReadingState.READ
-        return Reading(
-            state=ReadingState.UNREAD, since=now, returned_for=returned_for, number=self.number + int(is_next)
-        )
+        return Reading(state=state, since=now, returned_for=returned_for, number=self.number + int(is_next))
 
     def _by(self, actor: Actor, own: ReadingEvent, foreign: ReadingEvent) -> ReadingEvent:
         return foreign if self.state is ReadingState.READING and actor.name != self.reader else own
 
-    def _follow(self, event: ReadingEvent) -> None:
+    def _follow(self, event: ReadingEvent) -> ReadingState:
         outcome = READING_TRANSITIONS[self.state, event]
         if isinstance(outcome, ReadingState):
-            return
+            return outcome
         if outcome is Status.WRONG_TRANSACTION_UID:
             raise Conflict(
                 "being_read",

@@ -106,7 +106,7 @@ def assess_study(
         queue_at=(
             facts.received_at if facts.is_prior else queue_at(facts.received_at, facts.order_priority, triage, choices)
         ),
-        reason=_reason(facts, triage, failure),
+        reason=_reason(facts, analysis, triage, failure),
         failure=failure,
     )
 
@@ -122,20 +122,30 @@ def first_reading(
         now: the present moment.
         prior_after: age from which a study is taken for a prior; None takes none for one.
     """
-    is_old = prior_after is not None and study_date is not None and received_at.date() - study_date > prior_after
-    return prior(now) if is_old else unread(now)
+    return prior(now) if is_old_study(study_date, received_at, prior_after) else unread(now)
 
 
-def reading_after(
-    reading: Reading, *, new_image: bool, was: Urgency | None, now_is: Urgency | None, now: datetime
+def is_old_study(study_date: date | None, received_at: datetime, prior_after: timedelta | None) -> bool:
+    """Whether a study's date lies so far before its arrival that it is taken for a prior."""
+    return prior_after is not None and study_date is not None and received_at.date() - study_date > prior_after
+
+
+def reading_after(  # noqa: PLR0913 - what the decision depends on
+    reading: Reading,
+    *,
+    new_image: bool,
+    was: Urgency | None,
+    now_is: Urgency | None,
+    now: datetime,
+    is_old: bool = False,
 ) -> Reading:
     """The reading after an image came in or the triage changed: what was read comes back for news that matter."""
     if reading.state is not ReadingState.READ:
         return reading
     if new_image:
-        return reading.come_back("new image", now)
+        return reading.come_back("new image", now, is_old=is_old)
     is_new_emergency = now_is is Urgency.CRITICAL and was is not Urgency.CRITICAL
-    return reading.come_back("new critical finding", now) if is_new_emergency else reading
+    return reading.come_back("new critical finding", now, is_old=is_old) if is_new_emergency else reading
 
 
 def reason_with_places(reason: str, returned_for: str, rank: int, rank_by_arrival: int) -> str:
@@ -161,11 +171,11 @@ def _state(facts: StudyFacts, analysis: Analysis | None) -> tuple[StudyState, Fa
     return (StudyState.REPORTED if facts.is_reported else StudyState.SCORED), None
 
 
-def _reason(facts: StudyFacts, triage: Triage | None, failure: Failure | None) -> str:
+def _reason(facts: StudyFacts, analysis: Analysis | None, triage: Triage | None, failure: Failure | None) -> str:
     stated = {OrderPriority.STAT: "STAT order", OrderPriority.HIGH: "HIGH order"}.get(facts.order_priority, "")
-    if triage is None:
+    if analysis is None:
         return "; ".join(filter(None, (stated, failure.message if failure else "")))
-    return "; ".join(filter(None, (stated, triage.evidence, *_gaps(facts.images))))
+    return "; ".join(filter(None, (stated, triage.evidence if triage else "", *_gaps(facts.images))))
 
 
 def _gaps(images: tuple[ImageFacts, ...]) -> list[str]:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -78,6 +78,8 @@ class SiteChoices:
         zero = timedelta(0)
         if self.horizon < zero or self.least_head_start < zero or self.high_head_start < zero:
             raise ValueError("head starts are never negative")
+        if self.horizon and not self.least_head_start:
+            raise ValueError("the least head start must be above 0, or a flagged study might stand where it arrived")
         if self.horizon and self.least_head_start >= self.horizon:
             raise ValueError(
                 f"the least head start ({_hours(self.least_head_start)}) must be shorter than the longest, "
@@ -94,6 +96,8 @@ class SiteChoices:
             raise ValueError(f"the alert budget is a share above 0 and at most 1, got {self.alert_budget}")
         if any(not 0 <= weight <= 1 for weight in (self.weights or {}).values()):
             raise ValueError("weights lie between 0 and 1")
+        if not self.weights:
+            object.__setattr__(self, "weights", None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,12 +109,19 @@ class TriagePolicy:
         site: the site's choices.
         flag_from: harm from which a study is flagged: the card's, or higher where the alert budget asks for it.
         budget_basis: on which scores the alert budget was computed, in words.
+        digest: SHA-256 of the policy as JSON.
     """
 
     card: ScorerCard
     site: SiteChoices
     flag_from: float
     budget_basis: str
+    digest: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compute the digest once: every line of every page states it."""
+        digest = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        object.__setattr__(self, "digest", digest)
 
     @classmethod
     def of(cls, card: ScorerCard, site: SiteChoices, harms: Sequence[float] | None = None) -> TriagePolicy:
@@ -144,28 +155,24 @@ class TriagePolicy:
         return cls(card=weighed, site=site, flag_from=max(card.flag_from, limit), budget_basis=basis)
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of the policy as JSON."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
-
-    @property
     def pivot(self) -> float:
         """The harm at which the head start begins to grow, so that it is the least that counts at flag_from."""
-        if not self.site.horizon:
-            return self.flag_from
-        share = self.site.least_head_start / self.site.horizon
-        return _sigmoid(_logit(self.flag_from) - 2 * math.atanh(share) / self.site.steepness)
+        return _sigmoid(_logit(self.flag_from) - self._least_excess / self.site.steepness)
 
     def head_start(self, harm: float) -> timedelta:
         """How much earlier than it arrived a study of this harm is queued; zero below flag_from."""
-        if harm < self.flag_from:
+        site = self.site
+        if harm < self.flag_from or not site.horizon:
             return timedelta(0)
-        excess = self.site.steepness * (_logit(harm) - _logit(self.pivot))
-        share = max(0.0, math.tanh(excess / 2))  # tanh(x / 2) is 2 * sigmoid(x) - 1
-        return max(
-            timedelta(seconds=round(self.site.horizon.total_seconds() * share)),
-            min(self.site.least_head_start, self.site.horizon),
-        )
+        excess = site.steepness * (_logit(harm) - _logit(self.flag_from)) + self._least_excess
+        share = math.tanh(excess / 2)  # tanh(x / 2) is 2 * sigmoid(x) - 1
+        grown = timedelta(seconds=round(site.horizon.total_seconds() * share))
+        return min(max(grown, site.least_head_start), site.horizon)
+
+    @property
+    def _least_excess(self) -> float:
+        # k * (logit flag_from - logit pivot): what makes the head start at flag_from the least that counts.
+        return 2 * math.atanh(self.site.least_head_start / self.site.horizon) if self.site.horizon else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The policy as JSON values."""
@@ -201,11 +208,12 @@ class TriagePolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedFinding:
-    """A finding that may be put into words, and how often such words are right."""
+    """A finding that may be put into words, how often such words are right, and whether it alone flags the study."""
 
     finding: Finding
     likelihood: str
     precision: Precision
+    is_reason: bool = True
 
     @property
     def words(self) -> str:
@@ -224,7 +232,7 @@ class Triage:
         head_start: how much earlier than it arrived it is queued.
         leading: the finding that the harm comes from; None where none counts.
         shown: the findings that may be shown, most probable first.
-        named: those of them that may be put into words, the most harmful first.
+        named: those of them that may be put into words: critical ones first, then the most harmful.
         policy_digest: of the policy that was in force.
     """
 
@@ -241,8 +249,9 @@ class Triage:
         """Why the study is flagged, in a radiologist's words; empty where it is not."""
         if self.urgency is Urgency.NONE:
             return ""
-        words = "; ".join(named.words for named in self.named)
-        return words or "Urgent finding possible, none certain enough to name"
+        if any(named.is_reason for named in self.named):
+            return "; ".join(named.words for named in self.named)
+        return "Urgent finding possible, none certain enough to name"
 
 
 def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
@@ -261,22 +270,34 @@ def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
         default=None,
     )
     harm = harms[leading.type.key] if leading else 0.0
-    is_critical = any(
-        card.critical_from is not None and finding.probability >= card.critical_from for finding, card in counted
-    )
-    urgency = Urgency.CRITICAL if is_critical else Urgency.URGENT if harm >= policy.flag_from else Urgency.NONE
-    named = [
-        NamedFinding(finding=finding, likelihood=card.likelihood, precision=card.precision)
+    critical = {
+        finding.type.key
+        for finding, card in counted
+        if card.critical_from is not None and finding.probability >= card.critical_from
+    }
+    urgency = Urgency.CRITICAL if critical else Urgency.URGENT if harm >= policy.flag_from else Urgency.NONE
+    in_words = [
+        NamedFinding(
+            finding=finding,
+            likelihood=card.likelihood,
+            precision=card.precision,
+            is_reason=finding.type.key in critical or harms[finding.type.key] >= policy.flag_from,
+        )
         for finding, card in counted
         if card.precision is not None and card.may_name(finding)
     ]
+
+    def weight_of(one: NamedFinding) -> tuple[bool, float, str]:
+        key = one.finding.type.key
+        return (key not in critical, -harms[key], key)
+
     return Triage(
         urgency=urgency,
         harm=harm,
-        head_start=policy.site.horizon if is_critical else policy.head_start(harm),
+        head_start=policy.site.horizon if critical else policy.head_start(harm),
         leading=leading,
         shown=tuple(finding for finding, _ in counted),
-        named=tuple(sorted(named, key=lambda one: (-harms[one.finding.type.key], one.finding.type.key))),
+        named=tuple(sorted(in_words, key=weight_of)),
         policy_digest=policy.digest,
     )
 
@@ -301,7 +322,7 @@ def _hours(span: timedelta) -> str:
 
 
 def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
+    return (1 + math.tanh(x / 2)) / 2
 
 
 def _logit(p: float) -> float:

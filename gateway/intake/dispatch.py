@@ -1,18 +1,27 @@
-"""The one place that hands work to the broker: by task name, after the commit, as often as it takes."""
+"""The one place that hands work to the broker: by task name, after the commit, as often as it takes.
+
+The broker is first in, first out, so it holds few messages: the rest waits in the records, where a study that arrives
+now can still come before it.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, Final
 
 import structlog
 from celery import Celery
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from worklist.errors import BrokerUnavailable
-from worklist.queues import PREDICT, PREDICT_QUEUE, TASKS
+from worklist.job import Queue
 from worklist.records import JobRecords
 
-_AT_ONCE = 200
+_MOST_WAITING: Final[Mapping[Queue, int]] = MappingProxyType({Queue.SCORE: 64, Queue.REPORT: 8})
+"""Messages of each queue that may wait in the broker; a round every quarter of a second tops them up."""
 
 log = structlog.get_logger()
 
@@ -36,17 +45,12 @@ def check_broker(sender: Celery) -> str:
     Raises:
         BrokerUnavailable: it does not answer, or its URL names nothing that could.
     """
-    try:
-        with sender.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=0, timeout=2)
-            connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
-            return str(connection.transport.driver_type)
-    except (OperationalError, OSError, KeyError) as error:  # KeyError: kombu knows no such transport
-        raise _unavailable(error) from error
+    with _connected(sender) as connection:
+        return str(connection.transport.driver_type)
 
 
 class Dispatcher:
-    """Sends a message for each job that is due and not known to be in the broker."""
+    """Sends a message for each job that is due and not known to be in the broker, as far as there is room."""
 
     def __init__(self, jobs: JobRecords, sender: Celery) -> None:
         self._jobs = jobs
@@ -59,24 +63,11 @@ class Dispatcher:
         Raises:
             BrokerUnavailable: the broker took none or only some; the rest stays due.
         """
-        self._jobs.sweep(datetime.now(UTC))
         if self._broker_was_lost:
             self.check_broker()
             self._jobs.forget_enqueued()  # it may have come back empty
             self._broker_was_lost = False
-        due = self._jobs.due(datetime.now(UTC), _AT_ONCE)
-        sent: list[str] = []
-        try:
-            for job in due:
-                self._sender.send_task(TASKS[job.path], args=[job.job_id], queue=str(job.path), retry=False)
-                sent.append(job.job_id)
-        except (OperationalError, OSError) as error:
-            self._broker_was_lost = True
-            raise _unavailable(error) from error
-        finally:
-            if sent:
-                self._jobs.record_enqueued(sent, datetime.now(UTC))
-        return len(sent)
+        return sum(self._hand_out(queue, most) for queue, most in _MOST_WAITING.items())
 
     def send_prediction(self, prediction_id: str) -> None:
         """Ask for a prediction; this is no job of the list, so nobody asks again.
@@ -85,7 +76,7 @@ class Dispatcher:
             BrokerUnavailable: the broker did not take the message.
         """
         try:
-            self._sender.send_task(PREDICT, args=[prediction_id], queue=str(PREDICT_QUEUE), retry=False)
+            self._send(Queue.PREDICT, prediction_id)
         except (OperationalError, OSError) as error:
             raise _unavailable(error) from error
 
@@ -104,6 +95,44 @@ class Dispatcher:
         except BrokerUnavailable:
             self._broker_was_lost = True
             raise
+
+    def _hand_out(self, queue: Queue, most: int) -> int:
+        due = self._jobs.due(most, queue)
+        sent: list[str] = []
+        try:
+            for job_id, _ in due[: max(0, most - self._count_waiting(queue))] if due else ():
+                self._send(queue, job_id)
+                sent.append(job_id)
+        except (BrokerUnavailable, OperationalError, OSError) as error:
+            self._broker_was_lost = True
+            raise error if isinstance(error, BrokerUnavailable) else _unavailable(error) from error
+        finally:
+            if sent:
+                self._jobs.record_enqueued(sent)
+        return len(sent)
+
+    def _send(self, queue: Queue, identifier: str) -> None:
+        self._sender.send_task(queue.task, args=[identifier], queue=str(queue), retry=False)
+
+    def _count_waiting(self, queue: Queue) -> int:
+        with _connected(self._sender) as connection:
+            channel: Any = connection.default_channel
+            declared = channel.queue_declare(queue=str(queue), durable=True, auto_delete=False)  # as the workers do
+            return int(declared.message_count)
+
+
+@contextmanager
+def _connected(sender: Celery) -> Iterator[Connection]:
+    try:
+        with sender.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=0, timeout=2)
+            connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
+            try:
+                yield connection
+            except connection.connection_errors as error:  # those of the broker's own library
+                raise OperationalError(str(error)) from error
+    except (OperationalError, OSError, KeyError) as error:  # KeyError: kombu knows no such transport
+        raise _unavailable(error) from error
 
 
 def _unavailable(error: Exception) -> BrokerUnavailable:

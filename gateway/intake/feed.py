@@ -1,13 +1,16 @@
-"""From Orthanc's change log to studies, instances and jobs: the only way in.
+"""From Orthanc's change log to studies, instances, readings and jobs: the only way in.
 
 The log is read from a stored cursor; instances, jobs and the new cursor are written in one transaction. Where
 none of the changes that the cursor remembers is found again, Orthanc was emptied or replaced: everything it
 holds is then looked at afresh. Reading a change twice changes nothing.
+
+Whoever holds the feed also keeps time for all: studies that are complete, claims that lapse, jobs of dead workers.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,12 +19,20 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from gateway.intake.arrivals import received_instance, received_report
 from gateway.intake.dispatch import Dispatcher
-from gateway.intake.orthanc import Change, InstanceFacts, OrthancClient
+from gateway.intake.orthanc import Change, OrthancClient
 from worklist.errors import FirstreadError
-from worklist.order import OrderPriority
-from worklist.records import ExclusiveLock, FeedCursor, IntakeRecords, ReceivedInstance
-from worklist.scope import ScopeRules, assess_scope, is_own_object
+from worklist.records import (
+    ExclusiveLock,
+    FeedCursor,
+    IntakeRecords,
+    JobRecords,
+    ReadingRecords,
+    ReceivedInstance,
+    ReceivedReport,
+)
+from worklist.scope import ScopeRules, is_own_object
 
 FEED = "orthanc"
 _HEADERS_AT_ONCE = 4
@@ -30,6 +41,9 @@ _MARKS = 16  # that are remembered; ...
 _MOST_MARKS = 4 * _MARKS  # ... that are gathered before they are thinned
 _SILENCE = timedelta(seconds=60)  # a round ends long before this, unless the database or a neighbour holds it
 _PATROL_EVERY = timedelta(seconds=60)  # a study's presence in the PACS is checked no more often than this
+_TICK_S = 0.25  # how often it is looked whether a study has become complete
+_HOUSEKEEPING_EVERY_S = 3.0
+_BUDGET_EVERY_S = 3600.0
 
 log = structlog.get_logger()
 
@@ -41,33 +55,50 @@ class IntakePace:
     Attributes:
         poll: pause between two readings when the doorbell is silent.
         lookback: how old an image may be when a whole PACS is looked at afresh.
-        quiet: how long a study is silent before Orthanc is asked whether it is stable.
     """
 
     poll: timedelta = timedelta(seconds=1)
     lookback: timedelta = timedelta(days=7)
-    quiet: timedelta = timedelta(seconds=90)
 
 
 class Intake:
-    """Reads the feed and hands out the work, in one thread, in one process at a time."""
+    """Reads the feed, keeps time and hands out the work, in one thread, in one process at a time.
+
+    Args:
+        orthanc: where the feed is read.
+        records: what is written of it.
+        readings: whose claims lapse.
+        jobs: whose holders may die, and whose policy follows the alert budget.
+        dispatcher: hands out the work.
+        lock: held by the one process that does all this.
+        rules: which images are looked at.
+        report_titles: titles of the site's own reports in the PACS.
+        pace: how often and how far it looks.
+    """
 
     def __init__(  # noqa: PLR0913 - the composition root names each
         self,
         *,
         orthanc: OrthancClient,
         records: IntakeRecords,
+        readings: ReadingRecords,
+        jobs: JobRecords,
         dispatcher: Dispatcher,
         lock: ExclusiveLock,
         rules: ScopeRules,
+        report_titles: frozenset[str],
         pace: IntakePace,
     ) -> None:
         self._orthanc = orthanc
         self._records = records
+        self._readings = readings
+        self._jobs = jobs
         self._dispatcher = dispatcher
         self._lock = lock
         self._rules = rules
+        self._report_titles = report_titles
         self._pace = pace
+        self._next: dict[str, float] = {}
         self._bell = threading.Event()
         self._stop = threading.Event()
         self._deleted: set[str] = set()
@@ -89,13 +120,19 @@ class Intake:
         self._bell.set()
 
     def run(self) -> None:
-        """Look on every ring, and every second anyway, until stopped; no failure ends it."""
+        """Look on every ring, and every second anyway, and tick in between, until stopped; no failure ends it."""
+        next_look = 0.0
         try:
             while not self._stop.is_set():
-                self._bell.wait(self._pace.poll.total_seconds())
+                has_rung = self._bell.wait(max(0.0, min(_TICK_S, next_look - time.monotonic())))
                 self._bell.clear()
-                if not self._stop.is_set():
+                if self._stop.is_set():
+                    return
+                if has_rung or time.monotonic() >= next_look:
                     self.look()
+                    next_look = time.monotonic() + self._pace.poll.total_seconds()
+                else:
+                    self.tick()
         finally:
             self._lock.release()
 
@@ -107,8 +144,23 @@ class Intake:
             self._deleted.clear()  # whoever has the feed finds out by patrol
             self._troubles = {step: trouble for step, trouble in self._troubles.items() if step == "take_feed"}
             return
-        for step in (self._read_feed, self._dispatch, self._ask_unsettled, self._patrol):
-            self._attempt(step)
+        self._attempt(self._read_feed)
+        self.tick()
+        self._attempt(self._patrol)
+
+    def tick(self) -> None:
+        """What has come due by time alone, where the feed is ours; costs a few reads while nothing has."""
+        if not self._is_ours:
+            return
+        self._attempt(self._complete_quiet)
+        for step, every_s in (
+            (self._lapse_claims, _HOUSEKEEPING_EVERY_S),
+            (self._sweep_jobs, _HOUSEKEEPING_EVERY_S),
+            (self._follow_budget, _BUDGET_EVERY_S),
+        ):
+            if time.monotonic() >= self._next.get(step.__name__, 0.0) and self._attempt(step):
+                self._next[step.__name__] = time.monotonic() + every_s
+        self._attempt(self._dispatch)
 
     @property
     def is_reading(self) -> bool:
@@ -139,6 +191,18 @@ class Intake:
     def _take_feed(self) -> bool:
         return self._lock.hold()
 
+    def _complete_quiet(self) -> None:
+        self._records.complete_quiet()
+
+    def _lapse_claims(self) -> None:
+        self._readings.lapse()
+
+    def _sweep_jobs(self) -> None:
+        self._jobs.sweep()
+
+    def _follow_budget(self) -> None:
+        self._jobs.follow_budget()
+
     def _dispatch(self) -> None:
         self._dispatcher.run()
 
@@ -153,7 +217,7 @@ class Intake:
             if changes:
                 last = changes[-1]
                 cursor = FeedCursor(sequence=last.sequence, marks=_thinned([last.mark, *cursor.marks]))
-                self._admit(changes, cursor)
+                self._ingest(changes, cursor)
             self.last_read_at = datetime.now(UTC)
             if len(changes) < _STRETCH:
                 return
@@ -167,54 +231,38 @@ class Intake:
                 return True
         return not cursor.marks and cursor.sequence == 0
 
-    def _admit(self, changes: Sequence[Change], following: FeedCursor | None = None) -> None:
+    def _ingest(self, changes: Sequence[Change], following: FeedCursor | None = None) -> None:
         # A study that is new to Orthanc, and reported by us, was deleted and sent again while nobody looked.
         self._reopen_lost_reports([change.orthanc_id for change in changes if change.change_type == "NewStudy"])
-        now = datetime.now(UTC)
         arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
         try:
-            self._records.admit(self._receive(arrived), stable, now, feed=FEED, cursor=following)
+            self._records.ingest(self._receive(arrived), stable, feed=FEED, cursor=following)
         except (DataError, IntegrityError):
             if len(changes) > 1:  # find the one that the database refuses, so that it blocks no other
                 for change in changes:
-                    self._admit([change])
+                    self._ingest([change])
             else:
                 log.exception("passed over: the database refuses what this change brings", change=changes[0].mark)
             if following:
-                self._records.admit([], [], now, feed=FEED, cursor=following)
+                self._records.ingest([], [], feed=FEED, cursor=following)
 
-    def _receive(self, arrived: Sequence[tuple[str, datetime]]) -> list[ReceivedInstance]:
+    def _receive(self, arrived: Sequence[tuple[str, datetime]]) -> list[ReceivedInstance | ReceivedReport]:
         # Several at once, because a CT of a thousand slices may stand before the next film.
         with ThreadPoolExecutor(_HEADERS_AT_ONCE) as readers:
             found = list(readers.map(self._orthanc.instance, [orthanc_id for orthanc_id, _ in arrived]))
-        instances = []
+        received: list[ReceivedInstance | ReceivedReport] = []
         for (orthanc_id, received_at), facts in zip(arrived, found, strict=True):
             if facts is None or is_own_object(facts.header):
                 continue
             if not facts.header.get("StudyInstanceUID"):
                 log.error("an instance without a Study Instance UID cannot be listed", orthanc_id=orthanc_id)
                 continue
-            instances.append(self._describe(facts, received_at))
-        return instances
-
-    def _describe(self, facts: InstanceFacts, received_at: datetime) -> ReceivedInstance:
-        header = facts.header
-        return ReceivedInstance(
-            orthanc_id=facts.study_orthanc_id,
-            study_instance_uid=header["StudyInstanceUID"],
-            series_instance_uid=header.get("SeriesInstanceUID", ""),
-            sop_instance_uid=header.get("SOPInstanceUID", ""),
-            digest=facts.digest,
-            received_at=received_at,
-            patient_id=header.get("PatientID", ""),
-            patient_name=header.get("PatientName", ""),
-            accession_number=header.get("AccessionNumber", ""),
-            study_description=header.get("StudyDescription", ""),
-            modality=header.get("Modality", ""),
-            order_priority=OrderPriority.of(header.get("RequestedProcedurePriority", "")),
-            scope_failure=assess_scope(header, self._rules),
-        )
+            received.append(received_instance(facts, received_at, self._rules))
+            report = received_report(facts, self._report_titles)
+            if report:
+                received.append(report)
+        return received
 
     def _look_at_everything(self, *, is_first: bool) -> FeedCursor:
         horizon = datetime.now(UTC) - self._pace.lookback
@@ -237,45 +285,35 @@ class Intake:
             self._part_with_the_absent()
         recent.sort(key=lambda change: change.date)
         for start in range(0, len(recent), _STRETCH):
-            self._admit(recent[start : start + _STRETCH])
+            self._ingest(recent[start : start + _STRETCH])
             self._attempt(self._dispatch)
         if not is_first:
             self._reopen_lost_reports(self._records.listed())
         cursor = FeedCursor(sequence=_sequence(marks[0]) if marks else 0, marks=_thinned(marks))
-        self._records.admit([], [], datetime.now(UTC), feed=FEED, cursor=cursor)
+        self._records.ingest([], [], feed=FEED, cursor=cursor)
         return cursor
 
     def _part_with_the_absent(self) -> None:
         for orthanc_id in self._records.listed():
             if self._orthanc.study(orthanc_id) is None:
-                self._records.record_presence(orthanc_id, datetime.now(UTC), is_present=False)
+                self._records.record_presence(orthanc_id, is_present=False)
 
     def _reopen_lost_reports(self, orthanc_ids: Collection[str]) -> None:
         for study_instance_uid, sop_instance_uid in self._records.reported_documents(orthanc_ids):
             if not self._orthanc.lookup(sop_instance_uid):
-                self._records.reopen_report(study_instance_uid, datetime.now(UTC))
-
-    def _ask_unsettled(self) -> None:
-        now = datetime.now(UTC)
-        stable = []
-        for orthanc_id in self._records.unsettled(now - self._pace.quiet, 20):
-            study = self._orthanc.study(orthanc_id)
-            if study and study.get("IsStable"):
-                stable.append(orthanc_id)
-        if stable:
-            self._records.admit([], stable, now)
+                self._records.reopen_report(study_instance_uid)
 
     def _patrol(self) -> None:
         for orthanc_id in tuple(self._deleted):
             self._check_presence(orthanc_id)
             self._deleted.discard(orthanc_id)
-        overdue = self._records.longest_unchecked(datetime.now(UTC) - _PATROL_EVERY)
+        overdue = self._records.longest_unchecked(_PATROL_EVERY)
         if overdue:
             self._check_presence(overdue)
 
     def _check_presence(self, orthanc_id: str) -> None:
         is_present = self._orthanc.study(orthanc_id) is not None
-        self._records.record_presence(orthanc_id, datetime.now(UTC), is_present=is_present)
+        self._records.record_presence(orthanc_id, is_present=is_present)
 
 
 def _sequence(mark: str) -> int:

@@ -6,7 +6,7 @@ Each request has a time-out, so that a silent Orthanc can never hold the gateway
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,11 +35,19 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceFacts:
-    """What the intake needs to know of an instance; header holds text values by DICOM keyword."""
+    """What the intake needs to know of an instance.
+
+    Attributes:
+        header: text values by DICOM keyword.
+        digest: changes with the stored file.
+        study_orthanc_id: Orthanc's identifier of its study.
+        first_items: of each sequence the text values of its first item.
+    """
 
     header: Mapping[str, str]
     digest: str
     study_orthanc_id: str
+    first_items: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class OrthancClient:
@@ -120,8 +128,13 @@ class OrthancClient:
         study = self._find(self.rest.get_instances_id_study, orthanc_id)
         if tags is None or digest is None or study is None:
             return None
-        header = {keyword: value.replace("\x00", "") for keyword, value in tags.items() if isinstance(value, str)}
-        return InstanceFacts(header=header, digest=str(digest), study_orthanc_id=str(study["ID"]))
+        sequences = {keyword: value for keyword, value in tags.items() if isinstance(value, list) and value}
+        return InstanceFacts(
+            header=_texts(tags),
+            digest=str(digest),
+            study_orthanc_id=str(study["ID"]),
+            first_items={keyword: _texts(items[0]) for keyword, items in sequences.items()},
+        )
 
     def _indexed(self, orthanc_id: str) -> dict[str, Any] | None:
         asked = (self.rest.get_instances_id_study, self.rest.get_instances_id_series, self.rest.get_instances_id)
@@ -139,7 +152,7 @@ class OrthancClient:
         return _moment(text) if text else None
 
     def study(self, orthanc_id: str) -> dict[str, Any] | None:
-        """What Orthanc tells of a study, IsStable included; None where it is gone."""
+        """What Orthanc tells of a study; None where it is gone."""
         found = self._find(self.rest.get_studies_id, orthanc_id)
         return dict(found) if found is not None else None
 
@@ -196,6 +209,10 @@ class OrthancClient:
             raise PacsUnavailable(
                 "pacs_error", f"{answer.url} does not answer as Orthanc does: check FIRSTREAD_ORTHANC_URL"
             ) from error
+
+
+def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {keyword: value.replace("\x00", "") for keyword, value in tags.items() if isinstance(value, str)}
 
 
 def _moment(text: str) -> datetime:

@@ -9,12 +9,14 @@ Revision: 0003, after 0002
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from migrations.analysis_documents import first_version, second_version
 
 revision = "0003"
 down_revision = "0002"
@@ -24,17 +26,6 @@ depends_on = None
 _STILL_WORK = timedelta(days=7)
 _AT_ONCE = 1000
 _REPORTED_REFUSALS = ("child", "lateral_view", "not_chest", "for_processing")
-_KINDS = {
-    key: {"key": key, "code": {"value": value, "scheme": "SCT", "meaning": meaning}, "label": label}
-    for key, value, meaning, label in (
-        ("pneumothorax", "36118008", "Pneumothorax", "Pneumothorax"),
-        ("pleural_effusion", "60046008", "Pleural effusion", "Pleural effusion"),
-        ("consolidation", "95436008", "Consolidation of lung", "Consolidation"),
-        ("pneumonia", "233604007", "Pneumonia", "Pneumonia"),
-        ("cardiomegaly", "8186001", "Cardiomegaly", "Cardiomegaly"),
-        ("pulmonary_edema", "19242006", "Pulmonary edema", "Pulmonary edema"),
-    )
-}
 _TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _MOMENT = sa.DateTime(timezone=True)
 _WORD = sa.String(16)
@@ -44,17 +35,29 @@ _PARTIAL = (
         "ix_studies_list",
         "studies",
         ["stat_rank", "queue_at", "received_at", "study_instance_uid"],
-        "reading_state IN ('unread', 'reading') AND withdrawn_at IS NULL",
+        "reading_state NOT IN ('read', 'prior') AND withdrawn_at IS NULL",
     ),
     (
         "ix_studies_arrival",
         "studies",
         ["received_at", "study_instance_uid"],
-        "reading_state IN ('unread', 'reading') AND withdrawn_at IS NULL",
+        "reading_state NOT IN ('read', 'prior') AND withdrawn_at IS NULL",
     ),
-    ("ix_studies_priors", "studies", ["received_at"], "reading_state = 'prior' AND withdrawn_at IS NULL"),
+    (
+        "ix_studies_priors",
+        "studies",
+        ["received_at", "study_instance_uid"],
+        "reading_state = 'prior' AND withdrawn_at IS NULL",
+    ),
+    (
+        "ix_studies_read",
+        "studies",
+        ["reading_since", "study_instance_uid"],
+        "reading_state = 'read' AND withdrawn_at IS NULL",
+    ),
     ("ix_studies_incomplete", "studies", ["incomplete_since"], "incomplete_since IS NOT NULL"),
-    ("ix_studies_checked", "studies", ["checked_at"], "withdrawn_at IS NULL"),
+    ("ix_studies_claimed", "studies", ["reading_until"], "reading_until IS NOT NULL"),
+    ("ix_studies_checked", "studies", ["checked_at"], "withdrawn_at IS NULL AND revision > 0"),
     ("ix_jobs_open", "jobs", ["queue", "not_before"], "state IN ('SCHEDULED', 'IN PROGRESS')"),
 )
 
@@ -64,6 +67,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     _create_tables()
     _move_analyses(connection)
+    _move_reports(connection)
     for column in _added():
         op.add_column("studies", column)
     _fill_studies(connection)
@@ -95,7 +99,8 @@ def downgrade() -> None:
     op.add_column("studies", sa.Column("last_image_at", _MOMENT, nullable=False, server_default=_NEVER))
     op.add_column("studies", sa.Column("analysis", sa.Text(), nullable=True))
     _restore_analyses(connection)
-    connection.execute(sa.text("UPDATE studies SET last_image_at = received_at"))
+    connection.execute(sa.text("UPDATE studies SET last_image_at = coalesce(incomplete_since, received_at)"))
+    connection.execute(sa.text("UPDATE studies SET stat_rank = 0 WHERE order_priority = 'STAT'"))
     connection.execute(sa.text("UPDATE studies SET urgency = 'routine' WHERE urgency = 'none'"))
     for column in _added():
         op.drop_column("studies", column.name)
@@ -129,6 +134,7 @@ def _create_tables() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("document", _TEXT, nullable=True),
         sa.Column("policy_digest", _TEXT, nullable=True),
+        sa.Column("unscored", sa.Integer(), nullable=False),
         sa.Column("reported_at", _MOMENT, nullable=False),
         sa.Column("stored_at", _MOMENT, nullable=True),
         sa.ForeignKeyConstraint(
@@ -143,6 +149,7 @@ def _create_tables() -> None:
         sa.Column("scorer_sha256", _TEXT, nullable=False),
         sa.Column("document", _TEXT, nullable=False),
         sa.Column("in_force_from", _MOMENT, nullable=False),
+        sa.Column("budget_checked_at", _MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("policy_id", name="pk_policies"),
     )
     op.create_index("ix_policies_digest", "policies", ["digest"])
@@ -170,7 +177,7 @@ def _move_analyses(connection: sa.Connection) -> None:
         sa.column("document"),
     )
     found = "SELECT study_instance_uid, sop_instance_uid, digest, analysis FROM instances WHERE analysis IS NOT NULL"
-    for rows in _batches(connection, found):
+    for rows in _batches(connection, sa.text(found)):
         connection.execute(
             sa.insert(analyses),
             [
@@ -180,20 +187,21 @@ def _move_analyses(connection: sa.Connection) -> None:
                     "digest": row.digest,
                     "scorer_sha256": values["scorer"]["sha256"],
                     "scored_at": datetime.fromisoformat(values["completed_at"]),
-                    "document": _second_version(values),
+                    "document": second_version(row.analysis),
                 }
                 for row in rows
                 if (values := json.loads(row.analysis))
             ],
         )
+
+
+def _move_reports(connection: sa.Connection) -> None:
     reports = sa.table(
         "reports",
-        sa.column("study_instance_uid"),
-        sa.column("revision"),
-        sa.column("document"),
-        sa.column("reported_at", _MOMENT),
-        sa.column("stored_at", _MOMENT),
+        *(sa.column(name) for name in ("study_instance_uid", "revision", "document", "unscored")),
+        *(sa.column(name, _MOMENT) for name in ("reported_at", "stored_at")),
     )
+    several = _of_several_images(connection)
     finished = (
         sa.select(
             sa.text("s.study_instance_uid"),
@@ -217,7 +225,8 @@ def _move_analyses(connection: sa.Connection) -> None:
                 {
                     "study_instance_uid": row.study_instance_uid,
                     "revision": row.reported_revision,
-                    "document": _second_version(values),
+                    "document": second_version(row.analysis, several.get(row.study_instance_uid, ())),
+                    "unscored": 0,
                     "reported_at": max(_utc(row.created_at), datetime.fromisoformat(values["completed_at"])),
                     "stored_at": _utc(row.finished_at) if row.finished_at else None,
                 }
@@ -227,22 +236,35 @@ def _move_analyses(connection: sa.Connection) -> None:
         )
 
 
+def _of_several_images(connection: sa.Connection) -> dict[str, list[str]]:
+    # Documents of the first version by study, of the few studies that have more than one.
+    found = (
+        "SELECT study_instance_uid, analysis FROM instances WHERE analysis IS NOT NULL AND scope_code IS NULL AND "
+        "study_instance_uid IN (SELECT study_instance_uid FROM instances WHERE analysis IS NOT NULL "
+        "AND scope_code IS NULL GROUP BY study_instance_uid HAVING count(*) > 1) ORDER BY sop_instance_uid"
+    )
+    several: dict[str, list[str]] = {}
+    for rows in _batches(connection, sa.text(found)):
+        for row in rows:
+            several.setdefault(row.study_instance_uid, []).append(row.analysis)
+    return several
+
+
 def _fill_studies(connection: sa.Connection) -> None:
     studies = sa.table(
         "studies",
-        sa.column("received_at", _MOMENT),
-        sa.column("reading_since", _MOMENT),
-        sa.column("reading_state"),
-        sa.column("urgency"),
-        sa.column("reason"),
+        *(sa.column(name, _MOMENT) for name in ("received_at", "queue_at", "reading_since")),
+        *(sa.column(name) for name in ("reading_state", "stat_rank", "urgency", "reason")),
     )
     now = datetime.now(UTC)
-    connection.execute(sa.update(studies).values(reading_since=studies.c.received_at))
+    # "Critical" was a high score; now it needs an emergency finding, which is only known once a worker has looked.
+    urgency = sa.case({"routine": "none", "critical": "urgent"}, value=studies.c.urgency, else_=studies.c.urgency)
+    connection.execute(sa.update(studies).values(reading_since=studies.c.received_at, urgency=urgency, reason=""))
     connection.execute(
-        sa.update(studies).where(studies.c.received_at < now - _STILL_WORK).values(reading_state="prior")
+        sa.update(studies)
+        .where(studies.c.received_at < now - _STILL_WORK)
+        .values(reading_state="prior", stat_rank=1, queue_at=studies.c.received_at)
     )
-    connection.execute(sa.update(studies).where(studies.c.urgency == "routine").values(urgency="none"))
-    connection.execute(sa.update(studies).values(reason=""))
     connection.execute(
         sa.text(
             "UPDATE studies SET incomplete_since = last_image_at WHERE withdrawn_at IS NULL "
@@ -254,50 +276,45 @@ def _fill_studies(connection: sa.Connection) -> None:
 
 
 def _restore_analyses(connection: sa.Connection) -> None:
-    for table, key, found in (
-        (
-            "instances",
-            ("study_instance_uid", "sop_instance_uid", "digest"),
-            "SELECT study_instance_uid, sop_instance_uid, digest, document FROM analyses ORDER BY scored_at",
-        ),
-        (
-            "studies",
-            ("study_instance_uid", "reported_revision"),
-            "SELECT study_instance_uid, revision AS reported_revision, document FROM reports WHERE document <> ''",
-        ),
-    ):
-        condition = " AND ".join(f"{name} = :{name}" for name in key)
-        restore = sa.text(f"UPDATE {table} SET analysis = :analysis WHERE {condition}")  # noqa: S608 - our own names
-        for rows in _batches(connection, found):
-            values = [
-                {**{name: getattr(row, name) for name in key}, "analysis": first}
-                for row in rows
-                if (first := _first_version(json.loads(row.document)))
-            ]
-            if values:
-                connection.execute(restore, values)
-
-
-def _second_version(values: dict[str, Any]) -> str:
-    image = values.pop("image")
-    findings = [
-        finding | {"type": _KINDS[finding["type"]], "sop_instance_uid": ""} for finding in values.pop("findings")
-    ]
-    return json.dumps(
-        values | {"version": 2, "images": [image], "findings": findings}, ensure_ascii=False, separators=(",", ":")
+    instances = sa.text(
+        "UPDATE instances SET analysis = :analysis WHERE study_instance_uid = :study_instance_uid "
+        "AND sop_instance_uid = :sop_instance_uid AND digest = :digest"
     )
-
-
-def _first_version(values: dict[str, Any]) -> str | None:
-    images, findings = values.pop("images"), values.pop("findings")
-    del values["version"]
-    kinds = [finding["type"]["key"] for finding in findings]
-    if len(images) > 1 or not set(kinds) <= set(_KINDS):
-        return None
-    first = [finding | {"type": kind} for finding, kind in zip(findings, kinds, strict=True)]
-    for finding in first:
-        del finding["sop_instance_uid"]
-    return json.dumps(values | {"image": images[0], "findings": first}, ensure_ascii=False, separators=(",", ":"))
+    found = "SELECT study_instance_uid, sop_instance_uid, digest, document FROM analyses ORDER BY scored_at"
+    for rows in _batches(connection, sa.text(found)):
+        connection.execute(
+            instances,
+            [
+                {
+                    "study_instance_uid": row.study_instance_uid,
+                    "sop_instance_uid": row.sop_instance_uid,
+                    "digest": row.digest,
+                    "analysis": first_version(row.document),
+                }
+                for row in rows
+            ],
+        )
+    studies = sa.text(
+        "UPDATE studies SET analysis = :analysis WHERE study_instance_uid = :study_instance_uid "
+        "AND reported_revision = :revision"
+    )
+    found = "SELECT study_instance_uid, revision, document FROM reports WHERE document <> ''"
+    images = sa.text("SELECT sop_instance_uid, document FROM analyses WHERE study_instance_uid = :uid")
+    for rows in _batches(connection, sa.text(found)):
+        restored = []
+        for row in rows:
+            of_images = {}
+            if len(json.loads(row.document)["images"]) > 1:
+                parts = connection.execute(images, {"uid": row.study_instance_uid})
+                of_images = {part.sop_instance_uid: part.document for part in parts}
+            restored.append(
+                {
+                    "study_instance_uid": row.study_instance_uid,
+                    "revision": row.revision,
+                    "analysis": first_version(row.document, of_images),
+                }
+            )
+        connection.execute(studies, restored)
 
 
 def _compare_bytes(connection: sa.Connection) -> None:
@@ -311,11 +328,9 @@ def _compare_bytes(connection: sa.Connection) -> None:
         op.execute(f"ALTER TABLE {table} {changes}")
 
 
-def _batches(connection: sa.Connection, found: str | sa.Executable) -> Iterator[list[sa.Row[Any]]]:
-    statement = sa.text(found) if isinstance(found, str) else found
-    rows = connection.execute(statement).all()  # a hundred thousand of them are 200 MB, once
-    for start in range(0, len(rows), _AT_ONCE):
-        yield list(rows[start : start + _AT_ONCE])
+def _batches(connection: sa.Connection, found: sa.Executable) -> Iterator[Sequence[sa.Row[Any]]]:
+    # Streamed: a hundred thousand documents at once would take hundreds of megabytes.
+    yield from connection.execute(found, execution_options={"yield_per": _AT_ONCE}).partitions()
 
 
 def _utc(moment: datetime) -> datetime:

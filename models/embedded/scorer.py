@@ -1,9 +1,9 @@
 """The embedded scorer: a small network shipped with Firstread, on the CPU, in milliseconds.
 
-The file embedded.onnx takes `film` (N, 1, S, S), 0..1, and gives `logits` (N, 7), six findings and urgency, and
-`evidence` (N, 6, h, w), class activation maps whose mean plus a bias is the logit (Zhou et al., CVPR 2016,
-arXiv:1512.04150). embedded.json beside it holds the digest, the calibration, the operating points, and which findings
-get boxes.
+The file embedded.onnx takes `film` (N, 1, S, S), 0..1, and gives `logits` (N, K + 1), K findings and urgency, and
+`evidence` (N, K, h, w), class activation maps whose mean plus a bias is the logit (Zhou et al., CVPR 2016,
+arXiv:1512.04150). embedded.json beside it lists the outputs in the network's order, each with its calibration, its
+operating point and whether it gets boxes; card.json says what the findings are and what is known of them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,15 @@ from PIL import Image
 
 from imaging.geometry import SquareGeometry, fit_square
 from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph
+from models.card import CARD_FILE, load_card
+from worklist.card import ScorerCard
 from worklist.errors import ModelUnavailable
-from worklist.finding import Algorithm, Analysis, Finding, FindingType, Region, Side
-from worklist.sites import IN_A_LUNG
+from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, FindingType, Region, Side
 from worklist.uids import device_uid
 
 WEIGHTS = Path(__file__).parent / "weights"
 
 _URGENT = "urgent"
-_OUTPUTS = (*FindingType, _URGENT)
 _MAX_REGIONS = 3
 _PARTS_OF_A_CELL = 16  # in which evidence is outlined, along either side
 # Chosen on the hand-drawn boxes of ChestX-ray14 (Wang et al., CVPR 2017) with an earlier network; how the boxes of the
@@ -50,9 +52,10 @@ _ORT_ERRORS = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Calibration:
+class _Output:
     """p = sigmoid(scale * logit + bias), the operating point of p, and whether the evidence was seen to point right."""
 
+    key: str
     scale: float
     bias: float
     threshold: float
@@ -63,49 +66,70 @@ class _Calibration:
 
 
 class EmbeddedScorer:
-    """Scores films with the network in a folder.
+    """Scores images with the network in a folder.
 
     Args:
-        folder: where embedded.onnx and embedded.json lie.
-        threads: CPU threads a film may take.
+        folder: where embedded.onnx and embedded.json lie, and card.json for all but those who measure for the card.
+        threads: CPU threads an image may take.
 
     Raises:
         ModelUnavailable: model_missing, model_damaged (digest, or no such network), or model_invalid (JSON).
     """
 
     def __init__(self, folder: Path = WEIGHTS, *, threads: int = 1) -> None:
+        self._folder = folder
+        file = folder / "embedded.json"
         try:
             weights = (folder / "embedded.onnx").read_bytes()
-            card = json.loads((folder / "embedded.json").read_text(encoding="utf-8"))
+            sidecar = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise ModelUnavailable(
                 "model_missing", f"The embedded model is not in {folder}: install Firstread again."
             ) from error
         except ValueError as error:
-            raise ModelUnavailable("model_invalid", f"{folder / 'embedded.json'} is no JSON document.") from error
+            raise ModelUnavailable("model_invalid", f"{file} is no JSON document.") from error
+        sha256 = hashlib.sha256(weights).hexdigest()
         try:
-            self._input_px = int(card["input_px"])
-            outputs = {output["key"]: output for output in card["outputs"]}
-            self._calibrations = {key: _calibration(outputs[key]) for key in _OUTPUTS}
+            self._input_px = int(sidecar["input_px"])
+            self._outputs = tuple(_output(values) for values in sidecar["outputs"])
+            (self._urgent,) = (output for output in self._outputs if output.key == _URGENT)
+            self._kinds = tuple(FindingType.of(output.key) for output in self._outputs if output is not self._urgent)
             self._algorithm = Algorithm(
-                name=str(card["name"]),
-                version=str(card["version"]),
-                sha256=hashlib.sha256(weights).hexdigest(),
-                device_uid=device_uid(hashlib.sha256(weights).hexdigest()),
+                name=str(sidecar["name"]),
+                version=str(sidecar["version"]),
+                sha256=sha256,
+                device_uid=device_uid(sha256),
             )
-            expected = str(card["sha256"])
+            expected = str(sidecar["sha256"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelUnavailable(
-                "model_invalid", f"{folder / 'embedded.json'} lacks or misstates {error}: install Firstread again."
+                "model_invalid", f"{file} lacks or misstates {error}: install Firstread again."
             ) from error
-        if self._algorithm.sha256 != expected:
+        if sha256 != expected:
             raise ModelUnavailable(
                 "model_damaged",
-                f"{folder / 'embedded.onnx'} has SHA-256 {self._algorithm.sha256[:12]}, not {expected[:12]} as its "
+                f"{folder / 'embedded.onnx'} has SHA-256 {sha256[:12]}, not {expected[:12]} as its "
                 "JSON says: install Firstread again.",
             )
         self._session = _session(weights, threads)
         self._model_size_mb = len(weights) / 1e6
+
+    @cached_property
+    def card(self) -> ScorerCard:
+        """What is known of its outputs.
+
+        Raises:
+            ModelUnavailable: as load_card, or card_invalid where it speaks of other outputs than the network has.
+        """
+        card = load_card(self._folder, sha256=self._algorithm.sha256)
+        other = {kind.key for kind in self._kinds} ^ {found.type.key for found in card.findings}
+        if other:
+            raise ModelUnavailable(
+                "card_invalid",
+                f"{self._folder / CARD_FILE} and embedded.json differ in {', '.join(sorted(other))}: put the card of "
+                "these weights there",
+            )
+        return card
 
     @property
     def algorithm(self) -> Algorithm:
@@ -117,59 +141,60 @@ class EmbeddedScorer:
         """Size of the weights file in megabytes (10^6 bytes)."""
         return self._model_size_mb
 
-    def score(self, film: Radiograph) -> Analysis:
-        """Probabilities of six findings and of urgency, with boxes and sides where the evidence has a place.
+    def score(self, radiograph: Radiograph) -> Analysis:
+        """Probabilities of the findings and of urgency, with boxes and sides where the evidence has a place.
 
         Raises:
             ModelUnavailable: model_failed, the network did not run or gave no finite numbers.
         """
         started = time.perf_counter()
-        square, geometry = fit_square(film.pixels, self._input_px)
+        square, geometry = fit_square(radiograph.pixels, self._input_px)
         try:
             logits, evidence = self._session.run(["logits", "evidence"], {"film": square[None, None]})
         except _ORT_ERRORS as error:
-            raise ModelUnavailable("model_failed", "The embedded model failed on this film.") from error
-        if logits.shape != (1, len(_OUTPUTS)) or not np.isfinite(logits).all():
-            raise ModelUnavailable("model_failed", "The embedded model gave no usable numbers for this film.")
+            raise ModelUnavailable("model_failed", "The embedded model failed on this image.") from error
+        shapes = (logits.shape, evidence.shape[:2])
+        if shapes != ((1, len(self._outputs)), (1, len(self._kinds))) or not np.isfinite(logits).all():
+            raise ModelUnavailable("model_failed", "The embedded model gave no usable numbers for this image.")
         probabilities = {
-            key: self._calibrations[key].probability(float(logit))
-            for key, logit in zip(_OUTPUTS, logits[0], strict=True)
+            output.key: output.probability(float(logit)) for output, logit in zip(self._outputs, logits[0], strict=True)
         }
-        findings = self._findings(probabilities, evidence[0], film, geometry)
+        findings = self._findings(probabilities, evidence[0], radiograph, geometry)
         now = datetime.now(UTC)
         return Analysis(
-            image=film.image,
+            images=(radiograph.image,),
             scorer=self._algorithm,
             findings=findings,
             score=probabilities[_URGENT],
-            threshold=self._calibrations[_URGENT].threshold,
+            threshold=self._urgent.threshold,
             completed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
             elapsed_ms=(time.perf_counter() - started) * 1000,
-            quality=film.quality,
+            quality=radiograph.quality,
         )
 
     def _findings(
         self,
-        probabilities: dict[str, float],
+        probabilities: Mapping[str, float],
         evidence: npt.NDArray[np.float32],
-        film: Radiograph,
+        radiograph: Radiograph,
         geometry: SquareGeometry,
     ) -> tuple[Finding, ...]:
-        findings = []
+        found = zip(self._kinds, evidence, strict=True)
+        outputs = {output.key: output for output in self._outputs}
+        findings: list[Finding] = []
         regions_left = _MAX_REGIONS
-        for type_ in sorted(FindingType, key=lambda key: -probabilities[key]):
-            threshold = self._calibrations[type_].threshold
+        for kind, heat in sorted(found, key=lambda pair: -probabilities[pair[0].key]):
+            output, probability = outputs[kind.key], probabilities[kind.key]
             region = None
-            if regions_left and probabilities[type_] >= threshold and self._calibrations[type_].has_boxes:
-                scale = self._calibrations[type_].scale
-                region = locate(evidence[list(FindingType).index(type_)] * scale, geometry)
+            if regions_left and probability >= output.threshold and output.has_boxes:
+                region = locate(heat * output.scale, geometry)
                 regions_left -= region is not None
             findings.append(
                 Finding(
-                    type=type_,
-                    probability=probabilities[type_],
-                    threshold=threshold,
-                    side=_side(region, film) if region and type_ in IN_A_LUNG else None,
+                    type=kind,
+                    probability=probability,
+                    threshold=output.threshold,
+                    side=_side(region, radiograph) if region and kind in IN_A_LUNG else None,
                     region=region,
                 )
             )
@@ -227,25 +252,26 @@ def _part_around(mask: npt.NDArray[np.bool_], seed: tuple[Any, ...]) -> npt.NDAr
     return part
 
 
-def _side(region: Region, film: Radiograph) -> Side | None:
-    """The patient's side of a box; None near the midline, and on a turned film."""
-    codes = {note.code for note in film.quality}
-    offset = (region.x + region.width / 2) / film.image.columns - 0.5
+def _side(region: Region, radiograph: Radiograph) -> Side | None:
+    """The patient's side of a box; None near the midline, and on a turned image."""
+    codes = {note.code for note in radiograph.quality}
+    offset = (region.x + region.width / 2) / radiograph.image.columns - 0.5
     if TURNED_FILM in codes or abs(offset) < _MIDLINE_SHARE:
         return None
     return Side.RIGHT if (offset < 0) != (MIRRORED_FILM in codes) else Side.LEFT
 
 
-def _calibration(output: dict[str, Any]) -> _Calibration:
-    calibration = _Calibration(
-        scale=float(output["scale"]),
-        bias=float(output["bias"]),
-        threshold=float(output["threshold"]),
-        has_boxes=bool(output.get("has_boxes", True)),
+def _output(values: Mapping[str, Any]) -> _Output:
+    output = _Output(
+        key=str(values["key"]),
+        scale=float(values["scale"]),
+        bias=float(values["bias"]),
+        threshold=float(values["threshold"]),
+        has_boxes=bool(values.get("has_boxes", True)),
     )
-    if not (calibration.scale > 0 and math.isfinite(calibration.bias) and 0 <= calibration.threshold <= 1):
-        raise ValueError(f"the calibration of {output['key']}")
-    return calibration
+    if not (output.scale > 0 and math.isfinite(output.bias) and 0 <= output.threshold <= 1):
+        raise ValueError(f"the calibration of {output.key}")
+    return output
 
 
 def _session(weights: bytes, threads: int) -> onnxruntime.InferenceSession:
@@ -261,6 +287,6 @@ def _session(weights: bytes, threads: int) -> onnxruntime.InferenceSession:
             "model_damaged", "embedded.onnx is no network that ONNX Runtime can load: install Firstread again."
         ) from error
     inputs, outputs = ([node.name for node in nodes] for nodes in (session.get_inputs(), session.get_outputs()))
-    if inputs != ["film"] or set(outputs) != {"logits", "evidence"}:
+    if inputs != ["film"] or not {"logits", "evidence"} <= set(outputs):
         raise ModelUnavailable("model_damaged", f"embedded.onnx maps {inputs} to {outputs}: install Firstread again.")
     return session

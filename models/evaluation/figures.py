@@ -10,14 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from models.evaluation.films import SUBGROUPS, TARGETS, URGENT, Label, Prediction, match, read_labels, read_predictions
+from models.evaluation.films import (
+    FINDINGS,
+    SUBGROUPS,
+    TARGETS,
+    URGENT,
+    Label,
+    Prediction,
+    read_labels,
+    read_predictions,
+)
+from models.evaluation.matching import match
+from models.evaluation.triage import Triaged
 from worklist.errors import InvalidInput, PermanentError
-from worklist.finding import FindingType
 
 try:
     from models.evaluation.boxes import OVERLAPS, Localization, localize
-    from models.evaluation.intervals import BOOTSTRAPS, SEED, Estimate
+    from models.evaluation.intervals import BOOTSTRAPS, SEED, Estimate, Indices, Numbers, proportion
     from models.evaluation.metrics import SENSITIVITIES, SPECIFICITY, Sample, calibrate, operate, rank
+    from models.evaluation.order import flagged_without_words, judge_order, judge_words
     from models.evaluation.plots import save_plots
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] not in {"matplotlib", "sklearn"}:
@@ -26,7 +37,7 @@ except ModuleNotFoundError as error:
         "extra_missing", f"firstread evaluate needs {error.name}: run pip install 'firstread[evaluation]'"
     ) from error
 
-TITLES = {URGENT: "Any urgent finding"} | {type_.value: type_.label for type_ in FindingType}
+TITLES = {URGENT: "Any urgent finding"} | {kind.key: kind.label for kind in FINDINGS}
 TOO_FEW = "too few"  # the note of a subgroup that is not ranked
 _LEAST_IN_SUBGROUP = 10  # positive films, and as many negative ones
 Film = tuple[Prediction, Label]
@@ -78,6 +89,7 @@ def evaluate_files(predictions: Path, labels: Path, *, prevalence: float, plots:
             for model, count in Counter(prediction.model for prediction, _ in scored if prediction.model).items()
         ],
         "targets": {target: _figures(samples[target], scored, target, prevalence) for target in TARGETS},
+        "list": _list(scored),
         "subgroups": {key: _subgroups(scored, key, samples, prevalence) for key in SUBGROUPS},
         "localization": {target: _located(found) for target, found in localize(scored).items()},
         "foreign_boxes": sum(label.foreign_boxes for _, label in matched.films),
@@ -95,12 +107,11 @@ def _labelled(films: Sequence[Film], target: str) -> list[Film]:
 def _sample(films: Sequence[Film], target: str) -> Sample:
     judged = _labelled(films, target)
     calls = [prediction.calls.get(target) for prediction, _ in judged]
-    patients = [label.patient or "" for _, label in judged]
     return Sample(
         truth=np.array([label.truth[target] for _, label in judged], dtype=np.bool_),
         probability=np.array([prediction.probabilities[target] for prediction, _ in judged], dtype=np.float64),
         called=None if None in calls else np.array(calls, dtype=np.bool_),
-        patient=np.unique(patients, return_inverse=True)[1] if any(patients) else None,
+        patient=_patients([label for _, label in judged]),
     )
 
 
@@ -122,6 +133,42 @@ def _figures(sample: Sample, films: Sequence[Film], target: str, prevalence: flo
         else None,
         "calibration": asdict(calibrate(sample)),
     }
+
+
+def _list(films: Sequence[Film]) -> dict[str, Any]:
+    """What the reading list makes of the films: which it moves, how far up sick films come, what it says of them."""
+    known = [(prediction.triaged, label) for prediction, label in films if prediction.triaged]
+    triaged = [each for each, _ in known]
+    patient = _patients([label for _, label in known])
+    key = np.array([each.sort_key for each in triaged], dtype=np.float64)
+    worded = [(each.named, label.truth) for each, label in known if each.named is not None]
+    says = len(worded) == len(known) > 0
+    return {
+        "films": len(known),
+        "without_triage": len(films) - len(known),
+        "moved": asdict(proportion(key > 0, patient, note="no film whose place is known")),
+        "order": {target: _placed(known, key, target) for target in TARGETS},
+        "named": {
+            target: asdict(words)
+            for target, words in judge_words([n for n, _ in worded], [t for _, t in worded], patient).items()
+        }
+        if says
+        else None,
+        "flagged_without_words": asdict(flagged_without_words(triaged, patient)) if says else None,
+    }
+
+
+def _placed(known: Sequence[tuple[Triaged, Label]], key: Numbers, target: str) -> dict[str, Any]:
+    """The order, held against one finding."""
+    judged = np.array([target in label.truth for _, label in known], dtype=np.bool_)
+    labels = [label for _, label in known if target in label.truth]
+    truth = np.array([label.truth[target] for label in labels], dtype=np.bool_)
+    return asdict(judge_order(key[judged], truth, _patients(labels)))
+
+
+def _patients(labels: Sequence[Label]) -> Indices | None:
+    names = [label.patient or "" for label in labels]
+    return np.unique(names, return_inverse=True)[1] if any(names) else None
 
 
 def _subgroups(

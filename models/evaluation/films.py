@@ -8,28 +8,38 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from models.evaluation.tables import Row, read_rows
+from models.evaluation.tables import IDENTIFIERS, Row, read_rows
+from models.evaluation.triage import Triaged, triaged
 from worklist.errors import InvalidInput
 from worklist.finding import FindingType
+from worklist.triage import Urgency
 
 URGENT = "urgent"
-TARGETS = (URGENT, *(type_.value for type_ in FindingType))
+FINDINGS = (
+    FindingType.PNEUMOTHORAX,
+    FindingType.PLEURAL_EFFUSION,
+    FindingType.CONSOLIDATION,
+    FindingType.PNEUMONIA,
+    FindingType.CARDIOMEGALY,
+    FindingType.PULMONARY_EDEMA,
+)
+"""The six findings that are judged: any of them makes a film urgent by its labels."""
+TARGETS = (URGENT, *(kind.key for kind in FINDINGS))
 SUBGROUPS = ("sex", "age_band", "view")
 
-_FINDINGS = {type_.label.lower(): type_.value for type_ in FindingType} | {
-    "effusion": FindingType.PLEURAL_EFFUSION.value,  # as ChestX-ray14 calls them (Wang et al., CVPR 2017)
-    "edema": FindingType.PULMONARY_EDEMA.value,
+_NAMES = {kind.label.lower(): kind.key for kind in FINDINGS} | {
+    "effusion": FindingType.PLEURAL_EFFUSION.key,  # as ChestX-ray14 calls them (Wang et al., CVPR 2017)
+    "edema": FindingType.PULMONARY_EDEMA.key,
 }
-_PREDICTED = _FINDINGS | {"score": URGENT, URGENT: URGENT}
-_LABELLED = _FINDINGS | {URGENT: URGENT, "urgent6": URGENT}
+_PREDICTED = _NAMES | {"score": URGENT, URGENT: URGENT}
+_LABELLED = _NAMES | {URGENT: URGENT, "urgent6": URGENT}
 _TRUTHS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
 _LABEL_OF_FILM = {"urgent": True, "non-urgent": False}
 _ABSTENTIONS = ("out_of_scope", "failed")
 _NO_PREDICTION = "no_prediction"
-_IMAGE_SUFFIX = re.compile(r"\.(dcm|dicom|png|jpe?g)$", re.IGNORECASE)
 _AGE = re.compile(r"(\d{1,3})(?:\.\d*)?([YMWD]?)", re.IGNORECASE)
 _AGE_UNITS = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}  # in a year; Age String, PS3.5 6.2
 _AGE_BANDS = ((17, "0-17"), (39, "18-39"), (59, "40-59"), (79, "60-79"), (120, "80+"))
@@ -65,6 +75,8 @@ class Prediction:
         calls: whether the model called the film positive, by target, as far as it is known.
         boxes: where it saw evidence.
         model: name, version and SHA-256 of the weights.
+        triaged: what the list does with it; None where that is not known.
+        identifiers: Study Instance UID, accession number and SOP Instance UIDs, as far as they are stated.
     """
 
     file: str
@@ -74,6 +86,8 @@ class Prediction:
     calls: Mapping[str, bool]
     boxes: tuple[Box, ...]
     model: tuple[str, str, str] | None
+    triaged: Triaged | None = None
+    identifiers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +101,7 @@ class Label:
         groups: value of each of SUBGROUPS that the file states, `unknown` where its cell says nothing.
         boxes: where readers saw one of the six findings.
         foreign_boxes: how many boxes of other findings there were.
+        identifiers: Study Instance UID, accession number and SOP Instance UIDs, as far as they are stated.
     """
 
     file: str
@@ -95,22 +110,15 @@ class Label:
     groups: Mapping[str, str]
     boxes: tuple[Box, ...]
     foreign_boxes: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Matched:
-    """Films that both files know, sorted by the label's file, and those that only one knows."""
-
-    films: tuple[tuple[Prediction, Label], ...]
-    unmatched_predictions: tuple[str, ...]
-    unmatched_labels: tuple[str, ...]
+    identifiers: tuple[str, ...] = ()
 
 
 def read_predictions(path: Path) -> list[Prediction]:
     """Predictions from a JSON array or JSON lines of `firstread triage --json`, or from a CSV file.
 
-    A CSV file has the columns file (or image), score (or urgent) and one a finding; score_threshold and
-    <finding>_threshold, label (Urgent or Non-Urgent) and state are optional.
+    A CSV file is what `firstread report --all` writes, or has a row a film and the columns file (or image, or an
+    identifier), score (or urgent) and one a finding; score_threshold and <finding>_threshold, label (Urgent or
+    Non-Urgent), urgency, harm and state are optional.
 
     Raises:
         InvalidInput: the file cannot be read, or a row does not say what it must; the message names the row.
@@ -122,7 +130,7 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def read_labels(path: Path) -> list[Label]:
-    """Labels from a CSV or JSON file: file (or image), and one column a finding.
+    """Labels from a CSV or JSON file: file (or image, or an identifier), and one column a finding.
 
     Optional are urgent (or urgent6; else any of the six findings), patient, sex, age, view and boxes, a JSON list of
     [x, y, w, h, finding] in source pixels. Other columns are not read.
@@ -132,60 +140,16 @@ def read_labels(path: Path) -> list[Label]:
     """
     rows = read_rows(path, _LABELLED)
     if not any(target in row for _, row in rows for target in TARGETS):
-        names = ", ".join(type_.value for type_ in FindingType)
+        names = ", ".join(kind.key for kind in FINDINGS)
         raise InvalidInput("missing_column", f"{path} has no column to compare with: name one urgent, {names}")
     has_patients = any("patient" in row for _, row in rows)
     return [_label(where, row, has_patients=has_patients) for where, row in rows]
 
 
-def match(predictions: Sequence[Prediction], labels: Sequence[Label]) -> Matched:
-    """Predictions and labels of the same film, by path, or else by name without the image suffix.
-
-    Of several labels of one name, the one that shares the most trailing folders is meant.
-
-    Raises:
-        InvalidInput: ambiguous_film where that leaves more than one; no_match where no film is in both files.
-    """
-    by_stem: dict[str, list[Label]] = {}
-    for label in labels:
-        by_stem.setdefault(_parts(label.file)[-1], []).append(label)
-    found: dict[str, tuple[Prediction, Label]] = {}
-    unmatched = []
-    for prediction in predictions:
-        candidates = by_stem.get(_parts(prediction.file)[-1], [])
-        if not candidates:
-            unmatched.append(prediction.file)
-            continue
-        closeness = [_closeness(prediction.file, label.file) for label in candidates]
-        closest = [label for label, close in zip(candidates, closeness, strict=True) if close == max(closeness)]
-        if len(closest) > 1:
-            raise InvalidInput(
-                "ambiguous_film",
-                f"{prediction.file} may be {closest[0].file} or {closest[1].file} of the labels: write longer paths",
-            )
-        label = closest[0]
-        if label.file in found:
-            raise InvalidInput(
-                "ambiguous_film",
-                f"{found[label.file][0].file} and {prediction.file} both match {label.file} of the labels: "
-                "remove one prediction or write longer paths",
-            )
-        found[label.file] = (prediction, label)
-    if not found:
-        raise InvalidInput(
-            "no_match",
-            f"no film is in both files: predictions name {predictions[0].file}, labels {labels[0].file}, for example",
-        )
-    return Matched(
-        films=tuple(found[file] for file in sorted(found)),
-        unmatched_predictions=tuple(sorted(unmatched)),
-        unmatched_labels=tuple(sorted(label.file for label in labels if label.file not in found)),
-    )
-
-
 def _prediction(where: str, row: Row) -> Prediction:
-    cells = dict(row)
-    if "threshold" in row:  # of firstread triage --json: the site's, where it is not the model's
+    cells, named = dict(row), None
+    harm = _number(where, "harm", row.get("harm"))
+    if "threshold" in row and harm is None:  # the site's, where it is not the model's
         cells.setdefault(f"{URGENT} threshold", row["threshold"])
     for finding in _items(where, row, "findings"):
         target = _finding(finding.get("name"))
@@ -193,6 +157,8 @@ def _prediction(where: str, row: Row) -> Prediction:
             raise InvalidInput("two_columns", f"{where} states {target} twice: leave one")
         if target:
             cells |= {target: finding.get("probability"), f"{target} threshold": finding.get("threshold")}
+        if target and "named" in finding:
+            named = (named or frozenset()) | ({target} if _truth(where, "named", finding["named"]) else set())
     probabilities = _numbers(where, cells, "")
     state = str(row.get("state") or "").lower()
     if probabilities and (state in _ABSTENTIONS or row.get("failure")):
@@ -200,6 +166,12 @@ def _prediction(where: str, row: Row) -> Prediction:
     model = _model(row.get("model"))
     thresholds = {**(_operating_points(model[2]) if model else {}), **_numbers(where, cells, " threshold")}
     calls = {key: p >= thresholds[key] for key, p in probabilities.items() if key in thresholds}
+    place = triaged(
+        probabilities, sha256=model[2] if model else "", urgency=_urgency(where, row), harm=harm, named=named
+    )
+    if harm is not None and place:  # the class follows from the harm, and no threshold of the score matters
+        thresholds.pop(URGENT, None)
+        calls[URGENT] = place.is_flagged
     label = str(row.get("label") or "").lower()
     if label and label not in _LABEL_OF_FILM:
         raise InvalidInput("bad_label", f"{where} has the label {row['label']!r}: write Urgent or Non-Urgent")
@@ -216,6 +188,8 @@ def _prediction(where: str, row: Row) -> Prediction:
             for crop in _items(where, row, "crops")
         ),
         model=model,
+        triaged=place,
+        identifiers=_identifiers(row),
     )
 
 
@@ -225,10 +199,8 @@ def _label(where: str, row: Row, *, has_patients: bool) -> Label:
         cell = row.get(target)
         if cell is None or cell == "":
             continue
-        if str(cell).lower() not in _TRUTHS:
-            raise InvalidInput("bad_label", f"{where} says {cell!r} of {target}: write 1, 0 or nothing where unknown")
-        truth[target] = _TRUTHS[str(cell).lower()]
-    findings = [truth.get(type_.value) for type_ in FindingType]
+        truth[target] = _truth(where, target, cell)
+    findings = [truth.get(kind.key) for kind in FINDINGS]
     if URGENT not in truth and (any(findings) or None not in findings):
         truth[URGENT] = any(findings)
     patient = str(row.get("patient") or "")
@@ -245,7 +217,27 @@ def _label(where: str, row: Row, *, has_patients: bool) -> Label:
         groups=groups,
         boxes=tuple(box for box in boxes if box),
         foreign_boxes=boxes.count(None),
+        identifiers=_identifiers(row),
     )
+
+
+def _truth(where: str, what: str, cell: object) -> bool:
+    if str(cell).lower() not in _TRUTHS:
+        raise InvalidInput("bad_label", f"{where} says {cell!r} of {what}: write 1, 0 or nothing where unknown")
+    return _TRUTHS[str(cell).lower()]
+
+
+def _urgency(where: str, row: Row) -> Urgency | None:
+    cell = str(row.get("urgency") or "").lower()
+    if cell and cell not in set(Urgency):
+        raise InvalidInput("bad_label", f"{where} has the urgency {cell!r}: write {', '.join(Urgency)}")
+    return Urgency(cell) if cell else None
+
+
+def _identifiers(row: Row) -> tuple[str, ...]:
+    cells = (row.get(name) for name in IDENTIFIERS)
+    texts = (text for cell in cells for text in (cell if isinstance(cell, list) else [cell]))
+    return tuple(dict.fromkeys(str(text) for text in texts if text))
 
 
 def _model(value: object) -> tuple[str, str, str] | None:
@@ -262,21 +254,20 @@ def _items(where: str, row: Row, key: str) -> list[dict[str, Any]]:
 
 
 def _numbers(where: str, row: Row, suffix: str) -> dict[str, float]:
-    numbers = {}
-    for target in TARGETS:
-        cell = row.get(target + suffix)
-        if cell is None or cell == "":
-            continue
-        try:
-            number = float(cell) if not isinstance(cell, bool) else math.nan
-        except (TypeError, ValueError):
-            number = math.nan
-        if not 0 <= number <= 1:  # a NaN is never between
-            raise InvalidInput(
-                "bad_number", f"{where} has {cell!r} for {target}{suffix}: write a probability between 0 and 1"
-            )
-        numbers[target] = number
-    return numbers
+    numbers = {target: _number(where, target + suffix, row.get(target + suffix)) for target in TARGETS}
+    return {target: number for target, number in numbers.items() if number is not None}
+
+
+def _number(where: str, what: str, cell: Any) -> float | None:  # noqa: ANN401 - a cell holds anything
+    if cell is None or cell == "":
+        return None
+    try:
+        number = float(cell) if not isinstance(cell, bool) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 1:  # a NaN is never between
+        raise InvalidInput("bad_number", f"{where} has {cell!r} for {what}: write a number between 0 and 1")
+    return number
 
 
 def _boxes(where: str, cell: object) -> list[object]:
@@ -309,7 +300,7 @@ def _box(where: str, numbers: Sequence[Any], finding: object) -> Box:
 
 
 def _finding(name: object) -> str | None:
-    return _FINDINGS.get(str(name).lower().replace("_", " "))
+    return _NAMES.get(str(name).lower().replace("_", " "))
 
 
 def _age_band(age: str) -> str:
@@ -321,21 +312,11 @@ def _age_band(age: str) -> str:
     return next((band for limit, band in _AGE_BANDS if years <= limit), "unknown")
 
 
-def _parts(file: str) -> tuple[str, ...]:
-    return PurePosixPath(_IMAGE_SUFFIX.sub("", file)).parts
-
-
-def _closeness(one: str, other: str) -> tuple[bool, int, bool]:
-    pairs = list(zip(reversed(_parts(one)), reversed(_parts(other)), strict=False))
-    shared = next((count for count, (a, b) in enumerate(pairs) if a != b), len(pairs))
-    return one == other, shared, PurePosixPath(one).name == PurePosixPath(other).name
-
-
 @lru_cache
 def _operating_points(sha256: str) -> Mapping[str, float]:
     """The thresholds of a model that is shipped with Firstread; none for any other."""
-    for card in sorted(_MODELS.glob("*/weights/*.json")):
-        document = json.loads(card.read_text(encoding="utf-8"))
-        if document.get("sha256") == sha256:
+    for sidecar in sorted(_MODELS.glob("*/weights/*.json")):
+        document = json.loads(sidecar.read_text(encoding="utf-8"))
+        if document.get("sha256") == sha256 and "outputs" in document:
             return {output["key"]: float(output["threshold"]) for output in document["outputs"]}
     return {}

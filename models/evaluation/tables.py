@@ -1,4 +1,4 @@
-"""Tables of films: CSV, a JSON array or JSON lines, one row a film."""
+"""Tables of films: CSV, a JSON array or JSON lines, a row a film; or CSV with a row a finding, which is folded."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from models.evaluation.reports import fold, is_long
 from worklist.errors import InvalidInput
 
 Row = Mapping[str, Any]
 
-_FILE = ("file", "image")
+IDENTIFIERS = ("study instance uid", "accession number", "source sop instance uid", "sop instance uid")
+
+_FILE = ("file", "image", *IDENTIFIERS)
 
 
 def read_rows(path: Path, names: Mapping[str, str]) -> list[tuple[str, Row]]:
     """Each row of a CSV file, a JSON array or JSON lines: where it stands, and its cells.
 
-    Cells are found by `file` (or image), by what `names` makes of the column's name in lower case with spaces for
-    underscores, or by that name itself. A name that ends in `_threshold` is found with ` threshold` at its end.
+    Cells are found by `file` (or image, or the first of IDENTIFIERS that is stated), by what `names` makes of the
+    column's name in lower case with spaces for underscores, or by that name itself. A name that ends in `_threshold`
+    is found with ` threshold` at its end.
 
     Raises:
         InvalidInput: the file cannot be read, is empty, names no film or a film twice, or states a thing twice.
@@ -35,6 +39,8 @@ def read_rows(path: Path, names: Mapping[str, str]) -> list[tuple[str, Row]]:
     raw = _json_rows(path, text) if text.lstrip()[0] in "[{" else _csv_rows(path, text)
     if not raw:
         raise InvalidInput("empty_file", f"{path} has no films: choose another")
+    if is_long([row for _, row in raw]):
+        raw = fold(raw)
     rows = [(where, _canonical(where, row, names)) for where, row in raw]
     for file, count in Counter(row["file"] for _, row in rows).items():
         if count > 1:

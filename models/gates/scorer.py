@@ -10,7 +10,7 @@ these sixteen and "neither" gives probabilities. A film is
 - refused otherwise, since a score would mean nothing.
 
 A wrong refusal is worse than a miss: a refused film stays in order of arrival, however sick the patient. What the
-gates catch and what they refuse wrongly was measured, and is told in models/cards/gates.md.
+gates catch and what they refuse wrongly was measured: see models/cards/gates.md.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from PIL import Image
 
 from imaging.radiograph import TURNED_FILM, Radiograph
 from models import Scorer
+from worklist.card import ScorerCard
 from worklist.errors import ModelUnavailable, UnusableImage
 from worklist.finding import Algorithm, Analysis, Finding, QualityNote, Region
 
@@ -56,7 +57,7 @@ _REFUSALS = {
     "unclear_orientation": "The film looks turned or inverted, but too unclearly to be put right: send it upright.",
 }
 _NOTES = {
-    TURNED_FILM: "The film lies on its side or head; it was scored upright, so sides are not told.",
+    TURNED_FILM: "The film lies on its side or head; it was scored upright, so no sides are given.",
     "inverted_film": "The film is inverted (air is white) and was scored with black air.",
     "unusual_film": "The film looks unlike most upright frontal chest films, so the score is less certain.",
     "cut_off_film": "Part of the lung fields may lie outside the film.",
@@ -89,26 +90,26 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Admitted:
-    """A film that may be scored, and the way back.
+class Checked:
+    """An image that may be scored, and the way back.
 
     Attributes:
-        film: the film put right; the rows and columns of its image are those of its pixels.
-        stored: the film as it came.
-        quarter_turns: counterclockwise, from the stored film to the upright one.
+        radiograph: the image put right; its rows and columns are those of its pixels.
+        stored: the image as it came.
+        quarter_turns: counterclockwise, from the stored image to the upright one.
     """
 
-    film: Radiograph
+    radiograph: Radiograph
     stored: Radiograph
     quarter_turns: int = 0
 
     def restore(self, analysis: Analysis) -> Analysis:
-        """An Analysis of the upright film as one of the stored film, its boxes in stored pixels."""
+        """An Analysis of the upright image as one of the stored image, its boxes in stored pixels."""
         findings = tuple(replace(finding, region=self._restore(finding)) for finding in analysis.findings)
-        return replace(analysis, image=self.stored.image, findings=findings)
+        return replace(analysis, images=(self.stored.image,), findings=findings)
 
     def _restore(self, finding: Finding) -> Region | None:
-        box, (rows, columns) = finding.region, self.film.pixels.shape
+        box, (rows, columns) = finding.region, self.radiograph.pixels.shape
         if box is None:
             return None
         for _ in range(self.quarter_turns):
@@ -152,14 +153,14 @@ class Gates:
                 "model_invalid", f"{file} lacks or misstates {error}: install Firstread again."
             ) from error
 
-    def admit(self, film: Radiograph) -> Admitted:
-        """The film, put right where it is certainly turned or inverted, with notes on what bears on its score.
+    def check(self, radiograph: Radiograph) -> Checked:
+        """The image, put right where it is certainly turned or inverted, with notes on what bears on its score.
 
         Raises:
             UnusableImage: blank_image, burned_out_film, underexposed_film, collimated_film, not_chest_film,
                 lateral_film or unclear_orientation.
         """
-        sample = _sample(film.pixels)
+        sample = _sample(radiograph.pixels)
         exposed = exposed_part(sample)
         if fault := _exposure_fault(sample, exposed):
             raise _refusal(fault)
@@ -181,16 +182,17 @@ class Gates:
             "small_field": exposed.size < _SMALL_FIELD * sample.size,
         }
         notes = tuple(QualityNote(code=code, message=_NOTES[code]) for code, applies in codes.items() if applies)
-        kept = tuple(note for note in film.quality if not codes.get(note.code))
+        kept = tuple(note for note in radiograph.quality if not codes.get(note.code))
         if not notes:
-            return Admitted(film=film, stored=film)
-        pixels = np.ascontiguousarray(np.rot90(1 - film.pixels if way >= WAYS // 2 else film.pixels, turned_by))
-        image = replace(film.image, rows=pixels.shape[0], columns=pixels.shape[1])
+            return Checked(radiograph=radiograph, stored=radiograph)
+        greys = 1 - radiograph.pixels if way >= WAYS // 2 else radiograph.pixels
+        pixels = np.ascontiguousarray(np.rot90(greys, turned_by))
+        image = replace(radiograph.image, rows=pixels.shape[0], columns=pixels.shape[1])
         upright = Radiograph(image=image, pixels=pixels, quality=(*kept, *notes))
-        return Admitted(film=upright, stored=film, quarter_turns=turned_by)
+        return Checked(radiograph=upright, stored=radiograph, quarter_turns=turned_by)
 
     def judge(self, pixels: Greys) -> Verdict:
-        """What the network says of a film's pixels, float32, (rows, columns), 0..1, whatever their exposure."""
+        """What the network says of an image's pixels, float32, (rows, columns), 0..1, whatever their exposure."""
         return self._ask(exposed_part(_sample(pixels)))
 
     def _ask(self, exposed: Greys) -> Verdict:
@@ -211,15 +213,20 @@ class Gates:
 
 
 class GatedScorer:
-    """A scorer behind the gates: the one place where every film passes them, whatever scores it.
+    """A scorer behind the gates: the one place where every image passes them, whatever scores it.
 
-    Analyses speak of the film as it is stored, so that boxes and crops lie where any viewer shows them; only the
-    scorer sees the film put right.
+    Analyses speak of the image as it is stored, so that boxes and crops lie where any viewer shows them; only the
+    scorer sees it put right.
     """
 
     def __init__(self, scorer: Scorer, gates: Gates | None = None) -> None:
         self._scorer = scorer
         self._gates = gates or Gates()
+
+    @property
+    def card(self) -> ScorerCard:
+        """What is known of its outputs."""
+        return self._scorer.card
 
     @property
     def algorithm(self) -> Algorithm:
@@ -231,16 +238,16 @@ class GatedScorer:
         """Size of the scorer's weights in megabytes (10^6 bytes)."""
         return self._scorer.model_size_mb
 
-    def score(self, film: Radiograph) -> Analysis:
-        """The Analysis of an admitted film.
+    def score(self, radiograph: Radiograph) -> Analysis:
+        """The Analysis of an image that passes the gates.
 
         Raises:
-            UnusableImage: as Gates.admit.
+            UnusableImage: as Gates.check.
             ModelUnavailable: the scorer could not run.
         """
         started = time.perf_counter()
-        admitted = self._gates.admit(film)
-        analysis = admitted.restore(self._scorer.score(admitted.film))
+        checked = self._gates.check(radiograph)
+        analysis = checked.restore(self._scorer.score(checked.radiograph))
         return replace(analysis, elapsed_ms=(time.perf_counter() - started) * 1000)
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
+from models.card import load_card
 from models.embedded.scorer import EmbeddedScorer, locate
 from models.evaluation.boxes import OVERLAPS, Localization, localize
-from models.evaluation.films import URGENT, Box, Label, Prediction
+from models.evaluation.films import FINDINGS, URGENT, Box, Label, Prediction
 from models.evaluation.intervals import Estimate
 from models.evaluation.metrics import OperatingPoint, operate, rank
 from models.training.failures import SEEDS, save_real, save_simulated, simulate, worst
@@ -40,11 +41,11 @@ from models.training.judge import (
     with_boxes,
 )
 from models.training.measure import OUTPUTS
+from worklist.card import Precision
 from worklist.errors import FirstreadError, InvalidInput
-from worklist.finding import FindingType
 
 _LOG = logging.getLogger(__name__)
-_TITLES = {**{type_.value: type_.label for type_ in FindingType}, URGENT: "Urgent (any of the six)"}
+_TITLES = {**{kind.key: kind.label for kind in FINDINGS}, URGENT: "Urgent (any of the six)"}
 _CHILD = "0-17"
 _SUBGROUPS: dict[str, tuple[str, frozenset[str]]] = {  # name: key and values of Label.groups
     "Women": ("sex", frozenset({"F"})),
@@ -118,7 +119,7 @@ def write_card(  # noqa: PLR0913 - what the command line takes
 
     Raises:
         InvalidInput: a file cannot be used, films are missing, or the log is that of other weights.
-        ModelUnavailable: as EmbeddedScorer.
+        ModelUnavailable: as EmbeddedScorer and load_card.
     """
     template = _template()
     scorer = EmbeddedScorer(weights)
@@ -162,6 +163,7 @@ def write_card(  # noqa: PLR0913 - what the command line takes
         "int8": judge_int8(weights, films, listed, sharp.films),
         "failures": shown,
         "outputs": OUTPUTS,
+        "scorer_card": load_card(weights, sha256=scorer.algorithm.sha256),
     }
     card = out / "embedded.md"
     card.write_text(template.render(context), encoding="utf-8")
@@ -178,6 +180,7 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters["estimate"] = _written
+    environment.filters["precision"] = _share
     return environment.get_template("card.md.j2")
 
 
@@ -210,7 +213,7 @@ def _boxes(weights: Path, folder: Path, listed: Sequence[Listed], boxes: Path) -
     for film in judged:
         label = with_boxes(film, drawn[film.listed.original])
         evidence, geometry = maps.of(load_film(folder, label.file))
-        places = [(type_.value, locate(each, geometry)) for type_, each in zip(FindingType, evidence, strict=True)]
+        places = [(kind.key, locate(each, geometry)) for kind, each in zip(FINDINGS, evidence, strict=True)]
         found = tuple(Box(x=p.x, y=p.y, w=p.width, h=p.height, target=target) for target, p in places if p)
         shown.append((film.prediction, label))
         asked.append((replace(film.prediction, boxes=found), label))
@@ -247,6 +250,13 @@ def _written(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def _share(precision: Precision | None) -> str:
+    if precision is None:
+        return "-"
+    low_high = " ({:.3f} to {:.3f})".format(*precision.interval) if precision.interval else ""
+    return f"{precision.value:.3f}{low_high} of {precision.n}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

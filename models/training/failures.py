@@ -23,6 +23,7 @@ from imaging.radiograph import Radiograph, read_radiograph
 from imaging.simulated.phantom import simulate_film
 from imaging.wrapping import chest_dx, complete_file_meta
 from models.embedded.scorer import EmbeddedScorer
+from models.evaluation.films import FINDINGS
 from models.training.judge import EvidenceMaps, Judged, load_film
 from models.training.measure import OUTPUTS
 from worklist.errors import InvalidInput
@@ -77,13 +78,13 @@ class Failure:
     @property
     def is_miss(self) -> bool:
         """Whether the finding is on the film."""
-        return self.case.drawn is self.finding.type
+        return self.case.drawn == self.finding.type
 
     @property
     def name(self) -> str:
         """The picture's file name."""
         kind = "missed" if self.is_miss else "decoy" if self.case.decoy else "alarm"
-        return f"{kind}-{self.finding.type.value.replace('_', '-')}-{self.case.seed}.png"
+        return f"{kind}-{self.finding.type.key.replace('_', '-')}-{self.case.seed}.png"
 
     @property
     def caption(self) -> str:
@@ -104,7 +105,7 @@ def simulate(weights: Path, seeds: Iterable[int] = SEEDS) -> list[Simulated]:
     scorer = EmbeddedScorer(weights)
     cases = []
     for seed in track(list(seeds), "simulating", console=Console(stderr=True), transient=True):
-        films = {drawn: _draw(seed, drawn) for drawn in (None, *FindingType)}
+        films = {drawn: _draw(seed, drawn) for drawn in (None, *FINDINGS)}
         looks = [(drawn, "", pixels) for drawn, pixels in films.items()]
         looks += [(None, decoy, _with_decoy(films[None], decoy, seed)) for decoy in _DECOYS]
         for drawn, decoy, pixels in looks:
@@ -123,7 +124,7 @@ def worst(cases: Sequence[Simulated]) -> list[Failure]:
         Failure(case=case, finding=found, margin=abs(_log_odds(found.probability) - _log_odds(found.threshold)))
         for case in cases
         for found in case.analysis.findings
-        if (found.is_positive if case.drawn is None else found.type is case.drawn and not found.is_positive)
+        if (found.is_positive if case.drawn is None else found.type == case.drawn and not found.is_positive)
     ]
     failures.sort(key=lambda failure: -failure.margin)
     plain = {(f.case.seed, f.finding.type) for f in failures if f.case.drawn is None and not f.case.decoy}
@@ -170,7 +171,7 @@ def save_real(films: Sequence[Judged], weights: Path, source: Path, folder: Path
     maps, captions = EvidenceMaps(weights), []
     for output, film, kind in _worst_real(films):
         label = film.listed.label
-        found = next((each for each in film.analysis.findings if each.type.value == output), film.analysis.findings[0])
+        found = next((each for each in film.analysis.findings if each.type.key == output), film.analysis.findings[0])
         name = f"{output}-{kind}-{label.file.replace('/', '-').rpartition('.')[0]}.png"
         _panels(load_film(source, label.file), found, maps, None, _REAL_PX).save(folder / name)
         present = ", ".join(target for target, is_there in label.truth.items() if is_there) or "none"
@@ -253,7 +254,7 @@ def _panels(
     size = (round(columns * height_px / rows), height_px)
     plain = Image.fromarray(to_display(film)).resize(size, Image.Resampling.BOX).convert("RGB")
     evidence, geometry = maps.of(film)
-    heat = evidence[list(FindingType).index(finding.type)]
+    heat = evidence[FINDINGS.index(finding.type)]
     whole = Image.fromarray(heat).resize((geometry.size_px, geometry.size_px), Image.Resampling.BILINEAR)
     left, top, right, bottom = geometry.to_model(0, 0, columns, rows)
     shown = np.asarray(whole.resize(size, box=(left, top, right, bottom)))

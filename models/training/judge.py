@@ -18,7 +18,7 @@ from imaging.files import read_image
 from imaging.geometry import SquareGeometry, fit_square
 from imaging.radiograph import Radiograph, read_radiograph
 from models.embedded.scorer import EmbeddedScorer
-from models.evaluation.films import URGENT, Box, Label, Prediction, read_labels
+from models.evaluation.films import FINDINGS, URGENT, Box, Label, Prediction, read_labels
 from models.evaluation.intervals import LEAST, TOO_FEW, Estimate, Numbers, percentiles, resample
 from models.evaluation.metrics import Sample, calibrate, rank
 from models.training.measure import OUTPUTS
@@ -32,7 +32,7 @@ TARGETS = {"urgent": 0.78, "mean": 0.76, "pneumothorax": 0.74, "ece": 0.05, "int
 _SHARP_PX = 256  # the copies of ChestX-ray14 at hand have 512 px or 128
 _ORIGINAL_PX = 1024  # of the films of ChestX-ray14, in which readers drew their boxes
 _INT8_FILMS = 128  # training films that set the ranges of the activations
-_ARCHIVE_NAMES = {"effusion": FindingType.PLEURAL_EFFUSION.value, "edema": FindingType.PULMONARY_EDEMA.value}
+_ARCHIVE_NAMES = {"effusion": FindingType.PLEURAL_EFFUSION.key, "edema": FindingType.PULMONARY_EDEMA.key}
 _NO_PREVALENCE = 0.5  # rank() asks for one for its alarm rate, which is not used here
 
 
@@ -68,11 +68,11 @@ class Judged:
         return Prediction(
             file=self.listed.label.file,
             abstention="",
-            probabilities={URGENT: analysis.score, **{found.type.value: found.probability for found in findings}},
-            thresholds={URGENT: analysis.threshold, **{found.type.value: found.threshold for found in findings}},
-            calls={URGENT: analysis.is_urgent, **{found.type.value: found.is_positive for found in findings}},
+            probabilities={URGENT: analysis.score, **{found.type.key: found.probability for found in findings}},
+            thresholds={URGENT: analysis.threshold, **{found.type.key: found.threshold for found in findings}},
+            calls={URGENT: analysis.is_urgent, **{found.type.key: found.is_positive for found in findings}},
             boxes=tuple(
-                Box(x=box.x, y=box.y, w=box.width, h=box.height, target=found.type.value)
+                Box(x=box.x, y=box.y, w=box.width, h=box.height, target=found.type.key)
                 for found in findings
                 if (box := found.region)
             ),
@@ -113,7 +113,7 @@ def read_boxes(boxes: Path) -> dict[str, tuple[Box, ...]]:
                 name = row["finding"].lower()
                 target = _ARCHIVE_NAMES.get(name, name)
                 x, y, w, h = (float(row[key]) for key in "xywh")
-                if target in set(FindingType):
+                if target in {kind.key for kind in FINDINGS}:
                     found[row["image"]] = (*found.get(row["image"], ()), Box(x=x, y=y, w=w, h=h, target=target))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput("bad_box", f"{boxes} is no table of image, finding, x, y, w and h ({error})") from error
@@ -187,7 +187,7 @@ def headline(films: Sequence[Judged]) -> Headline:
 
 def mean_of_findings(films: Sequence[Judged]) -> Estimate:
     """Mean AUC of the findings of which there are films with and without, its interval from a bootstrap of patients."""
-    samples = [each for type_ in FindingType if not (each := sample(films, type_.value)).lacks]
+    samples = [each for kind in FINDINGS if not (each := sample(films, kind.key)).lacks]
     if not samples:
         return Estimate(value=None, note="no finding with both classes")
     (value,) = _mean_areas(samples, np.ones((1, len(films))))
@@ -236,7 +236,7 @@ class EvidenceMaps:
     def __init__(self, weights: Path) -> None:
         sidecar = json.loads((weights / "embedded.json").read_text(encoding="utf-8"))
         scales = {output["key"]: float(output["scale"]) for output in sidecar["outputs"]}
-        self._scales = np.array([scales[type_.value] for type_ in FindingType], np.float32)[:, None, None]
+        self._scales = np.array([scales[kind.key] for kind in FINDINGS], np.float32)[:, None, None]
         self._session = onnxruntime.InferenceSession(weights / "embedded.onnx", providers=["CPUExecutionProvider"])
         self._size_px = int(sidecar["input_px"])
 

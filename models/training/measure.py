@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
-from worklist.finding import FindingType
+from models.evaluation.films import FINDINGS, URGENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
-OUTPUTS = (*(type_.value for type_ in FindingType), "urgent")  # of a model, in the order of its logits
+OUTPUTS = (*(kind.key for kind in FINDINGS), URGENT)  # of a model, in the order of its logits
 
 _BOOTSTRAPS = 2000
 

@@ -22,9 +22,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from imaging.geometry import fit_square
 from models.embedded.scorer import EmbeddedScorer
+from models.evaluation.films import FINDINGS
 from models.training.measure import OUTPUTS, auc
 from worklist.errors import InvalidInput
-from worklist.finding import FindingType
 
 # Clip among them, so that a range is taken after ReLU6 and not before: with convolutions alone the logits go wrong by
 # several times as much.
@@ -53,7 +53,7 @@ class Variant:
     @property
     def mean_of_findings(self) -> float:
         """Mean AUC of the findings that have one; NaN where none has."""
-        areas = [self.auc[type_.value] for type_ in FindingType if not np.isnan(self.auc[type_.value])]
+        areas = [self.auc[kind.key] for kind in FINDINGS if not np.isnan(self.auc[kind.key])]
         return statistics.fmean(areas) if areas else float("nan")
 
 

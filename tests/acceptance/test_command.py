@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from tests.acceptance.conftest import RunningSite, free_port_base
 from tests.bad_films import BAD_FILMS, chest
 from tests.servers import find_shared_data
 from worklist.finding import FindingType
+from worklist.triage import Urgency
 
 FIRSTREAD = [sys.executable, "-m", "firstread"]
 
@@ -127,7 +127,8 @@ def require_one_line_after_notes(result: subprocess.CompletedProcess[str]) -> st
     ("arguments", "code", "says"),
     [
         (["nonsense"], 2, "nonsense"),
-        (["worker", "--queues", "typo"], 2, "score,report"),
+        (["worker", "--queues", "typo"], 2, "score,report,predict"),
+        (["worklist", "--reading", "typo"], 2, "prior"),
         (["send", "missing.dcm"], 2, "missing.dcm"),
         (["triage", "missing.png"], 2, "missing.png"),
         (["report", "missing.dcm"], 2, "missing.dcm"),
@@ -148,6 +149,7 @@ def test_failures_are_one_line(tmp_path: Path, arguments: list[str], code: int, 
     [
         (["worklist"], {"FIRSTREAD_HTTP_PORT": "abc"}, 2, "FIRSTREAD_HTTP_PORT"),
         (["worklist"], {"FIRSTREAD_MODALITIES": "CR,DX"}, 2, "modalities"),
+        (["worker"], {"FIRSTREAD_LEAST_HEAD_START_MIN": "960"}, 2, "FIRSTREAD_ORDER_HORIZON_H=16"),
         (["report", "--all"], {"FIRSTREAD_ORTHANC_URL": "pacs:8042"}, 2, "starts with http://"),
         (["worker"], {"FIRSTREAD_BROKER_URL": "nonsense://host"}, 2, "starts with redis://"),
         (["db", "upgrade"], {"FIRSTREAD_DATABASE_URL": "sqlite:////nowhere/none.db"}, 1, "FIRSTREAD_DATABASE_URL"),
@@ -160,6 +162,26 @@ def test_a_wrong_setting_is_one_line(arguments: list[str], wrong: dict[str, str]
     assert result.returncode == code, result.stderr
     assert "Traceback" not in result.stderr
     assert says in result.stderr.splitlines()[-1]
+
+
+def test_a_setting_that_is_gone_is_one_warning(tmp_path: Path) -> None:
+    """What an earlier version read is named with its replacement, and the command does its work."""
+    environment = {"FIRSTREAD_DATABASE_URL": f"sqlite:///{tmp_path}/firstread.db", "FIRSTREAD_PREVALENCE": "0.1"}
+    result = run("db", "upgrade", environment=environment)
+    assert result.returncode == 0
+    (line,) = result.stderr.splitlines()
+    assert "FIRSTREAD_PREVALENCE" in line
+    assert "FIRSTREAD_ALERT_BUDGET_PERCENT" in line
+
+
+def test_upgrade_says_what_it_did(tmp_path: Path) -> None:
+    """Each revision that is applied is named, and once all are, nothing is left to do."""
+    environment = {"FIRSTREAD_DATABASE_URL": f"sqlite:///{tmp_path}/firstread.db"}
+    first, second = (run("db", "upgrade", environment=environment).stdout.splitlines() for _ in range(2))
+    assert [line.split(":")[0] for line in first[:3]] == ["applied 0001", "applied 0002", "applied 0003"]
+    assert "upgraded from nothing" in first[-1]
+    assert len(second) == 1
+    assert "nothing was to be done" in second[0]
 
 
 def test_a_gateway_names_a_taken_port(tmp_path: Path) -> None:
@@ -195,11 +217,12 @@ def test_send_worklist_report_retry(running: RunningSite, tmp_path: Path) -> Non
         for item in json.loads(run("worklist", "--json", environment=environment).stdout)["items"]
     }
     score = listed[film.StudyInstanceUID]["score"]
-    assert f"{score:.2f}" in run("worklist", environment=environment).stdout
+    assert film.PatientID in run("worklist", environment={**environment, "COLUMNS": "300"}).stdout
+    assert film.PatientID not in run("worklist", "--reading", "prior", environment=environment).stdout
     report = json.loads(run("report", film.StudyInstanceUID, "--json", environment=environment).stdout)
     assert report["score"] == score
     for_people = run("report", film.StudyInstanceUID, environment=environment).stdout
-    assert re.search(r"Urgency: (critical|urgent|routine) \(ACR category [123]\)", for_people)
+    assert Urgency(listed[film.StudyInstanceUID]["urgency"]).label in for_people
     assert "Not a diagnosis" in for_people
     line = require_one_line(run("report", "1.2.3.4", environment=environment), 2)
     assert "1.2.3.4" in line
@@ -237,7 +260,7 @@ def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
     for advice in ("firstread db upgrade", "FIRSTREAD_BROKER_URL", "FIRSTREAD_ORTHANC_URL", "firstread gateway"):
         assert advice in result.stdout
     assert result.stdout.count("no answer from Orthanc") == 1, "one cause is told once"
-    assert len(result.stdout.splitlines()) == 11, "a line a check, whatever the database's driver says"
+    assert len(result.stdout.splitlines()) == 13, "a line a check, whatever the database's driver says"
 
 
 def test_triage_needs_no_pacs(tmp_path: Path) -> None:

@@ -20,14 +20,18 @@ from fastapi import FastAPI
 from PIL import Image
 from pydicom import Dataset, dcmread
 
+from gateway.access.actors import Actors
 from gateway.dicomweb.passthrough import DicomWebOrigin, build_dicomweb
 from gateway.intake.orthanc import OrthancClient
-from gateway.list.worklist import build_reading_list
+from gateway.list.hub import ListHub
+from gateway.list.worklist import build_worklist
 from gateway.problems import install_problems
 from tests.bad_films import chest
 from tests.gateways import running_gateway, served
 from tests.servers import OrthancServer
-from worklist.records import Database, ReadingList
+from worklist.job import JobLimits
+from worklist.records import Database, JobRecords, ReadingRecords, Worklist
+from worklist.site import SiteRules
 
 BIG_MB = 96
 PIECE = bytes(1024 * 1024)
@@ -98,7 +102,17 @@ def test_a_database_that_fails_is_told_as_a_problem(tmp_path: Path) -> None:
         contextlib.closing(Database(f"sqlite:///{tmp_path / 'without-tables.db'}")) as database,
         contextlib.closing(OrthancClient("http://127.0.0.1:1", auth=None)) as orthanc,
     ):
-        app.include_router(build_reading_list(ReadingList(database), orthanc))
+        rules, worklist = SiteRules(), Worklist(database, SiteRules())
+        app.include_router(
+            build_worklist(
+                worklist,
+                ReadingRecords(database=database, rules=rules),
+                JobRecords(database, rules, JobLimits()),
+                orthanc,
+                ListHub(database, worklist),
+                Actors(),
+            )
+        )
         with served(app) as url:
             answer = httpx.get(f"{url}/worklist", trust_env=False)
     assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")

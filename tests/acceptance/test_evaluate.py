@@ -15,12 +15,12 @@ from PIL import Image
 
 from imaging.simulated.phantom import simulate_film
 from models.embedded.scorer import WEIGHTS
+from models.evaluation.films import FINDINGS
 from tests.bad_films import BAD_FILMS
-from worklist.finding import FindingType
 
 FIRSTREAD = (sys.executable, "-m", "firstread")
 WITHOUT_EXTRA = "import sys; sys.modules['{}'] = None; from firstread.cli import main; main()"
-FINDINGS = (*FindingType, None, None)
+DRAWN = (*FINDINGS, None, None)
 
 
 def run(*arguments: str | Path, program: tuple[str, ...] = FIRSTREAD) -> subprocess.CompletedProcess[str]:
@@ -43,10 +43,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     films.mkdir()
     rows: list[dict[str, object]] = []
     for seed in range(16):
-        finding = FINDINGS[seed % len(FINDINGS)]
+        finding = DRAWN[seed % len(DRAWN)]
         pixels = (simulate_film(seed, finding=finding, rows=400, columns=360) >> 4).astype("u1")
         Image.fromarray(pixels).save(films / f"{seed:02}.png")
-        truth = {type_.label: int(type_ is finding) for type_ in FindingType}
+        truth = {kind.label: int(kind == finding) for kind in FINDINGS}
         rows.append({"image": f"{seed:02}.dcm", "patient": seed // 2, "sex": "FM"[seed % 2], **truth})
     for name in ("ct_slice", "blank"):
         path = BAD_FILMS[name](films)
@@ -82,8 +82,8 @@ def test_what_triage_writes_is_evaluated(folder: Path) -> None:
     predictions = [film for film in json.loads((folder / "predictions.json").read_text()) if "score" in film]
     urgent = figures["targets"]["urgent"]
     scores = {int(Path(film["file"]).stem): film["score"] for film in predictions}
-    positive = [score for seed, score in scores.items() if FINDINGS[seed % len(FINDINGS)]]
-    negative = [score for seed, score in scores.items() if not FINDINGS[seed % len(FINDINGS)]]
+    positive = [score for seed, score in scores.items() if DRAWN[seed % len(DRAWN)]]
+    negative = [score for seed, score in scores.items() if not DRAWN[seed % len(DRAWN)]]
     wins = sum((p > n) + 0.5 * (p == n) for p in positive for n in negative)
     assert (urgent["n"], urgent["positives"]) == (16, 12)
     assert urgent["auc"]["value"] == pytest.approx(wins / len(positive) / len(negative))
@@ -94,7 +94,14 @@ def test_what_triage_writes_is_evaluated(folder: Path) -> None:
     card = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
     assert figures["models"] == [{key: card[key] for key in ("name", "version", "sha256")} | {"films": 16}]
     for output in card["outputs"]:
-        assert figures["targets"][output["key"]]["operating_point"]["threshold"] == output["threshold"]
+        threshold = None if output["key"] == "urgent" else output["threshold"]  # a flag follows from the harm
+        assert figures["targets"][output["key"]]["operating_point"]["threshold"] == threshold
+
+    listed = figures["list"]
+    named = [finding["name"] for film in predictions for finding in film["findings"] if finding["named"]]
+    assert (listed["films"], listed["without_triage"]) == (16, 0)
+    assert listed["moved"]["value"] == pytest.approx(called / 16)
+    assert listed["named"]["all"]["n"] == len(named)
 
 
 def test_people_get_tables_and_pictures(folder: Path) -> None:

@@ -28,6 +28,7 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, generate_uid
+from worklist.urgency import Urgency
 
 from dicom_sr.content import percent
 from dicom_sr.parse import TriageReport, parse
@@ -46,7 +47,6 @@ from worklist.errors import InvalidInput
 from worklist.finding import FindingType, Region
 from worklist.records import Database, ReadingList
 from worklist.study import JobPath
-from worklist.urgency import Urgency
 
 OHIF = Path(sys.prefix) / "share" / "ohif"
 ROWS, COLUMNS = 1024, 880  # not square: rows and columns cannot change places unseen

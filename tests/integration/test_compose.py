@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from firstread.cli import app
 from firstread.settings import Settings
+from worklist.job import Queue
+from worklist.site import SiteRules
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {
@@ -23,8 +25,8 @@ REQUIRED = {
     "ORTHANC_PASSWORD": "cccc3333",
     "DICOM_HOST": "pacs.example.org",
 }
-SERVICES = {"orthanc", "postgres", "redis", "migrate", "gateway", "worker-score", "worker-report"}
-OURS = {"migrate", "gateway", "worker-score", "worker-report"}
+OURS = {"migrate", "gateway", *(f"worker-{queue}" for queue in Queue)}
+SERVICES = {"orthanc", "postgres", "redis", *OURS}
 
 Service = dict[str, Any]
 
@@ -180,7 +182,7 @@ def test_the_settings_understand_what_compose_hands_them(
     assert settings.broker_url == "redis://:bbbb2222@redis:6379/0"
     assert settings.orthanc_auth == ("firstread", "cccc3333")
     assert settings.orthanc_dicom_host == "pacs.example.org"
-    assert settings.prevalence == Settings.model_fields["prevalence"].default
+    assert settings.site_rules == SiteRules(), "what .env leaves out keeps its default"
 
 
 def test_the_examples_choices_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +195,7 @@ def test_the_examples_choices_are_settings(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv(variable, value)
     settings = Settings()
     assert settings.modalities == {"CR", "DX", "DR", "RG"}
+    assert settings.site_rules.triage.weights == {"cardiomegaly": 0.1}
     answer = read_compose(tmp_path, REQUIRED)
     passed_on = yaml.safe_load(answer.stdout)["services"]["gateway"]["environment"]
     assert set(choices) <= set(passed_on)

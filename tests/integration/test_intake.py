@@ -2,252 +2,41 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
 import redis
-from pydicom.uid import (
-    ComprehensiveSRStorage,
-    DigitalXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
-    SecondaryCaptureImageStorage,
-    generate_uid,
-)
+from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from gateway.intake.dispatch import Dispatcher, build_sender
-from gateway.intake.feed import FEED, Intake, IntakePace
+from gateway.intake.feed import FEED
 from gateway.intake.orthanc import OrthancClient
+from tests.hospitals import SOON_S, Site, answering, film, look_until, own_report, running_intake, wait_until
 from tests.servers import OrthancServer, RedisServer, free_ports, running
-from worklist.finding import Analysis
+from worklist.job import Queue
 from worklist.order import OrderPriority
-from worklist.records import (
-    Database,
-    ExclusiveLock,
-    IntakeRecords,
-    JobLimits,
-    JobRecords,
-    ListedStudy,
-    ReadingList,
-    StoredResult,
-)
-from worklist.scope import ScopeRules
-from worklist.study import JobPath, ReadingPolicy, StudyState
-
-MakeAnalysis = Callable[..., Analysis]
+from worklist.records import Database, IntakeRecords, Shown
+from worklist.study import StudyState
 
 ANOTHER_FEED = "the change log is another one: Orthanc was emptied or replaced, looking at all it holds"
-SOON_S = 20.0  # a patience that only a failure uses up
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
-def film(study_instance_uid: str | None = None, **attributes: object) -> pydicom.Dataset:
-    """A small chest film, of a new study where none is named."""
-    dataset = pydicom.Dataset()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = generate_uid()
-    dataset.SeriesInstanceUID = generate_uid()
-    dataset.StudyInstanceUID = study_instance_uid or generate_uid()
-    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate, dataset.PatientSex = "Doe^Jane", "4711", "", "F"
-    dataset.AccessionNumber, dataset.StudyDescription, dataset.StudyID = "A1", "Chest PA", ""
-    dataset.Manufacturer, dataset.Modality, dataset.BodyPartExamined = "Modalities Inc", "DX", "CHEST"
-    dataset.ViewPosition, dataset.PatientOrientation = "PA", ["L", "F"]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.Rows = dataset.Columns = 16
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
-    dataset.PixelData = bytes(range(256))
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    return dataset
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that happens soon."""
-    deadline = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
-def look_until(intake: Intake, condition: Callable[[], bool]) -> None:
-    """Let an intake look until something has happened."""
-
-    def look() -> bool:
-        intake.look()
-        return condition()
-
-    wait_until(look)
-
-
-@dataclass
-class Site:
-    """A hospital: its Orthanc, its database and broker, and as many gateways as a test starts."""
-
-    orthanc: OrthancServer
-    database: Database
-    redis_url: str
-    make_analysis: MakeAnalysis
-    closing: ExitStack
-    jobs: JobRecords = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Open the workers' side of the records."""
-        self.jobs = JobRecords(self.database, ReadingPolicy(), JobLimits())
-
-    def intake(self, *, orthanc_url: str | None = None, broker_url: str | None = None, **pace: timedelta) -> Intake:
-        """The intake of another gateway process, with connections of its own."""
-        database = self.closing.enter_context(
-            closing(Database(self.database.url.render_as_string(hide_password=False)))
-        )
-        lock = ExclusiveLock(database, 1)
-        self.closing.callback(lock.release)
-        sender = build_sender(broker_url or self.redis_url)
-        self.closing.callback(sender.close)
-        return Intake(
-            orthanc=self.closing.enter_context(closing(OrthancClient(orthanc_url or self.orthanc.url, auth=None))),
-            records=IntakeRecords(database, ReadingPolicy()),
-            dispatcher=Dispatcher(JobRecords(database, ReadingPolicy(), JobLimits()), sender),
-            lock=lock,
-            rules=ScopeRules(),
-            pace=IntakePace(**pace),
-        )
-
-    def send(self, *films: pydicom.Dataset) -> list[str]:
-        """Store films in Orthanc; returns their Study Instance UIDs."""
-        for dataset in films:
-            self.orthanc.post(dataset)
-        return [str(dataset.StudyInstanceUID) for dataset in films]
-
-    def orthanc_id(self, study_instance_uid: str) -> str:
-        """Orthanc's identifier of a study."""
-        with self.database.read() as session:
-            query = text("SELECT orthanc_id FROM studies WHERE study_instance_uid = :uid")
-            return str(session.execute(query, {"uid": study_instance_uid}).scalar_one())
-
-    def delete(self, study_instance_uid: str) -> str:
-        """Delete a study from Orthanc; returns Orthanc's identifier of it."""
-        orthanc_id = self.orthanc_id(study_instance_uid)
-        self.orthanc.delete(f"/studies/{orthanc_id}")
-        return orthanc_id
-
-    def changes(self, change_type: str) -> int:
-        """How many changes of a type Orthanc's log holds."""
-        return [change["ChangeType"] for change in self.orthanc.get("/changes?limit=1000")["Changes"]].count(
-            change_type
-        )
-
-    def listed(self) -> dict[str, ListedStudy]:
-        """The reading list by Study Instance UID."""
-        return {study.study_instance_uid: study for study in ReadingList(self.database).page()[1]}
-
-    def messages(self, path: JobPath) -> list[tuple[str, str]]:
-        """Task name and job identifier of each message in the broker."""
-        with redis.Redis.from_url(self.redis_url) as client:
-            messages = [json.loads(message) for message in client.lrange(str(path), 0, -1)]
-        return [
-            (message["headers"]["task"], json.loads(base64.b64decode(message["body"]))[0][0]) for message in messages
-        ]
-
-    def due(self, path: JobPath) -> list[str]:
-        """Study Instance UIDs of a path's open jobs, as if no message had been sent."""
-        self.jobs.forget_enqueued()
-        return [job.study_instance_uid for job in self.jobs.due(datetime.now(UTC), 100) if job.path is path]
-
-    def work(self, *paths: JobPath) -> None:
-        """Do every open job of these paths (all) as a worker does, with an SR in Orthanc as the result of a report."""
-        for path in paths or JobPath:
-            self.jobs.forget_enqueued()
-            for due in self.jobs.due(datetime.now(UTC), 100):
-                job = self.jobs.claim(due.job_id, "w", datetime.now(UTC)) if due.path is path else None
-                if job is None:
-                    continue
-                analysis = self.make_analysis(0.9, sop_instance_uid=job.sop_instance_uid)
-                if path is JobPath.SCORE:
-                    assert self.jobs.complete_score(job.job_id, "w", analysis, datetime.now(UTC))
-                    continue
-                report = own_report(job.study_instance_uid)
-                self.send(report)
-                result = StoredResult(
-                    sop_instance_uid=report.SOPInstanceUID,
-                    series_instance_uid=report.SeriesInstanceUID,
-                    sop_class_uid=report.SOPClassUID,
-                    position=0,
-                )
-                assert self.jobs.complete_report(job.job_id, "w", analysis, [result], datetime.now(UTC))
-
-
-def own_report(study_instance_uid: str) -> pydicom.Dataset:
-    """A document as Firstread writes it, as far as the intake can tell."""
-    report = film(study_instance_uid, SOPClassUID=ComprehensiveSRStorage, Modality="SR", Manufacturer="Firstread")
-    for keyword in ("PixelData", "Rows", "Columns"):
-        delattr(report, keyword)
-    return report
-
-
 @pytest.fixture
-def site(orthanc: OrthancServer, database: Database, redis_url: str, make_analysis: MakeAnalysis) -> Iterator[Site]:
+def site(orthanc: OrthancServer, database: Database, redis_url: str) -> Iterator[Site]:
     """A hospital with an empty Orthanc, list and broker."""
     with ExitStack() as stack:
-        yield Site(orthanc, database, redis_url, make_analysis, stack)
-
-
-@contextmanager
-def running_intake(intake: Intake) -> Iterator[None]:
-    """An intake that looks by itself for the time of a block."""
-    thread = threading.Thread(target=intake.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        intake.stop()
-        thread.join(SOON_S)
-        assert not thread.is_alive()
-
-
-@contextmanager
-def answering(port: int, answer: bytes, hear: Callable[[bytes], None]) -> Iterator[None]:
-    """A web server that hears what is posted and answers everything alike."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            hear(self.rfile.read(int(self.headers["Content-Length"])))
-            self.do_GET()
-
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+        yield Site(orthanc, database, redis_url, stack)
 
 
 # ---- What comes in ----
@@ -256,10 +45,10 @@ def answering(port: int, answer: bytes, hear: Callable[[bytes], None]) -> Iterat
 def test_a_film_is_listed_and_handed_out_within_a_poll(site: Site) -> None:
     """Without any doorbell a film is on the list, and its job in the broker, shortly after it was stored."""
     with running_intake(site.intake(poll=timedelta(seconds=0.1))):
-        wait_until(lambda: IntakeRecords(site.database, ReadingPolicy()).cursor(FEED) is not None)
+        wait_until(lambda: IntakeRecords(site.database, site.rules).cursor(FEED) is not None)
         (study,) = site.send(film(PatientName="Müller^Zoë", RequestedProcedurePriority="STAT"))
         wait_until(lambda: study in site.listed())
-        wait_until(lambda: bool(site.messages(JobPath.SCORE)))
+        wait_until(lambda: bool(site.messages(Queue.SCORE)))
     line = site.listed()[study]
     assert (line.patient_name, line.patient_id, line.accession_number, line.study_description, line.modality) == (
         "Müller^Zoë",
@@ -270,10 +59,10 @@ def test_a_film_is_listed_and_handed_out_within_a_poll(site: Site) -> None:
     )
     assert (line.state, line.order_priority) == (StudyState.WAITING, OrderPriority.STAT)
     assert abs(datetime.now(UTC) - line.received_at) < timedelta(seconds=SOON_S)
-    (message,) = site.messages(JobPath.SCORE)
-    job = site.jobs.claim(message[1], "w", datetime.now(UTC))
+    (message,) = site.messages(Queue.SCORE)
+    job = site.jobs.claim(message[1], "w")
     assert job is not None
-    assert (message[0], job.study_instance_uid) == ("firstread.score_study", study)
+    assert (message[0], job.study_instance_uid) == ("firstread.score", study)
 
 
 def test_the_doorbell_wakes_the_intake(site: Site) -> None:
@@ -311,11 +100,11 @@ def test_the_doorbell_survives_a_neighbour_that_speaks_no_http(site: Site) -> No
 def test_nothing_is_lost_while_the_gateway_is_away(site: Site) -> None:
     """Films that came meanwhile are listed by the next process."""
     site.intake().look()
-    site.closing.close()
+    site.gateways.close()
     studies = site.send(*[film() for _ in range(3)])
     site.intake().look()
     assert set(site.listed()) == set(studies)
-    assert len(site.messages(JobPath.SCORE)) == 3
+    assert len(site.messages(Queue.SCORE)) == 3
 
 
 def test_a_burst_longer_than_a_stretch_is_read_in_one_round(site: Site) -> None:
@@ -326,7 +115,7 @@ def test_a_burst_longer_than_a_stretch_is_read_in_one_round(site: Site) -> None:
     assert site.changes("NewInstance") + site.changes("NewSeries") + site.changes("NewStudy") == 60
     intake.look()
     assert set(site.listed()) == set(studies)
-    assert len(site.messages(JobPath.SCORE)) == 20
+    assert len(site.messages(Queue.SCORE)) == 20
 
 
 def test_the_same_film_again_changes_nothing_and_other_pixels_do(site: Site) -> None:
@@ -345,7 +134,7 @@ def test_the_same_film_again_changes_nothing_and_other_pixels_do(site: Site) -> 
     site.send(sent)
     intake.look()
     assert (site.listed()[study].state, site.listed()[study].score) == (StudyState.WAITING, None)
-    assert site.due(JobPath.SCORE) == [study]
+    assert site.due(Queue.SCORE) == [study]
 
 
 def test_our_own_objects_make_no_work(site: Site) -> None:
@@ -361,20 +150,7 @@ def test_our_own_objects_make_no_work(site: Site) -> None:
     intake.look()
     assert list(site.listed()) == [study]
     assert site.listed()[study].state is StudyState.REPORTED
-    assert site.due(JobPath.SCORE) == site.due(JobPath.REPORT) == []
-
-
-def test_a_stable_study_is_reported_after_its_films_are_scored(site: Site) -> None:
-    """Orthanc's word that a study is stable makes the report due, once no film is left to score."""
-    intake = site.intake()
-    intake.look()
-    (study,) = site.send(film())
-    wait_until(lambda: site.changes("StableStudy") == 1)
-    intake.look()
-    assert site.messages(JobPath.REPORT) == []
-    assert site.due(JobPath.REPORT) == []
-    site.work()
-    assert site.listed()[study].state is StudyState.REPORTED
+    assert site.due(Queue.SCORE) == site.due(Queue.REPORT) == []
 
 
 def test_the_first_start_looks_back_so_far(site: Site) -> None:
@@ -388,7 +164,7 @@ def test_the_first_start_looks_back_so_far(site: Site) -> None:
         with site.database.write() as session:
             session.execute(text("TRUNCATE feeds, studies CASCADE"))
         site.intake(lookback=datetime.now(UTC) - old - timedelta(seconds=2)).look()
-        site.closing.close()
+        site.gateways.close()
         return list(site.listed())
 
     assert start_for_the_first_time() == [new]
@@ -399,16 +175,43 @@ def test_the_first_start_looks_back_so_far(site: Site) -> None:
     assert set(site.listed()) == {new, later}
 
 
-def test_a_report_is_made_though_orthanc_forgot_to_call_the_study_stable(site: Site) -> None:
-    """Orthanc that dies before its StableAge is up never says StableStudy; it is asked instead."""
-    intake = site.intake(quiet=timedelta(seconds=1))
-    (study,) = site.send(film())
-    site.orthanc.stop()
-    site.orthanc.start()
+def test_the_list_tells_sex_age_and_when_the_film_was_taken(site: Site) -> None:
+    """What a reader needs of the patient and the acquisition comes with the film."""
+    site.send(film(PatientAge="071Y", AcquisitionDateTime="20260304083015+0100", StudyDate="20260304"))
+    site.intake().look()
+    (line,) = site.listed().values()
+    assert (line.patient_sex, line.patient_age) == ("F", "071Y")
+    assert line.acquired_at == datetime(2026, 3, 4, 7, 30, 15, tzinfo=UTC)
+
+
+def test_a_film_of_long_ago_is_taken_for_a_prior(site: Site) -> None:
+    """A study date beyond the site's limit puts a study among the priors, and none where the site takes none."""
+    site.rules = replace(site.rules, prior_after=timedelta(days=30))
+    long_ago = f"{datetime.now(UTC) - timedelta(days=40):%Y%m%d}"
+    old, new, undated = site.send(film(StudyDate=long_ago), film(StudyDate=f"{datetime.now(UTC):%Y%m%d}"), film())
+    site.intake().look()
+    assert set(site.listed()) == {new, undated}
+    assert list(site.listed(Shown.PRIOR)) == [old]
+
+
+def test_the_broker_holds_few_messages(site: Site) -> None:
+    """Of a long backlog only a part lies in the broker, so that a STAT study which comes now is next but few."""
+    intake = site.intake()
     intake.look()
-    site.work(JobPath.SCORE)
-    look_until(intake, lambda: site.due(JobPath.REPORT) == [study])
-    assert site.changes("StableStudy") == 0
+    site.send(*[film() for _ in range(80)])
+    intake.look()
+    intake.tick()
+    assert len(site.messages(Queue.SCORE)) == 64
+    (stat,) = site.send(film(RequestedProcedurePriority="STAT"))
+    intake.look()
+    assert len(site.messages(Queue.SCORE)) == 64
+    with redis.Redis.from_url(site.redis_url) as client:
+        client.rpop(str(Queue.SCORE))
+    intake.tick()
+    newest = site.messages(Queue.SCORE)[0]
+    job = site.jobs.claim(newest[1], "w")
+    assert job is not None
+    assert job.study_instance_uid == stat
 
 
 # ---- What is refused ----
@@ -453,7 +256,7 @@ def test_a_file_that_orthanc_cannot_read_blocks_nothing_else(site: Site, damage:
     assert set(site.listed()) == {broken, later}
     line = site.listed()[broken]
     assert (line.patient_name, line.modality, line.state) == ("Doe^Jane", "DX", StudyState.WAITING)
-    assert set(site.due(JobPath.SCORE)) == {broken, later}
+    assert set(site.due(Queue.SCORE)) == {broken, later}
 
 
 def test_a_database_without_its_tables_loses_nothing(site: Site) -> None:
@@ -501,7 +304,7 @@ def test_a_replaced_orthanc_is_noticed(site: Site, is_overtaken: bool) -> None: 
     studies = site.send(kept, film())
     intake.look()
     site.work()
-    cursor = IntakeRecords(site.database, ReadingPolicy()).cursor(FEED)
+    cursor = IntakeRecords(site.database, site.rules).cursor(FEED)
     assert cursor is not None
 
     site.orthanc.replace()
@@ -531,8 +334,8 @@ def test_results_that_a_replaced_orthanc_lacks_are_written_again(site: Site) -> 
     site.send(sent)
     intake.look()
     assert (site.listed()[study].state, site.listed()[study].score) == (StudyState.SCORED, 0.9)
-    look_until(intake, lambda: site.due(JobPath.REPORT) == [study])
-    assert site.due(JobPath.SCORE) == []
+    look_until(intake, lambda: site.due(Queue.REPORT) == [study])
+    assert site.due(Queue.SCORE) == []
 
 
 def test_deleting_the_newest_study_is_no_other_feed(site: Site) -> None:
@@ -616,8 +419,8 @@ def test_a_study_deleted_and_sent_again_is_reported_again(site: Site) -> None:
         intake.look()
     assert logs == []
     assert site.listed()[seen.StudyInstanceUID].state is StudyState.WAITING
-    site.work(JobPath.SCORE)
-    look_until(intake, lambda: len(site.due(JobPath.REPORT)) == 2)
+    site.work(Queue.SCORE)
+    look_until(intake, lambda: len(site.due(Queue.REPORT)) == 2)
     site.work()
     assert {study.state for study in site.listed().values()} == {StudyState.REPORTED}
 
@@ -672,7 +475,7 @@ def test_an_absent_broker_keeps_no_film_off_the_list(site: Site, redis_server: R
     finally:
         redis_server.start()
     intake.look()
-    assert len(set(site.messages(JobPath.SCORE))) == 21
+    assert len(set(site.messages(Queue.SCORE))) == 21
     assert intake.is_reading
 
 
@@ -720,7 +523,7 @@ def test_an_orthanc_without_digests_is_read(site: Site, tmp_path: Path) -> None:
         orthanc.post(sent)
         site.intake(orthanc_url=orthanc.url).look()
     assert list(site.listed()) == [sent.StudyInstanceUID]
-    assert site.due(JobPath.SCORE) == [sent.StudyInstanceUID]
+    assert site.due(Queue.SCORE) == [sent.StudyInstanceUID]
 
 
 def test_orthanc_counts_in_utc(site: Site, tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import io
 import shutil
 import socket
-import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -25,10 +23,10 @@ from dicom_sr.build import Results, Revision, build_results
 from dicom_sr.parse import parse
 from tests.bad_films import chest
 from tests.servers import OrthancServer, Server, find_program, free_ports, running
+from tests.sr_films import POLICY, SCORER
 from worker.pacs import Pacs
-from worklist.errors import PacsUnavailable, UnusableImage
-from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, Region, Side
-from worklist.urgency import Urgency
+from worklist.finding import Analysis, Finding, FindingType, ImageReference, Region, Side
+from worklist.triage import assess
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 THIRD = 1 / 3  # no finite decimal: it survives only in Floating Point Value
@@ -100,15 +98,17 @@ def results(film: Dataset) -> Results:
         Finding(type=FindingType.PNEUMONIA, probability=THIRD / 100, threshold=0.4),
     )
     analysis = Analysis(
-        image=ImageReference(
-            study_instance_uid=film.StudyInstanceUID,
-            series_instance_uid=film.SeriesInstanceUID,
-            sop_class_uid=film.SOPClassUID,
-            sop_instance_uid=film.SOPInstanceUID,
-            rows=film.Rows,
-            columns=film.Columns,
+        images=(
+            ImageReference(
+                study_instance_uid=film.StudyInstanceUID,
+                series_instance_uid=film.SeriesInstanceUID,
+                sop_class_uid=film.SOPClassUID,
+                sop_instance_uid=film.SOPInstanceUID,
+                rows=film.Rows,
+                columns=film.Columns,
+            ),
         ),
-        scorer=Algorithm(name="embedded", version="1.0.0", sha256="5f" * 32, device_uid="2.25.7"),
+        scorer=SCORER,
         findings=findings,
         score=1 - THIRD / 9,
         threshold=THIRD,
@@ -117,14 +117,21 @@ def results(film: Dataset) -> Results:
     )
     revision = Revision(number=1, fetched_at=NOON, scored_at=NOON, reported_at=NOON + timedelta(seconds=2))
     pixels = (np.frombuffer(film.PixelData, np.uint16).reshape(film.Rows, film.Columns) >> 4).astype(np.uint8)
-    return build_results(analysis, urgency=Urgency.CRITICAL, source=film, pixels=pixels, revision=revision)
+    return build_results(
+        analysis,
+        triage=assess(analysis, POLICY),
+        policy=POLICY,
+        sources={film.SOPInstanceUID: film},
+        pixels=lambda _: pixels,
+        revision=revision,
+    )
 
 
 @pytest.fixture
 def sent(orthanc: OrthancServer, film: Dataset, results: Results) -> list[Dataset]:
     """The film and its results, as the first Orthanc took them by C-STORE's equal and by STOW-RS."""
     orthanc.post(film)
-    Pacs(f"{orthanc.url}/dicom-web", auth=None).store(results.objects)
+    Pacs(orthanc.url, auth=None).store(results.objects)
     return [film, *results.objects]
 
 
@@ -159,43 +166,6 @@ def test_results_survive_another_makers_archive(
         require_same_numbers(held_by(orthanc), results)
     finally:
         shutil.rmtree(folder)
-
-
-def test_only_an_image_that_is_gone_is_given_up(orthanc: OrthancServer, film: Dataset) -> None:
-    """A missing image is lost for good; a missing plug-in or a wrong root is for the site to mend."""
-    orthanc.post(film)
-    uids = (film.StudyInstanceUID, film.SeriesInstanceUID)
-    with pytest.raises(UnusableImage) as lost:
-        Pacs(f"{orthanc.url}/dicom-web", auth=None).fetch_instance(*uids, "1.2.3.4")
-    assert lost.value.code == "deleted_from_pacs"
-    with pytest.raises(PacsUnavailable) as absent:
-        Pacs(f"{orthanc.url}/wrong-root", auth=None).fetch_instance(*uids, film.SOPInstanceUID)
-    assert absent.value.code == "no_dicomweb"
-
-
-class _Refusing(BaseHTTPRequestHandler):
-    """A PACS whose password has been changed."""
-
-    def do_GET(self) -> None:
-        self.send_response(401)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-def test_a_refused_login_is_tried_again() -> None:
-    """A changed password fails no film for good: the jobs wait until the new one is set."""
-    server = HTTPServer((_LOOPBACK, 0), _Refusing)
-    thread = threading.Thread(target=server.handle_request)
-    thread.start()
-    try:
-        with pytest.raises(PacsUnavailable, match="FIRSTREAD_ORTHANC_USERNAME"):
-            Pacs(f"http://{_LOOPBACK}:{server.server_port}", auth=("a", "b")).fetch_instance("1.2", "1.3", "1.4")
-    finally:
-        thread.join()
-        server.server_close()
 
 
 def know(orthanc: OrthancServer, other: OrthancServer | QueryRetrieveServer) -> None:

@@ -37,11 +37,9 @@ class Planted:
         self.film, results = copy.deepcopy(_built())
         self.triage, self.crops = results.triage_report, results.crops
         assert results.findings_report is not None
-        assert results.overlay is not None
         assert results.key_image is not None
-        assert results.overview is not None
         self.findings = results.findings_report
-        self.overlay, self.note, self.overview = results.overlay, results.key_image, results.overview
+        (self.overlay,), self.note, (self.overview,) = results.overlays, results.key_image, results.overviews
         self.objects = results.objects
 
     def item(self, report: Dataset, meaning: str, value_type: str = "") -> Dataset:
@@ -271,6 +269,25 @@ def _unknown_heading(planted: Planted) -> None:
     planted.item(planted.triage, "Disclaimer").ConceptNameCodeSequence[0].CodeValue = "small-print"
 
 
+def _no_category(planted: Planted) -> None:
+    planted.without(planted.triage, "Priority")
+
+
+def _called_negative(planted: Planted) -> None:
+    planted.item(planted.triage, "Comment", "TEXT").TextValue = "The chest film is negative."
+
+
+def _harm_above_all(planted: Planted) -> None:
+    planted.item(planted.triage, "Harm of waiting").MeasuredValueSequence[0].NumericValue = "9.3"
+
+
+def _head_start_in_seconds(planted: Planted) -> None:
+    (unit,) = (
+        planted.item(planted.triage, "Longest head start (H)").MeasuredValueSequence[0].MeasurementUnitsCodeSequence
+    )
+    unit.CodeValue, unit.CodeMeaning = "s", "second"
+
+
 def _impossible_relationship(planted: Planted) -> None:
     planted.item(planted.triage, "Impression").RelationshipType = "SELECTED FROM"
 
@@ -375,9 +392,9 @@ FAULTS: dict[Callable[[Planted], None], set[str]] = {
     _observer_of_another_device: {"equipment"},
     _no_observer: {"equipment"},
     _two_reports_in_one_series: {"series"},
-    _verified: {"standing", "dciodvfy"},
-    _final: {"standing"},
-    _a_product: {"standing"},
+    _verified: {"status", "dciodvfy"},
+    _final: {"status"},
+    _a_product: {"status"},
     _empty_type_1: {"dciodvfy"},
     _date_with_dashes: {"dciodvfy", "dcmpschk"},
     _number_as_text: {"dciodvfy", "dcmpschk"},
@@ -386,6 +403,10 @@ FAULTS: dict[Callable[[Planted], None], set[str]] = {
     _invalid_uid: {"dciodvfy"},
     _private_junk: {"belonging"},
     _called_normal: {"words"},
+    _called_negative: {"words"},
+    _no_category: {"flags"},
+    _harm_above_all: {"numbers"},
+    _head_start_in_seconds: {"numbers"},
     _wrong_relationship: {"PixelMed templates"},
     _no_procedure: {"titles"},
     _misspelled_meaning: {"PixelMed templates"},
@@ -414,7 +435,7 @@ def caught_by(planted: Planted, folder: Path, *, templates: bool, passed: Contai
 
     Files that have passed before are looked at only beside the others.
     """
-    found = {check.__name__ for check in CHECKS if check(planted.objects, planted.film)}
+    found = {check.__name__ for check in CHECKS if check(planted.objects, [planted.film])}
     film_path = saved_film(planted.film, folder)
     inherited = set(check_definition(film_path))
     paths = {saved(item, folder): item for item in planted.objects}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from pydicom.uid import (
 from dicom_sr.build import Results, Revision, build_failure_report, build_results
 from dicom_sr.parse import parse
 from tests.sr_checks import faults, patient_in_pixels
+from tests.sr_films import CARD, EXPLAINER, NOON, POLICY, SCORER, reference
 from tests.validators import (
     check_definition,
     check_encoding,
@@ -36,24 +39,10 @@ from tests.validators import (
     saved,
     twin,
 )
-from worklist.finding import (
-    Algorithm,
-    Analysis,
-    Finding,
-    FindingType,
-    ImageReference,
-    QualityNote,
-    Region,
-    Side,
-    Snippet,
-)
-from worklist.urgency import Urgency
+from worklist.finding import Analysis, Finding, FindingType, QualityNote, Region, Side, Snippet, merge
+from worklist.triage import assess
 
 FILMS = Path(__file__).parents[2] / ".." / "shared" / "data" / "dicom"
-NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-SCORER = Algorithm(name="embedded", version="1.0.0", sha256="ab" * 32, device_uid="2.25.7")
-EXPLAINER = Algorithm(name="template", version="2.0", sha256="", device_uid="2.25.8")
-
 DOCUMENTS = {"SR", "KO"}  # modalities with a content tree
 TYPE_2 = (
     "PatientID",
@@ -180,12 +169,17 @@ def film_of(name: str) -> Dataset:
 
 
 def found_on(source: Dataset, *, positive: bool, boxes: int = 3) -> Analysis:
-    """Three positive findings, some of them with boxes, and one below its threshold; or nothing."""
+    """Three findings that are put into words, some of them with boxes, and one that is not; or nothing; explained."""
+    return explained(scored_on(source, positive=positive, boxes=boxes))
+
+
+def scored_on(source: Dataset, *, positive: bool, boxes: int = 3) -> Analysis:
+    """The same as the scorer leaves it."""
     rows, columns = int(source.Rows), int(source.Columns)
     lift = 1.0 if positive else 0.1
 
-    def finding(kind: FindingType, probability: float, side: Side | None, *, part: int, boxed: bool) -> Finding:
-        region = Region(x=columns // part, y=rows // part, width=columns // 3, height=rows // 4)
+    def finding(kind: FindingType, probability: float, side: Side | None, *, x: int, boxed: bool) -> Finding:
+        region = Region(x=x, y=rows // 8, width=columns // 3, height=rows // 4)
         return Finding(
             type=kind,
             probability=probability * lift,
@@ -195,19 +189,12 @@ def found_on(source: Dataset, *, positive: bool, boxes: int = 3) -> Analysis:
         )
 
     return Analysis(
-        image=ImageReference(
-            study_instance_uid=source.StudyInstanceUID,
-            series_instance_uid=source.SeriesInstanceUID,
-            sop_class_uid=source.SOPClassUID,
-            sop_instance_uid=source.SOPInstanceUID,
-            rows=rows,
-            columns=columns,
-        ),
+        images=(reference(source),),
         scorer=SCORER,
         findings=(
-            finding(FindingType.PNEUMOTHORAX, 0.9312345678901234, Side.RIGHT, part=8, boxed=boxes > 0),
-            finding(FindingType.PLEURAL_EFFUSION, 0.71, Side.LEFT, part=2, boxed=boxes > 1),
-            finding(FindingType.CARDIOMEGALY, 0.6, None, part=3, boxed=boxes > 2),
+            finding(FindingType.PNEUMOTHORAX, 0.9312345678901234, Side.RIGHT, x=columns // 8, boxed=boxes > 0),
+            finding(FindingType.PLEURAL_EFFUSION, 0.71, Side.LEFT, x=columns // 2 + 1, boxed=boxes > 1),
+            finding(FindingType.CARDIOMEGALY, 0.6, None, x=columns // 3, boxed=boxes > 2),
             Finding(type=FindingType.PULMONARY_EDEMA, probability=0.03, threshold=0.5),
         ),
         score=0.95 * lift,
@@ -215,7 +202,12 @@ def found_on(source: Dataset, *, positive: bool, boxes: int = 3) -> Analysis:
         completed_at=NOON,
         elapsed_ms=12.3456789,
         quality=(QualityNote(code="low_contrast", message="The film has low contrast."),),
-    ).explained(
+    )
+
+
+def explained(analysis: Analysis) -> Analysis:
+    """An Analysis with words and a quotation."""
+    return analysis.explained(
         "The right lung edge is displaced from the chest wall.",
         explainer=EXPLAINER,
         prompt_version="t2",
@@ -223,36 +215,68 @@ def found_on(source: Dataset, *, positive: bool, boxes: int = 3) -> Analysis:
     )
 
 
+def second_film_of(source: Dataset) -> Dataset:
+    """Another film of a study, in a series of its own, half as large."""
+    film = copy.deepcopy(source)
+    film.SOPInstanceUID, film.SeriesInstanceUID = f"{source.SOPInstanceUID}.2", f"{source.SeriesInstanceUID}.2"
+    film.SeriesNumber, film.ViewPosition = 2, "AP"
+    film.Rows, film.Columns = source.Rows // 2, source.Columns // 2
+    return film
+
+
 def build(
     source: Dataset, *, positive: bool = True, boxes: int = 3, previous: Results | None = None, optional: bool = True
 ) -> Results:
-    """All objects of a study, with overlay and key image note or without, of the first or of a later revision."""
-    run_ = Revision(
-        number=1 if previous is None else 2,
-        predecessor=() if previous is None else previous.document_references,
-        fetched_at=NOON,
-        scored_at=NOON + timedelta(milliseconds=300),
-        reported_at=NOON + timedelta(seconds=5),
-    )
+    """All objects of a film, with overlay and key image note or without, of the first or of a later revision."""
+    return build_of([source], found_on(source, positive=positive, boxes=boxes), previous=previous, optional=optional)
+
+
+def build_of(
+    sources: Sequence[Dataset],
+    found: Analysis,
+    *,
+    previous: Results | None = None,
+    optional: bool = True,
+    unscored: int = 0,
+) -> Results:
+    """All objects of a study of these films."""
     return build_results(
-        found_on(source, positive=positive, boxes=boxes),
-        urgency=Urgency.CRITICAL if positive else Urgency.ROUTINE,
-        source=source,
-        pixels=np.full((int(source.Rows), int(source.Columns)), 90, np.uint8),
-        revision=run_,
+        found,
+        triage=assess(found, POLICY),
+        policy=POLICY,
+        sources={str(source.SOPInstanceUID): source for source in sources},
+        pixels=lambda image: np.full((image.rows, image.columns), 90, np.uint8),
+        revision=Revision(
+            number=1 if previous is None else 2,
+            predecessor=() if previous is None else previous.document_references,
+            fetched_at=NOON,
+            scored_at=NOON + timedelta(milliseconds=300),
+            reported_at=NOON + timedelta(seconds=5),
+        ),
+        unscored=unscored,
         write_overlay=optional,
         write_key_image=optional,
     )
 
 
-def failed(source: Dataset, code: str, message: str, scorer: Algorithm | None = SCORER) -> Results:
+def two_films(source: Dataset) -> tuple[Results, ...]:
+    """A study of two films with a box on each, where a third could not be scored."""
+    second = second_film_of(source)
+    quiet = scored_on(source, positive=False)
+    heart = next(found for found in scored_on(source, positive=True).findings if found.type == FindingType.CARDIOMEGALY)
+    one = dataclasses.replace(quiet, findings=(heart, *quiet.findings[:2], quiet.findings[3]))
+    found = explained(merge([one, scored_on(second, positive=True, boxes=2)]))
+    return (build_of([source, second], found, unscored=1),)
+
+
+def failed(source: Dataset, code: str, message: str) -> Results:
     """The report of a run that came to nothing."""
     return build_failure_report(
         source=source,
         code=code,
         message=message,
-        scorer=scorer,
-        looked_for=tuple(FindingType) if scorer else (),
+        card=CARD,
+        scorer=SCORER,
         revision=Revision(number=1, reported_at=NOON),
     )
 
@@ -270,7 +294,7 @@ ENDINGS: dict[str, Callable[[Dataset], tuple[Results, ...]]] = {
     "failed": lambda source: (failed(source, "undecodable", "The pixel data cannot be decoded."),),
     "one box": lambda source: (build(source, boxes=1, optional=False),),
     "no box": lambda source: (build(source, boxes=0),),
-    "failed early": lambda source: (failed(source, "no_model", "No model is installed.", scorer=None),),
+    "two films": two_films,
     "out of scope": lambda source: (failed(source, "not_frontal", "This is a lateral film."),),
 }
 STUDIES = [
@@ -281,18 +305,20 @@ STUDIES = [
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A film, what the runs over it left, and all of it as files of one folder."""
+    """A study, what the runs over it left, and all of it as files of one folder."""
 
     name: str
     film: Dataset
+    films: list[Dataset]
     revisions: tuple[Results, ...]
     film_path: Path
+    film_paths: list[Path]
     paths: dict[Path, Dataset]
 
 
 def saved_film(source: Dataset, folder: Path) -> Path:
     """The film's attributes as a file."""
-    path = folder / "film.dcm"
+    path = folder / f"film-{source.SOPInstanceUID}.dcm"
     film = Dataset()
     film.update(source)
     with warnings.catch_warnings():
@@ -307,11 +333,15 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     name, ending = request.param
     film, folder = film_of(name), tmp_path_factory.mktemp("study")
     revisions = ENDINGS[ending](film)
+    films = [film, second_film_of(film)] if ending == "two films" else [film]
+    paths = [saved_film(each, folder) for each in films]
     return Study(
         name=name,
         film=film,
+        films=films,
         revisions=revisions,
-        film_path=saved_film(film, folder),
+        film_path=paths[0],
+        film_paths=paths,
         paths={saved(item, folder): item for results in revisions for item in results.objects},
     )
 
@@ -338,7 +368,7 @@ def test_all_objects_of_a_study_agree(study: Study) -> None:
     known = [rf"Warning - Attribute present in one instance but not the other - Element=<({'|'.join(differing)})> .*"]
     if study.name == "endless description":  # no valid object can repeat more than 64 characters
         known.append(r"Error - String attribute has different value - Element=<StudyDescription> IE=<Study> .*")
-    assert not check_entities([*study.paths, study.film_path], *known)
+    assert not check_entities([*study.paths, *study.film_paths], *known)
 
 
 def test_dcmtk_reads_every_object(study: Study) -> None:
@@ -352,7 +382,7 @@ def test_dcmtk_reads_every_object(study: Study) -> None:
 def test_what_no_validator_checks_holds(study: Study) -> None:
     """Our own checks find no fault in any revision, and a report reads back as what was built."""
     for number, results in enumerate(study.revisions, start=1):
-        assert not faults(results.objects, study.film)
+        assert not faults(results.objects, study.films)
         assert parse(results.triage_report).revision == number
 
 
@@ -385,17 +415,21 @@ def test_no_name_is_drawn() -> None:
 
 
 def test_a_reader_in_a_hurry_meets_no_uids(tmp_path: Path) -> None:
-    """Dsrdump shows the urgency first, and no UID or digest until the numbers for the archive begin."""
+    """Dsrdump shows the flag first, and no UID or digest until the rule behind it begins."""
     said = run("dsrdump", "+Pl", saved(build(synthetic_film()).triage_report, tmp_path))
     shown = said[said.index("<contains CONTAINER") :]
     lines = shown.splitlines()
     assert '"Summary"' in lines[0]
     assert "ACR Category 1 Actionable Finding" in lines[1]
-    assert '"CRITICAL, read first.' in lines[2]
-    above = shown[: shown.index('"Numbers behind the findings"')]
+    assert '"Critical finding suspected. Pneumothorax likely, right; ' in lines[2]
+    above = shown[: shown.index('"Triage policy of the site"')]
     assert "2.25." not in above
     assert "abab" not in above
-    assert above.index("Pneumothorax, right: 93.1 %") < above.index("Low contrast") < above.index("displaced")
+    assert POLICY.digest not in above
+    assert (
+        above.index("likely, right: probability 0.93") < above.index("Not looked for: masses") < above.index("Low con")
+    )
+    assert above.index("Low contrast") < above.index("displaced")
     assert shown.index("Origin of the score") < shown.index('"Disclaimer"')
 
 
@@ -403,8 +437,8 @@ def test_the_report_reads_well_as_a_web_page(tmp_path: Path) -> None:
     """Dsr2html shows sentences that stand for themselves, in the same order."""
     page = run("dsr2html", saved(build(synthetic_film(), positive=False).triage_report, tmp_path))
     words = re.sub(r"<[^>]*>|&nbsp;", " ", page)
-    assert words.index("ROUTINE, read in turn. AI: no finding reaches its threshold.") < words.index(
-        "Below threshold, not excluded: pneumothorax 9.3 %, pleural effusion 7.1 %"
-    )
-    assert "Scored in 12 ms by embedded, version 1.0.0." in words
+    assert words.index(
+        "No AI flag. No finding is certain enough to name. This is not a negative report."
+    ) < words.index("Probabilities, from 0 to 1: pneumothorax 0.09, pleural effusion 0.07")
+    assert "computed in 12 ms by embedded, version 1.0.0." in words
     assert "Written by software, not by a radiologist." in words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -11,27 +10,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from imaging.radiograph import Radiograph
 from models.embedded.scorer import WEIGHTS
-from models.evaluation.films import Box
+from models.evaluation.films import FINDINGS, Box
 from models.training.card import main, write_card
 from models.training.failures import MAX_PICTURES, Simulated, save_real, worst
 from models.training.judge import Judged, judge, mean_of_findings, read_boxes, read_manifest, with_boxes
 from models.training.measure import OUTPUTS
+from models.training.scorer_card import write_scorer_card
+from tests.grey_network import write_films, write_weights
 from worklist.errors import InvalidInput
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "models" / "cards"
 NIH = ROOT / ".." / "shared" / "data" / "nih"
-TITLES = {**{type_.value: type_.label for type_ in FindingType}, "urgent": "Urgent (any of the six)"}
-LABELS = ("Pneumothorax", "Effusion", "Consolidation", "Pneumonia", "Cardiomegaly", "Edema", "urgent6")
+TITLES = {**{kind.key: kind.label for kind in FINDINGS}, "urgent": "Urgent (any of the six)"}
 
 
 def table(card: str, heading: str, number: int = 0) -> dict[str, list[str]]:
@@ -88,73 +86,15 @@ def test_the_committed_card_is_measured_again(committed: str) -> None:
     }
     for key, area in areas.items():
         assert float(results[TITLES[key]][1].split()[0]) == pytest.approx(area, abs=0.001)
-    mean = np.mean([areas[type_.value] for type_ in FindingType])
+    mean = np.mean([areas[kind.key] for kind in FINDINGS])
     assert float(results["Mean of the six"][1].split()[0]) == pytest.approx(mean, abs=0.001)
-
-
-def write_weights(folder: Path, threshold: float = 0.5) -> str:
-    """A network to which every finding is the mean grey of a film, with its sidecar and log; its digest."""
-    cell = 16
-    weights = np.full((6, 1, cell, cell), 8 / cell**2, np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["film", "weights"], ["evidence"], strides=[cell, cell]),
-            helper.make_node("ReduceMean", ["evidence", "space"], ["means"], keepdims=0),
-            helper.make_node("ReduceMax", ["means", "findings"], ["largest"], keepdims=1),
-            helper.make_node("Concat", ["means", "largest"], ["logits"], axis=1),
-        ],
-        "grey",
-        [helper.make_tensor_value_info("film", TensorProto.FLOAT, ["n", 1, 64, 64])],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 7]),
-            helper.make_tensor_value_info("evidence", TensorProto.FLOAT, ["n", 6, 4, 4]),
-        ],
-        [
-            numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.array([2, 3], np.int64), "space"),
-            numpy_helper.from_array(np.array([1], np.int64), "findings"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    folder.mkdir()
-    onnx.save(model, folder / "embedded.onnx")
-    digest = hashlib.sha256((folder / "embedded.onnx").read_bytes()).hexdigest()
-    thresholds = dict.fromkeys(("threshold", "threshold_sensitivity_95", "threshold_specificity_95"), threshold)
-    output = {"scale": 1.0, "bias": -4.0, "auc": 0.5, "ece_cross_fitted": 0.1, **thresholds}
-    data = {"n_train": 8, "n_train_patients": 8, "n_urgency_fit": 8, "manifest_sha256": "0" * 64}
-    sidecar = {
-        "name": "grey",
-        "version": "9",
-        "sha256": digest,
-        "input_px": 64,
-        "evidence_shape": [6, 4, 4],
-        "data": data,
-        "trained": {"network_px": 64, "seed": 1},
-        "preprocessing": "As it is.",
-        "outputs": [{"key": key, **output} for key in OUTPUTS],
-    }
-    (folder / "embedded.json").write_text(json.dumps(sidecar), encoding="utf-8")
-    release = {"sha256": digest, "onnx_torch_difference": 0.0, "urgency": {"weights": {"urgent": 1.0}}}
-    (folder / "training-log.jsonl").write_text(json.dumps({"release": release}) + "\n", encoding="utf-8")
-    return digest
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 validation films of two sizes, of a patient each, mostly brighter where something is found; 8 to train."""
+    """The films of the grey network."""
     folder = tmp_path_factory.mktemp("films")
-    draw = np.random.default_rng(0)
-    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["file", "image", "split", "patient", "age", "sex", "view", *LABELS])
-        for number in range(32):
-            there, side = number % 2, 300 if number % 4 < 2 else 100
-            grey = draw.integers(0, 60, (side, side)) + 60 + 30 * there + draw.integers(0, 40)
-            Image.fromarray(grey.astype(np.uint8)).save(folder / f"{number}.png")
-            split = "val" if number < 24 else "train"
-            rows.writerow([f"{number}.png", f"o{number}", split, number, 15 + 3 * number, "F", "PA", *[there] * 7])
-    boxes = "image,finding,x,y,w,h\no0,Effusion,512,256,128,64\no0,Nodule,1,1,9,9\no2,Pneumonia,0,0,1024,1024\n"
-    (folder / "bbox.csv").write_text(boxes, encoding="utf-8")
+    write_films(folder)
     return folder
 
 
@@ -166,6 +106,7 @@ def arguments(films: Path, weights: Path, out: Path) -> dict[str, Path]:
 def test_a_card_is_measured_on_its_films(tmp_path: Path, films: Path) -> None:
     """Areas, operating points and digest come from the weights and films that were named, real failures from these."""
     digest = write_weights(tmp_path / "weights")
+    write_scorer_card(films=films, manifest=films / "manifest.csv", folder=tmp_path / "weights")
     files = arguments(films, tmp_path / "weights", tmp_path / "card")
     card = write_card(**files, boxes=films / "bbox.csv", failures=tmp_path / "real", seeds=()).read_text("utf-8")
     assert digest in card
@@ -198,6 +139,7 @@ def test_simulated_failures_become_pictures(tmp_path: Path, films: Path) -> None
     pictures = tmp_path / "card" / "pictures"
     pictures.mkdir(parents=True)
     (pictures / "old.png").touch()
+    write_scorer_card(films=films, manifest=films / "manifest.csv", folder=tmp_path / "weights")
     files = arguments(films, tmp_path / "weights", tmp_path / "card")
     card = write_card(**files, boxes=None, seeds=(1,)).read_text(encoding="utf-8")
     names = sorted(picture.name for picture in pictures.iterdir())
@@ -216,9 +158,9 @@ def case(seed: int, drawn: FindingType | None, decoy: str, probabilities: Sequen
         rows=64,
         columns=64,
     )
-    findings = zip(FindingType, probabilities, strict=False)
+    findings = zip(FINDINGS, probabilities, strict=False)
     analysis = Analysis(
-        image=image,
+        images=(image,),
         scorer=Algorithm(name="some", version="1", sha256="", device_uid="1.2"),
         findings=tuple(Finding(type=type_, probability=p, threshold=0.5) for type_, p in findings),
         score=0.5,

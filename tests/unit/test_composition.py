@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,11 +12,11 @@ from pydantic import ValidationError
 
 from firstread.compose import open_database
 from firstread.compose_worker import build_worker_app
+from firstread.schema import upgrade_database
 from firstread.settings import Settings
-from models.embedded.scorer import WEIGHTS
 from worker.pacs import TIMEOUT_S
 from worklist.errors import InvalidInput, ModelUnavailable
-from worklist.order import OrderPolicy
+from worklist.job import Queue
 
 
 def _loaded_by(statement: str) -> set[str]:
@@ -43,8 +42,21 @@ def test_help_needs_next_to_nothing() -> None:
     assert not _loaded_by("import firstread.cli") & {"sqlalchemy", "fastapi", "onnxruntime", "pydicom"}
 
 
-@pytest.mark.parametrize("module", ["models.embedded.scorer", "firstread.compose_worker"])
-def test_onnx_runtime_is_told_to_stay_silent(module: str) -> None:
+def test_a_workers_main_process_loads_nothing_that_its_child_needs() -> None:
+    """Celery's main process only hands on messages: neither database, model runtime nor DICOM is in its memory."""
+    loaded = _loaded_by("import firstread.cli, firstread.logs, firstread.compose_worker")
+    assert "worker.tasks" in loaded
+    assert not loaded & {"sqlalchemy", "onnxruntime", "numpy", "pydicom", "highdicom", "pyorthanc"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import models.embedded.scorer",
+        "from firstread.compose_worker import Settings, build_scorer; build_scorer(Settings())",
+    ],
+)
+def test_onnx_runtime_is_told_to_stay_silent(statement: str) -> None:
     """ONNX Runtime's reports to its maker are off before it is loaded, on a machine that says nothing about them."""
     program = (
         "import os, sys, importlib.abc\n"
@@ -52,17 +64,10 @@ def test_onnx_runtime_is_told_to_stay_silent(module: str) -> None:
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'onnxruntime': print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
         "sys.meta_path.insert(0, Watch())\n"
-        f"import {module}\n"
+        f"{statement}\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     assert subprocess.check_output([sys.executable, "-c", program], text=True, env=environment).split() == ["1"]
-
-
-def test_default_prevalence_is_that_of_the_calibration() -> None:
-    """The order's default prevalence is the rate of urgent films on which the shipped scores are calibrated."""
-    prevalence = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))["prevalence"]
-    assert Settings.model_fields["prevalence"].default == pytest.approx(prevalence, abs=0.01)
-    assert OrderPolicy().prevalence == pytest.approx(prevalence, abs=0.01)
 
 
 def test_a_silent_pacs_is_told_before_the_task_is_killed() -> None:
@@ -76,8 +81,10 @@ def test_a_silent_pacs_is_told_before_the_task_is_killed() -> None:
 
 def test_a_worker_without_its_model_does_not_start(tmp_path: Path) -> None:
     """Missing weights end a worker at once, with the reason; running, it would leave every study waiting for ever."""
+    settings = Settings(model_dir=tmp_path, database_url=f"sqlite:///{tmp_path / 'firstread.db'}")
+    assert list(upgrade_database(settings))
     with pytest.raises(ModelUnavailable) as told:
-        build_worker_app(Settings(model_dir=tmp_path))
+        build_worker_app(settings, tuple(Queue))
     assert told.value.code == "model_missing"
 
 

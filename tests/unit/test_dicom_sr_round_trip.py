@@ -1,9 +1,10 @@
-"""An Analysis goes into a triage report and comes out unchanged, whatever it holds."""
+"""An Analysis, its triage and its policy go into a triage report and come out unchanged, whatever they hold."""
 
 from __future__ import annotations
 
-import io
+import dataclasses
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,15 @@ from pydicom.uid import ComputedRadiographyImageStorage
 
 from dicom_sr.build import Results, Revision, build_failure_report, build_results
 from dicom_sr.parse import is_own, parse
+from tests.sr_films import CARD, POLICY, SCORER, film, stored, two_images
+from tests.sr_films import build as build_study
+from worklist.card import FindingCard, Precision, ScorerCard
 from worklist.errors import InvalidInput
 from worklist.finding import (
+    KNOWN_FINDINGS,
     Algorithm,
     Analysis,
+    Code,
     Finding,
     FindingType,
     ImageReference,
@@ -29,8 +35,9 @@ from worklist.finding import (
     Snippet,
 )
 from worklist.study import Failure
-from worklist.urgency import Urgency
+from worklist.triage import SiteChoices, TriagePolicy, Urgency, assess
 
+FORMAT_1 = Path(__file__).with_name("format_1")
 SCORED_AT = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
 REVISION = Revision(
     number=3,
@@ -53,38 +60,89 @@ algorithms = st.builds(
 )
 
 
+kinds = st.sampled_from([*KNOWN_FINDINGS.values()]) | st.builds(
+    FindingType,
+    key=st.from_regex(r"own_[a-z]{1,8}", fullmatch=True),
+    code=st.builds(
+        Code,
+        value=st.from_regex(r"[0-9]{4,30}", fullmatch=True),
+        scheme=st.sampled_from(["SCT", "99OTHER"]),
+        meaning=names,
+    ),
+    label=texts,
+)
+precisions = st.builds(
+    Precision,
+    value=probabilities,
+    n=st.integers(1, 10**6),
+    interval=st.none() | st.tuples(probabilities, probabilities),
+)
+
+
 @st.composite
-def findings(draw: st.DrawFn, image: ImageReference) -> Finding:
-    """A finding with or without a side and a box inside the image."""
-    region = None
-    if draw(st.booleans()):
-        x, y = draw(st.integers(0, image.columns - 1)), draw(st.integers(0, image.rows - 1))
-        width, height = draw(st.integers(1, image.columns - x)), draw(st.integers(1, image.rows - y))
-        region = Region(x=x, y=y, width=width, height=height)
-    return Finding(
-        type=draw(st.sampled_from(FindingType)),
-        probability=draw(probabilities),
-        threshold=draw(probabilities),
-        side=draw(st.none() | st.sampled_from(Side)),
-        region=region,
+def finding_cards(draw: st.DrawFn, kind: FindingType) -> FindingCard:
+    """What a card may say of a finding, which always weighs something."""
+    critical = draw(st.none() | precisions)
+    return FindingCard(
+        type=kind,
+        weight=draw(st.floats(0.1, 1.0)),
+        is_shown=draw(st.booleans()),
+        named_from=draw(st.none() | probabilities),
+        precision=draw(st.none() | precisions),
+        critical_from=draw(st.none() | probabilities) if critical else None,
+        critical_precision=critical,
     )
 
 
 @st.composite
-def analyses(draw: st.DrawFn) -> Analysis:
-    """Any Analysis of a small film."""
-    image = ImageReference(
-        study_instance_uid="1.2.3",
-        series_instance_uid="1.2.3.4",
-        sop_class_uid=ComputedRadiographyImageStorage,
-        sop_instance_uid="1.2.3.4.5",
-        rows=draw(st.integers(1, 300)),
-        columns=draw(st.integers(1, 300)),
+def policies(draw: st.DrawFn) -> TriagePolicy:
+    """Any site's policy for any scorer."""
+    first, *others = draw(st.lists(kinds, min_size=1, max_size=5, unique_by=lambda kind: kind.key))
+    findings = [dataclasses.replace(draw(finding_cards(first)), is_shown=True)]
+    findings += [draw(finding_cards(kind)) for kind in others]
+    card = ScorerCard(
+        name=draw(names),
+        version=draw(names),
+        sha256=draw(st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
+        findings=tuple(findings),
+        not_looked_for=tuple(draw(st.lists(texts, max_size=3))),
+        flag_from=draw(st.floats(0.001, 0.999)),
+        reference=draw(texts),
+        reference_harms=tuple(sorted(draw(st.lists(probabilities, max_size=5)))),
     )
+    least = draw(st.timedeltas(timedelta(0), timedelta(hours=5)))
+    horizon = least + draw(st.timedeltas(timedelta(seconds=1), timedelta(days=3)))
+    site = SiteChoices(
+        horizon=horizon,
+        steepness=draw(st.floats(0.1, 20)),
+        least_head_start=least,
+        high_head_start=draw(st.timedeltas(timedelta(0), horizon)),
+        alert_budget=draw(st.floats(0.01, 1.0)),
+        weights=draw(st.none() | st.just({first.key: draw(st.floats(0.1, 1.0))})),
+    )
+    return TriagePolicy.of(card, site, harms=draw(st.none() | st.just([0.1, 0.2])))
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> tuple[Analysis, TriagePolicy]:
+    """Any Analysis of one to three small images, and a policy for it."""
+    policy = draw(policies())
+    images = tuple(
+        ImageReference(
+            study_instance_uid="1.2.3",
+            series_instance_uid=f"1.2.3.{draw(st.integers(1, 2))}",
+            sop_class_uid=ComputedRadiographyImageStorage,
+            sop_instance_uid=f"1.2.3.4.{number}",
+            rows=draw(st.integers(1, 300)),
+            columns=draw(st.integers(1, 300)),
+        )
+        for number in draw(st.permutations(range(draw(st.integers(1, 3)))))
+    )
+    known = [found.type for found in policy.card.findings]
     analysis = Analysis(
-        image=image,
+        images=images,
         scorer=draw(algorithms),
-        findings=tuple(draw(st.lists(findings(image), max_size=4))),
+        findings=tuple(draw(findings(kind, images)) for kind in draw(st.permutations(known))),
         score=draw(probabilities),
         threshold=draw(probabilities),
         completed_at=draw(st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))),  # noqa: DTZ001
@@ -99,49 +157,67 @@ def analyses(draw: st.DrawFn) -> Analysis:
         ),
     )
     if draw(st.booleans()):
-        return analysis
-    return analysis.explained(
+        return analysis, policy
+    explained = analysis.explained(
         draw(st.just("") | texts),
         explainer=draw(algorithms),
         prompt_version=draw(st.just("") | texts),
         snippets=tuple(draw(st.lists(st.builds(Snippet, source=st.just("") | texts, snippet=texts), max_size=3))),
     )
+    return explained, policy
 
 
-def _film(image: ImageReference) -> Dataset:
-    film = Dataset()
-    film.SOPClassUID, film.SOPInstanceUID = image.sop_class_uid, image.sop_instance_uid
-    film.StudyInstanceUID, film.SeriesInstanceUID = image.study_instance_uid, image.series_instance_uid
-    film.PatientName, film.PatientID = "Doe^Jane", "P1"
-    film.Rows, film.Columns = image.rows, image.columns
-    return film
+@st.composite
+def findings(draw: st.DrawFn, kind: FindingType, images: tuple[ImageReference, ...]) -> Finding:
+    """A finding with or without a side and a box, on one of the images."""
+    region, image = None, draw(st.sampled_from(images))
+    if draw(st.booleans()):
+        x, y = draw(st.integers(0, image.columns - 1)), draw(st.integers(0, image.rows - 1))
+        width, height = draw(st.integers(1, image.columns - x)), draw(st.integers(1, image.rows - y))
+        region = Region(x=x, y=y, width=width, height=height)
+    return Finding(
+        type=kind,
+        probability=draw(probabilities),
+        threshold=draw(probabilities),
+        side=draw(st.none() | st.sampled_from(Side)),
+        region=region,
+        sop_instance_uid=image.sop_instance_uid if len(images) > 1 else "",
+    )
 
 
-def _build(analysis: Analysis, urgency: Urgency = Urgency.URGENT) -> Results:
-    pixels = np.zeros((analysis.image.rows, analysis.image.columns), np.uint8)
-    return build_results(analysis, urgency=urgency, source=_film(analysis.image), pixels=pixels, revision=REVISION)
+def _header(image: ImageReference) -> Dataset:
+    return film(
+        SOPClassUID=image.sop_class_uid,
+        SOPInstanceUID=image.sop_instance_uid,
+        SeriesInstanceUID=image.series_instance_uid,
+        Rows=image.rows,
+        Columns=image.columns,
+    )
 
 
-def _encoded(dataset: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def _stored(dataset: Dataset) -> Dataset:
-    """The object as another program reads it."""
-    return pydicom.dcmread(io.BytesIO(_encoded(dataset)))
+def _build(analysis: Analysis, policy: TriagePolicy = POLICY, unscored: int = 0) -> Results:
+    return build_results(
+        analysis,
+        triage=assess(analysis, policy),
+        policy=policy,
+        sources={image.sop_instance_uid: _header(image) for image in analysis.images},
+        pixels=lambda image: np.zeros((image.rows, image.columns), np.uint8),
+        revision=REVISION,
+        unscored=unscored,
+    )
 
 
 def _analysis(**changes: Any) -> Analysis:  # noqa: ANN401 - any field of an Analysis
     fields: dict[str, Any] = {
-        "image": ImageReference(
-            study_instance_uid="1.2.3",
-            series_instance_uid="1.2.3.4",
-            sop_class_uid=ComputedRadiographyImageStorage,
-            sop_instance_uid="1.2.3.4.5",
-            rows=60,
-            columns=50,
+        "images": (
+            ImageReference(
+                study_instance_uid="1.2.3",
+                series_instance_uid="1.2.3.4",
+                sop_class_uid=ComputedRadiographyImageStorage,
+                sop_instance_uid="1.2.3.4.5",
+                rows=60,
+                columns=50,
+            ),
         ),
         "scorer": Algorithm(name="embedded", version="1.0.0", sha256="ab" * 32, device_uid="2.25.7"),
         "findings": (Finding(type=FindingType.PNEUMOTHORAX, probability=0.1, threshold=0.5),),
@@ -154,21 +230,69 @@ def _analysis(**changes: Any) -> Analysis:  # noqa: ANN401 - any field of an Ana
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(analysis=analyses(), urgency=st.sampled_from(Urgency))
-def test_an_analysis_comes_back_exactly(analysis: Analysis, urgency: Urgency) -> None:
-    """Every probability, threshold, time, box, side and text of an Analysis survives encoding to the last bit."""
-    report = parse(_stored(_build(analysis, urgency).triage_report))
+@given(study=studies(), unscored=st.integers(0, 3))
+def test_a_study_comes_back_exactly(study: tuple[Analysis, TriagePolicy], unscored: int) -> None:
+    """Analysis, triage and policy survive encoding to the last bit, and the policy's digest can be computed again."""
+    analysis, policy = study
+    report = parse(stored(_build(analysis, policy, unscored).triage_report))
     assert report.analysis == analysis
-    assert report.urgency is urgency
+    assert report.triage == assess(analysis, policy)
+    assert report.policy == policy
+    assert report.policy.digest == policy.digest
+    assert report.card == policy.card
+    assert report.urgency is assess(analysis, policy).urgency
+    assert report.unscored == unscored
     assert report.failure is None
     assert report.looked_for == tuple(finding.type for finding in analysis.findings)
+
+
+def test_what_was_shown_and_named_comes_back() -> None:
+    """A report says of each finding whether it was shown and whether it was put into words."""
+    found, headers = two_images()
+    report = parse(stored(build_study(found, sources=headers).triage_report))
+    assert report.analysis is not None
+    answers = {finding.type.key: (report.is_shown(finding), report.is_named(finding)) for finding in found.findings}
+    assert answers == {"pleural_effusion": (True, True), "cardiomegaly": (True, True), "pulmonary_edema": (True, False)}
+    assert [image.sop_instance_uid for image in report.analysis.images] == ["1.2.3.6.7", "1.2.3.4.5"]
+    assert report.source.sop_instance_uid == "1.2.3.6.7"
+
+
+@pytest.mark.parametrize(
+    ("name", "urgency", "named"),
+    [("critical", Urgency.CRITICAL, {"pneumothorax", "pleural_effusion"}), ("routine", Urgency.NONE, set())],
+)
+def test_a_report_of_the_first_format_is_read(name: str, urgency: Urgency, named: set[str]) -> None:
+    """A report of format 1 keeps its numbers; what it called routine reads as no flag, and it knew no policy."""
+    report = parse(pydicom.dcmread(FORMAT_1 / f"{name}.dcm"))
+    assert (report.format, report.urgency) == (1, urgency)
+    assert (report.triage, report.policy, report.card) == (None, None, None)
+    assert report.analysis is not None
+    assert report.scorer == SCORER
+    probabilities = {finding.type.key: finding.probability for finding in report.analysis.findings}
+    assert probabilities["pulmonary_edema"] == 0.12
+    assert {finding.type.key for finding in report.analysis.findings if report.is_named(finding)} == named
+    assert all(report.is_shown(finding) for finding in report.analysis.findings)
+    boxed = [finding for finding in report.analysis.findings if finding.region]
+    assert all(report.analysis.image_of(finding) == report.source for finding in boxed)
+    assert len(boxed) == len(named)
+
+
+@pytest.mark.parametrize(("name", "scorer", "looked_for"), [("failed", SCORER, 6), ("failed_early", None, 0)])
+def test_a_failure_of_the_first_format_is_read(name: str, scorer: Algorithm | None, looked_for: int) -> None:
+    """A failed report of format 1 says what failed, also where it did not know what was to score."""
+    report = parse(pydicom.dcmread(FORMAT_1 / f"{name}.dcm"))
+    assert report.failure is not None
+    assert report.failure.code == {"failed": "not_frontal", "failed_early": "no_model"}[name]
+    assert report.scorer == scorer
+    assert len(report.looked_for) == looked_for
+    assert (report.analysis, report.urgency) == (None, None)
 
 
 def test_the_report_says_which_run_it_was() -> None:
     """Revision, times, format and the report's own UIDs come back with the Analysis."""
     built = _build(_analysis()).triage_report
-    report = parse(_stored(built))
-    assert (report.revision, report.format) == (3, 1)
+    report = parse(stored(built))
+    assert (report.revision, report.format) == (3, 2)
     assert (report.fetched_at, report.scored_at, report.reported_at) == (
         REVISION.fetched_at,
         REVISION.scored_at,
@@ -191,7 +315,7 @@ def test_text_loses_only_what_dicom_cannot_hold() -> None:
     explanation = "First line.\r\n\tSecond\x00 line\x1b. "
     explainer = Algorithm(name="vlm", version="2", sha256="", device_uid="2.25.8")
     analysis = _analysis().explained(explanation, explainer=explainer, prompt_version="p1")
-    back = parse(_stored(_build(analysis).triage_report)).analysis
+    back = parse(stored(_build(analysis).triage_report)).analysis
     assert back is not None
     assert back.explanation == "First line.\r\n\tSecond  line ."
     assert back.explainer == explainer
@@ -199,53 +323,42 @@ def test_text_loses_only_what_dicom_cannot_hold() -> None:
 
 def test_a_failure_comes_back() -> None:
     """A failure report gives its code and message, no analysis and no urgency, and what was to be looked for."""
-    source = _film(_analysis().image)
+    source = _header(_analysis().image)
     built = build_failure_report(
         source=source,
         code="not_frontal",
         message="This is a lateral film; Firstread judges frontal films.",
         revision=Revision(number=1, reported_at=REVISION.reported_at),
+        card=CARD,
         scorer=_analysis().scorer,
-        looked_for=(FindingType.PNEUMOTHORAX, FindingType.PULMONARY_EDEMA),
     )
-    report = parse(_stored(built.triage_report))
+    report = parse(stored(built.triage_report))
     assert report.failure == Failure(
         code="not_frontal", message="This is a lateral film; Firstread judges frontal films."
     )
     assert report.analysis is None
     assert report.urgency is None
-    assert report.looked_for == (FindingType.PNEUMOTHORAX, FindingType.PULMONARY_EDEMA)
+    assert report.card == CARD
+    assert report.looked_for == tuple(found.type for found in CARD.findings)
     assert report.scorer == _analysis().scorer
     assert (report.fetched_at, report.scored_at, report.reported_at) == (None, None, REVISION.reported_at)
     assert report.source.sop_instance_uid == "1.2.3.4.5"
     assert built.objects == (built.triage_report,)
 
 
-def test_a_failure_without_a_scorer_comes_back() -> None:
-    """Where not even the model is known, the report still says what failed and on which image."""
-    built = build_failure_report(source=_film(_analysis().image), code="no_model", message="", revision=REVISION)
-    report = parse(_stored(built.triage_report))
-    assert report.failure == Failure(code="no_model", message="")
-    assert report.scorer is None
-    assert report.looked_for == ()
-
-
 def test_a_film_is_not_a_report() -> None:
     """Parsing something else is refused as invalid input, not as a crash."""
     with pytest.raises(InvalidInput) as caught:
-        parse(_film(_analysis().image))
+        parse(film())
     assert caught.value.code == "not_a_triage_report"
 
 
 def test_the_findings_are_not_the_triage_report() -> None:
     """Our other SR is refused, too: it does not hold an Analysis."""
-    finding = Finding(
-        type=FindingType.PNEUMONIA, probability=0.9, threshold=0.5, region=Region(x=1, y=1, width=9, height=9)
-    )
-    findings_report = _build(_analysis(findings=(finding,))).findings_report
+    findings_report = build_study().findings_report
     assert findings_report is not None
     with pytest.raises(InvalidInput) as caught:
-        parse(_stored(findings_report))
+        parse(stored(findings_report))
     assert caught.value.code == "not_a_triage_report"
 
 
@@ -274,7 +387,7 @@ def test_a_report_of_a_newer_format_is_refused() -> None:
     for section in report.ContentSequence:
         for item in section.get("ContentSequence", ()):
             if item.ConceptNameCodeSequence[0].CodeMeaning == "Format of this report":
-                item.MeasuredValueSequence[0].NumericValue = "2"
+                item.MeasuredValueSequence[0].NumericValue = "3"
     with pytest.raises(InvalidInput, match="upgrade") as caught:
         parse(report)
     assert caught.value.code == "newer_report"
@@ -299,6 +412,6 @@ def test_own_objects_are_known_by_their_manufacturer(tags: dict[str, Any], own: 
 
 def test_every_object_is_own() -> None:
     """What we built is recognized as ours, and the film is not."""
-    results = _build(_analysis())
+    results = build_study(optional=True)
     assert all(is_own(item) for item in results.objects)
-    assert not is_own(_film(_analysis().image))
+    assert not is_own(film())

@@ -31,7 +31,15 @@ from worklist.finding import Analysis, Finding, FindingType, ImageReference, Qua
 NIH = Path(__file__).parents[2] / ".." / "shared" / "data" / "nih"
 SIZE_PX = 64
 CELLS = 16
-KEYS = (*(type_.value for type_ in FindingType), "urgent")
+KINDS = (
+    FindingType.PNEUMOTHORAX,
+    FindingType.PLEURAL_EFFUSION,
+    FindingType.CONSOLIDATION,
+    FindingType.PNEUMONIA,
+    FindingType.CARDIOMEGALY,
+    FindingType.PULMONARY_EDEMA,
+)
+KEYS = (*(kind.key for kind in KINDS), "urgent")
 
 Greys = npt.NDArray[np.float32]
 
@@ -135,9 +143,9 @@ def test_probabilities_are_calibrated_logits(tmp_path: Path) -> None:
         return 1 / (1 + math.exp(-(0.1 * (place + 1) * logit - 0.2 * place)))
 
     findings = by_type(analysis)
-    for place, type_ in enumerate(FindingType):
-        assert findings[type_].probability == pytest.approx(expected(place, 0.5 * gains[place]), abs=1e-4)
-        assert findings[type_].threshold == pytest.approx(0.05 * (place + 1))
+    for place, kind in enumerate(KINDS):
+        assert findings[kind].probability == pytest.approx(expected(place, 0.5 * gains[place]), abs=1e-4)
+        assert findings[kind].threshold == pytest.approx(0.05 * (place + 1))
     assert analysis.score == pytest.approx(expected(6, 3.0), abs=1e-4)
     assert analysis.threshold == pytest.approx(0.35)
 
@@ -148,7 +156,7 @@ def test_an_analysis_is_complete(scorer: EmbeddedScorer) -> None:
     analysis = scorer.score(film_of(spot(300, 200, 0.3, 0.5), "low_contrast"))
     probabilities = [finding.probability for finding in analysis.findings]
     assert probabilities == sorted(probabilities, reverse=True)
-    assert {finding.type for finding in analysis.findings} == set(FindingType)
+    assert {finding.type for finding in analysis.findings} == set(KINDS)
     assert [note.code for note in analysis.quality] == ["low_contrast"]
     assert analysis.completed_at.utcoffset() == before.utcoffset()
     assert analysis.completed_at.microsecond % 1000 == 0
@@ -265,7 +273,7 @@ def _only_bright_is_positive(card: dict[str, Any]) -> None:
 def test_at_most_three_findings_have_boxes(scorer: EmbeddedScorer) -> None:
     """Of six positive findings with a place, the three most probable have boxes."""
     analysis = scorer.score(film_of(spot(400, 400, 0.3, 0.3)))
-    assert len(analysis.positive_findings) == 6
+    assert all(finding.is_positive for finding in analysis.findings)
     assert [finding.region is not None for finding in analysis.findings] == [True] * 3 + [False] * 3
 
 
@@ -278,7 +286,7 @@ def test_a_finding_whose_evidence_points_wrong_has_no_box(tmp_path: Path) -> Non
     write_network(tmp_path, gains=(60, 50, 40, 30, 20, 10), changes=deny)
     analysis = EmbeddedScorer(tmp_path).score(film_of(spot(480, 480, 0.25, 0.25)))
     boxed = [finding.type for finding in analysis.findings if finding.region]
-    assert boxed == [FindingType(key) for key in KEYS[1:4]]
+    assert boxed == list(KINDS[1:4])
 
 
 def test_negative_findings_have_neither_box_nor_side(tmp_path: Path) -> None:
@@ -287,14 +295,14 @@ def test_negative_findings_have_neither_box_nor_side(tmp_path: Path) -> None:
         tmp_path, gains=(60,) * 6, changes=lambda card: [output.update(threshold=1) for output in card["outputs"]]
     )
     analysis = EmbeddedScorer(tmp_path).score(film_of(spot(400, 400, 0.3, 0.3)))
-    assert not analysis.positive_findings
+    assert not any(finding.is_positive for finding in analysis.findings)
     assert all(finding.region is None and finding.side is None for finding in analysis.findings)
 
 
 def test_an_even_film_has_no_boxes(scorer: EmbeddedScorer) -> None:
     """Evidence that is the same everywhere points nowhere."""
     analysis = scorer.score(film_of(np.full((400, 300), 0.9, np.float32)))
-    assert analysis.positive_findings
+    assert any(finding.is_positive for finding in analysis.findings)
     assert all(finding.region is None for finding in analysis.findings)
 
 
@@ -320,8 +328,9 @@ def _without_urgent(card: dict[str, Any]) -> None:
         ("model_invalid", lambda card: card["outputs"][0].update(scale=-1)),
         ("model_invalid", lambda card: card["outputs"][0].update(bias=math.nan)),
         ("model_invalid", lambda card: card["outputs"][0].update(threshold="high")),
+        ("model_invalid", lambda card: card["outputs"][0].update(key="hiccups")),
     ],
-    ids=["other weights", "no size", "no urgent output", "negative scale", "NaN bias", "threshold in words"],
+    ids=["other weights", "no size", "no urgent", "negative scale", "NaN bias", "threshold in words", "unknown kind"],
 )
 def test_a_wrong_card_is_refused(tmp_path: Path, code: str, changes: Callable[[dict[str, Any]], object]) -> None:
     """A JSON that does not fit the weights or lacks a number stops the model from loading, in one line."""
@@ -331,6 +340,35 @@ def test_a_wrong_card_is_refused(tmp_path: Path, code: str, changes: Callable[[d
     assert refused.value.code == code
     assert "\n" not in refused.value.message
     assert "embedded" in refused.value.message
+
+
+def test_the_outputs_are_those_of_its_json(tmp_path: Path) -> None:
+    """A network with other findings, in another order, is read as its JSON lists them, wherever urgency stands."""
+    keys = ("nodule", "pulmonary_edema", "mass", "urgent", "atelectasis", "pneumonia", "pneumothorax")
+
+    def rename(card: dict[str, Any]) -> None:
+        for output, key in zip(card["outputs"], keys, strict=True):
+            output["key"] = key
+
+    write_network(tmp_path, gains=(1, 2, 3, 4, 5, 6), changes=rename)
+    analysis = EmbeddedScorer(tmp_path).score(film_of(np.full((80, 80), 0.5, np.float32)))
+    assert {finding.type.key for finding in analysis.findings[:2]} == {"pneumothorax", "pneumonia"}
+    found = {finding.type.key: finding.probability for finding in analysis.findings}
+    rising = [found["nodule"], found["pulmonary_edema"], found["mass"], analysis.score, found["atelectasis"]]
+    assert rising == sorted(set(rising))
+
+
+def test_a_network_may_give_more_than_is_asked(tmp_path: Path) -> None:
+    """An output beside logits and evidence does not stop the network from loading."""
+    write_network(tmp_path)
+    network = onnx.load(tmp_path / "embedded.onnx")
+    network.graph.output.append(helper.make_tensor_value_info("means", TensorProto.FLOAT, ["n", 6]))
+    content = network.SerializeToString()
+    (tmp_path / "embedded.onnx").write_bytes(content)
+    card = json.loads((tmp_path / "embedded.json").read_text(encoding="utf-8"))
+    card["sha256"] = hashlib.sha256(content).hexdigest()
+    (tmp_path / "embedded.json").write_text(json.dumps(card), encoding="utf-8")
+    assert EmbeddedScorer(tmp_path).score(film_of(spot(64, 64, 0.5, 0.5))).score > 0
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
@@ -392,6 +430,24 @@ def test_the_shipped_weights_load(shipped: EmbeddedScorer) -> None:
     assert [output["key"] for output in card["outputs"]] == list(KEYS)
     assert 0.5 < shipped.model_size_mb < 16
     onnx.checker.check_model(str(WEIGHTS / "embedded.onnx"))
+
+
+def test_the_shipped_card_is_of_the_shipped_weights(shipped: EmbeddedScorer) -> None:
+    """The scorer's card speaks of its weights and of its outputs, each of them."""
+    assert (shipped.card.sha256, shipped.card.name) == (shipped.algorithm.sha256, shipped.algorithm.name)
+    assert {found.type for found in shipped.card.findings} == set(KINDS)
+
+
+def test_a_card_of_other_outputs_is_refused(tmp_path: Path) -> None:
+    """A card that leaves an output out, or adds one, stops whoever asks for it, naming the finding."""
+    write_network(tmp_path)
+    scorer = EmbeddedScorer(tmp_path)
+    card = json.loads((WEIGHTS / "card.json").read_text(encoding="utf-8")) | {"sha256": scorer.algorithm.sha256}
+    card["findings"] = card["findings"][1:]
+    (tmp_path / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(ModelUnavailable, match="pneumothorax") as refused:
+        _ = scorer.card
+    assert refused.value.code == "card_invalid"
 
 
 def test_more_threads_give_the_same_scores(shipped: EmbeddedScorer) -> None:

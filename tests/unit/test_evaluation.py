@@ -24,8 +24,9 @@ from firstread.evaluate import print_evaluation
 from models.embedded.scorer import WEIGHTS
 from models.evaluation.boxes import iou, localize
 from models.evaluation.figures import evaluate_files
-from models.evaluation.films import TARGETS, Box, Label, Matched, Prediction, match, read_labels, read_predictions
+from models.evaluation.films import TARGETS, Box, Label, Prediction, read_labels, read_predictions
 from models.evaluation.intervals import delong, perfect, proportion, resample, wilson
+from models.evaluation.matching import Matched, match
 from models.evaluation.metrics import Sample, calibrate, calibration_bins, operate, rank
 from worklist.errors import InvalidInput
 

@@ -5,40 +5,59 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydicom.sr.codedict import codes
 
-from worklist.finding import Algorithm, Analysis, Finding, FindingType, Region, Snippet
+from worklist.finding import (
+    KNOWN_FINDINGS,
+    Algorithm,
+    Analysis,
+    Finding,
+    FindingType,
+    QualityNote,
+    Region,
+    Snippet,
+    merge,
+)
 
 MakeAnalysis = Callable[..., Analysis]
 
 
-def test_every_finding_has_its_snomed_code() -> None:
+def test_every_known_finding_has_its_snomed_code() -> None:
     """The codes are those of SNOMED CT, and no two findings share one."""
-    assert {kind: kind.code.value for kind in FindingType} == {
-        FindingType.PNEUMOTHORAX: codes.SCT.Pneumothorax.value,
-        FindingType.PLEURAL_EFFUSION: codes.SCT.PleuralEffusion.value,
-        FindingType.CONSOLIDATION: "95436008",
-        FindingType.PNEUMONIA: "233604007",
-        FindingType.CARDIOMEGALY: "8186001",
-        FindingType.PULMONARY_EDEMA: codes.SCT.PulmonaryEdema.value,
+    assert {key: kind.code.value for key, kind in KNOWN_FINDINGS.items()} == {
+        "pneumothorax": codes.SCT.Pneumothorax.value,
+        "pleural_effusion": codes.SCT.PleuralEffusion.value,
+        "consolidation": "95436008",
+        "pneumonia": "233604007",
+        "cardiomegaly": "8186001",
+        "pulmonary_edema": codes.SCT.PulmonaryEdema.value,
+        "mass": codes.SCT.Mass.value,
+        "nodule": codes.SCT.Nodule.value,
+        "atelectasis": "46621007",
     }
-    assert {kind.code.scheme for kind in FindingType} == {"SCT"}
-    assert all(0 < len(kind.code.meaning) <= 64 for kind in FindingType)
+    assert {kind.code.scheme for kind in KNOWN_FINDINGS.values()} == {"SCT"}
+    assert all(0 < len(kind.code.meaning) <= 64 for kind in KNOWN_FINDINGS.values())
 
 
-def test_every_finding_has_its_promised_name() -> None:
-    """The English names are the ones that pages and interfaces promise."""
-    assert [kind.label for kind in FindingType] == [
-        "Pneumothorax",
-        "Pleural effusion",
-        "Consolidation",
-        "Pneumonia",
-        "Cardiomegaly",
-        "Pulmonary edema",
-    ]
+def test_every_known_finding_has_its_promised_name() -> None:
+    """The keys and English names are the ones that pages and interfaces promise, and each key finds its kind."""
+    assert {str(kind): kind.label for kind in KNOWN_FINDINGS.values()} == {
+        "pneumothorax": "Pneumothorax",
+        "pleural_effusion": "Pleural effusion",
+        "consolidation": "Consolidation",
+        "pneumonia": "Pneumonia",
+        "cardiomegaly": "Cardiomegaly",
+        "pulmonary_edema": "Pulmonary edema",
+        "mass": "Mass",
+        "nodule": "Nodule",
+        "atelectasis": "Atelectasis",
+    }
+    assert FindingType.of("nodule") is FindingType.NODULE
+    with pytest.raises(KeyError):
+        FindingType.of("scoliosis")
 
 
 @pytest.mark.parametrize("value", [-0.001, 1.001, math.nan, math.inf, -math.inf])
@@ -97,14 +116,46 @@ def test_the_operating_point_itself_is_positive(make_analysis: MakeAnalysis) -> 
     assert not make_analysis(below).is_urgent
 
 
-def test_positive_findings_come_most_probable_first(make_analysis: MakeAnalysis) -> None:
-    """Whatever order a model gave them in, and without those below their operating point."""
-    analysis = make_analysis(
-        0.9, {FindingType.PNEUMONIA: 0.6, FindingType.PNEUMOTHORAX: 0.9, FindingType.CARDIOMEGALY: 0.1}
+def test_a_finding_names_an_image_of_its_analysis(make_analysis: MakeAnalysis) -> None:
+    """Without a name it belongs to the first image; with another's name it is refused."""
+    analysis = make_analysis(0.9, {FindingType.PNEUMONIA: 0.6})
+    (finding,) = analysis.findings
+    assert analysis.image_of(finding) == analysis.image
+    with pytest.raises(ValueError, match=r"1\.9 is no image of this Analysis"):
+        replace(analysis, findings=(replace(finding, sop_instance_uid="1.9"),))
+    with pytest.raises(ValueError, match="at least one image"):
+        replace(analysis, images=())
+
+
+def test_one_image_is_merged_to_itself(make_analysis: MakeAnalysis) -> None:
+    """Nothing of what the scorer said changes."""
+    analysis = make_analysis(0.9, {FindingType.PNEUMONIA: 0.6, FindingType.PNEUMOTHORAX: 0.8, FindingType.MASS: 0.5})
+    assert merge([analysis]) == analysis
+
+
+def test_images_are_merged_finding_by_finding(make_analysis: MakeAnalysis) -> None:
+    """Each at its highest probability, with its region and the image it was seen on, whatever order they come in."""
+    region = Region(x=1, y=2, width=3, height=4)
+    one = make_analysis(0.7, {FindingType.PNEUMOTHORAX: 0.65, FindingType.PNEUMONIA: 0.2}, sop_instance_uid="1.1")
+    one = replace(
+        one,
+        findings=tuple(replace(finding, region=region) for finding in one.findings),
+        quality=(QualityNote(code="rotated", message="rotated"),),
     )
-    for findings in (analysis.findings, analysis.findings[::-1]):
-        positive = replace(analysis, findings=findings).positive_findings
-        assert [finding.type for finding in positive] == [FindingType.PNEUMOTHORAX, FindingType.PNEUMONIA]
+    two = make_analysis(0.8, {FindingType.PNEUMOTHORAX: 0.1, FindingType.PNEUMONIA: 0.3}, sop_instance_uid="1.2")
+    two = replace(two, completed_at=two.completed_at + timedelta(seconds=1), quality=one.quality)
+    merged = merge([one, two])
+    assert merged == merge([two, one])
+    assert [(found.type, found.probability, found.sop_instance_uid) for found in merged.findings] == [
+        (FindingType.PNEUMOTHORAX, 0.65, "1.1"),
+        (FindingType.PNEUMONIA, 0.3, "1.2"),
+    ]
+    assert merged.findings[0].region == region
+    assert merged.images == (two.image, one.image)
+    assert merged.image_of(merged.findings[0]) == one.image
+    assert (merged.score, merged.elapsed_ms, merged.quality) == (0.8, 24.69, one.quality)
+    assert merged.completed_at == two.completed_at
+    assert merge([merged, merge([one])]).findings == merged.findings
 
 
 def test_an_explanation_changes_no_number(make_analysis: MakeAnalysis) -> None:

@@ -30,6 +30,7 @@ from imaging.simulated.phantom import simulate_film, simulate_lateral_film
 from models import Scorer
 from models.gates.scorer import ANSWERS, SIDE_PX, WAYS, WEIGHTS, GatedScorer, Gates
 from tests.bad_films import chest
+from worklist.card import FindingCard, ScorerCard
 from worklist.errors import ModelUnavailable, UnusableImage
 from worklist.finding import (
     Algorithm,
@@ -59,6 +60,29 @@ TURNED = {
 LATERAL = (
     *("00001602_000", "00002097_000", "00002117_003", "00002391_000", "00002592_003", "00002639_009", "00002644_006"),
     "00002705_000",
+)
+
+KINDS = (
+    FindingType.PNEUMOTHORAX,
+    FindingType.PLEURAL_EFFUSION,
+    FindingType.CONSOLIDATION,
+    FindingType.PNEUMONIA,
+    FindingType.CARDIOMEGALY,
+    FindingType.PULMONARY_EDEMA,
+)
+
+CARD = ScorerCard(
+    name="test",
+    version="1",
+    sha256="0",
+    findings=(
+        FindingCard(type=FindingType.PNEUMOTHORAX, weight=1),
+        FindingCard(type=FindingType.PNEUMONIA, weight=0.5),
+    ),
+    not_looked_for=(),
+    flag_from=0.5,
+    reference="nothing",
+    reference_harms=(),
 )
 
 Greys = npt.NDArray[np.float32]
@@ -98,15 +122,15 @@ def laid(upright: Greys, way: int) -> Greys:
 def outcome(gates: Gates, pixels: npt.NDArray[np.floating]) -> int | str:
     """The way in which a film was put right, or the code under which it was refused."""
     try:
-        admitted = gates.admit(film_of(pixels))
+        checked = gates.check(film_of(pixels))
     except UnusableImage as refused:
         return refused.code
-    return admitted.quarter_turns + 4 * ("inverted_film" in notes(gates, pixels))
+    return checked.quarter_turns + 4 * ("inverted_film" in notes(gates, pixels))
 
 
 def notes(gates: Gates, pixels: npt.NDArray[np.floating]) -> set[str]:
-    """The codes of the notes with which a film is admitted."""
-    return {note.code for note in gates.admit(film_of(pixels)).film.quality}
+    """The codes of the notes with which a film is checked."""
+    return {note.code for note in gates.check(film_of(pixels)).radiograph.quality}
 
 
 def nih(name: str) -> Greys:
@@ -126,25 +150,26 @@ def held_out_adults(count: int) -> list[Greys]:
 class BrightestScorer:
     """Finds the plain white square of a film, and keeps the film it was given."""
 
+    card: ScorerCard = CARD
     algorithm: Algorithm = Algorithm(name="test", version="1", sha256="0", device_uid="2.25.1")  # noqa: RUF009 - frozen
     model_size_mb: float = 1.5
     seen: Radiograph | None = None
 
-    def score(self, film: Radiograph) -> Analysis:
+    def score(self, radiograph: Radiograph) -> Analysis:
         """One finding, boxed around all plain white pixels; it needs an image that is as large as the pixels."""
-        self.seen = film
-        rows, columns = np.nonzero(film.pixels == 1)
-        box = boxed(film.pixels == 1) if rows.size and columns.size else None
+        self.seen = radiograph
+        rows, columns = np.nonzero(radiograph.pixels == 1)
+        box = boxed(radiograph.pixels == 1) if rows.size and columns.size else None
         finding = Finding(type=FindingType.PNEUMOTHORAX, probability=0.9, threshold=0.5, region=box)
         return Analysis(
-            image=film.image,
+            images=(radiograph.image,),
             scorer=self.algorithm,
             findings=(finding, Finding(type=FindingType.PNEUMONIA, probability=0.1, threshold=0.5)),
             score=0.9,
             threshold=0.5,
             completed_at=datetime.now(UTC),
             elapsed_ms=0.0,
-            quality=film.quality,
+            quality=radiograph.quality,
         )
 
 
@@ -158,14 +183,14 @@ def boxed(mask: npt.NDArray[np.bool_]) -> Region:
 # --- frontal films pass -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("finding", [None, *FindingType])
+@pytest.mark.parametrize("finding", [None, *KINDS])
 def test_simulated_frontal_films_pass_as_they_are(gates: Gates, finding: FindingType | None) -> None:
     """In health and disease, portrait or landscape, a simulated frontal film passes unchanged and without a note."""
     for seed, (rows, columns) in enumerate([(300, 256), (256, 300), (700, 600)]):
         film = film_of(phantom(40 + seed, finding, rows, columns), "low_resolution")
-        admitted = gates.admit(film)
-        assert admitted.film is film
-        assert admitted.quarter_turns == 0
+        checked = gates.check(film)
+        assert checked.radiograph is film
+        assert checked.quarter_turns == 0
 
 
 @needs_nih
@@ -184,7 +209,7 @@ def test_real_dicom_chest_films_pass(gates: Gates, name: str) -> None:
     if not (SHARED / name).is_file():
         pytest.skip(f"{name} is not here")
     film = read_radiograph(read_image_file(SHARED / name))
-    assert gates.admit(film).film is film
+    assert gates.check(film).radiograph is film
 
 
 def test_the_window_does_not_matter(gates: Gates) -> None:
@@ -203,12 +228,12 @@ def test_turned_and_inverted_films_are_put_right(gates: Gates, way: int) -> None
     """Each of the eight ways to lay a film is undone, with a note for a turn and a note for an inversion."""
     upright = phantom(11)
     stored = film_of(laid(upright, way), "low_resolution")
-    admitted = gates.admit(stored)
-    assert admitted.stored is stored
-    assert admitted.quarter_turns == way % 4
-    np.testing.assert_allclose(admitted.film.pixels, upright, atol=1e-6)
-    assert (admitted.film.image.rows, admitted.film.image.columns) == upright.shape
-    codes = {note.code for note in admitted.film.quality}
+    checked = gates.check(stored)
+    assert checked.stored is stored
+    assert checked.quarter_turns == way % 4
+    np.testing.assert_allclose(checked.radiograph.pixels, upright, atol=1e-6)
+    assert (checked.radiograph.image.rows, checked.radiograph.image.columns) == upright.shape
+    codes = {note.code for note in checked.radiograph.quality}
     assert codes == {"low_resolution"} | ({TURNED_FILM} if way % 4 else set()) | (
         {"inverted_film"} if way >= 4 else set()
     )
@@ -232,10 +257,10 @@ def test_films_that_the_archive_holds_turned_are_put_right(gates: Gates, name: s
 
 def test_the_note_of_the_header_gives_way(gates: Gates) -> None:
     """Where header and pixels agree that the film is turned, one note says so; a mirrored one keeps its own note."""
-    admitted = gates.admit(film_of(laid(phantom(11), 2), TURNED_FILM, MIRRORED_FILM))
-    codes = [note.code for note in admitted.film.quality]
+    checked = gates.check(film_of(laid(phantom(11), 2), TURNED_FILM, MIRRORED_FILM))
+    codes = [note.code for note in checked.radiograph.quality]
     assert sorted(codes) == [MIRRORED_FILM, TURNED_FILM]
-    assert all(note.message != TURNED_FILM for note in admitted.film.quality)
+    assert all(note.message != TURNED_FILM for note in checked.radiograph.quality)
 
 
 @settings(max_examples=60, deadline=None)
@@ -289,9 +314,9 @@ def gates_saying(folder: Path, frontal: float, lateral: float = -9.0) -> Gates:
 
 def test_a_film_in_doubt_is_scored_as_it_is_with_a_note(tmp_path: Path) -> None:
     """Where a film may lie in any of the eight ways, upright among them, it is left as it is, and a note says so."""
-    admitted = gates_saying(tmp_path, frontal=9).admit(film_of(phantom(1)))
-    assert admitted.quarter_turns == 0
-    assert [note.code for note in admitted.film.quality] == ["unusual_film"]
+    checked = gates_saying(tmp_path, frontal=9).check(film_of(phantom(1)))
+    assert checked.quarter_turns == 0
+    assert [note.code for note in checked.radiograph.quality] == ["unusual_film"]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +326,7 @@ def test_a_film_in_doubt_is_scored_as_it_is_with_a_note(tmp_path: Path) -> None:
 def test_a_refusal_names_what_is_likeliest(tmp_path: Path, frontal: float, lateral: float, code: str) -> None:
     """The code tells whether a film is refused as no chest, as a lateral one, or for the way it lies."""
     with pytest.raises(UnusableImage) as refused:
-        gates_saying(tmp_path, frontal, lateral).admit(film_of(phantom(1)))
+        gates_saying(tmp_path, frontal, lateral).check(film_of(phantom(1)))
     assert refused.value.code == code
 
 
@@ -431,13 +456,13 @@ def test_a_gated_scorer_is_a_scorer() -> None:
     """It keeps the protocol, gives the inner scorer's identity, and counts its own time."""
 
     class Slow(BrightestScorer):
-        def score(self, film: Radiograph) -> Analysis:
+        def score(self, radiograph: Radiograph) -> Analysis:
             time.sleep(0.02)
-            return super().score(film)
+            return super().score(radiograph)
 
     inner = Slow()
     scorer: Scorer = GatedScorer(inner)
-    assert (scorer.algorithm, scorer.model_size_mb) == (inner.algorithm, inner.model_size_mb)
+    assert (scorer.card, scorer.algorithm, scorer.model_size_mb) == (CARD, inner.algorithm, inner.model_size_mb)
     assert scorer.score(film_of(phantom(2))).elapsed_ms >= 20
 
 
@@ -457,7 +482,7 @@ def test_notes_of_the_film_and_of_the_gates_are_in_the_analysis() -> None:
         (WEIGHTS.read_text(encoding="utf-8").replace('"least": ', '"most": '), "model_invalid"),
     ],
 )
-def test_damaged_weights_are_told(tmp_path: Path, content: str | None, code: str) -> None:
+def test_damaged_weights_are_refused(tmp_path: Path, content: str | None, code: str) -> None:
     """Without its weights no worker starts as if there were no gates."""
     if content is not None:
         (tmp_path / "gates.json").write_text(content, encoding="utf-8")

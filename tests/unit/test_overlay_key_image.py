@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,63 +17,51 @@ from pydicom.uid import (
     KeyObjectSelectionDocumentStorage,
 )
 
-from dicom_sr.build import InstanceReference, Results, Revision, build_results
+from dicom_sr.build import InstanceReference, Results
 from imaging.display import to_display
 from imaging.radiograph import read_radiograph
 from tests.bad_films import chest
-from tests.integration.test_sr_validators import SOURCES, build, found_on
-from tests.unit.test_dicom_sr_objects import (
+from tests.integration.test_sr_validators import SOURCES, found_on
+from tests.integration.test_sr_validators import build as build_plain
+from tests.sr_films import (
     CARDIOMEGALY,
     COLUMNS,
     EDEMA,
-    EFFUSION,
-    NOON,
-    PNEUMOTHORAX,
     ROWS,
     analysis,
+    build,
     encoded,
     film,
     groups,
+    revision,
+    two_images,
 )
 from tests.validators import run, saved
 from worklist.finding import Analysis
-from worklist.urgency import Urgency
 
 
 def results(
     source: Dataset | None = None, found: Analysis | None = None, predecessor: tuple[InstanceReference, ...] = ()
 ) -> Results:
     """All objects of a film, the two optional ones as well."""
-    source = film(PhotometricInterpretation="MONOCHROME2") if source is None else source
-    found = found or analysis(PNEUMOTHORAX, EFFUSION, CARDIOMEGALY, EDEMA)
-    return build_results(
+    return build(
         found,
-        urgency=Urgency.CRITICAL,
-        source=source,
-        pixels=np.full((found.image.rows, found.image.columns), 128, np.uint8),
-        revision=Revision(
-            number=2 if predecessor else 1,
-            predecessor=predecessor,
-            fetched_at=NOON,
-            scored_at=NOON,
-            reported_at=NOON,
-        ),
-        write_overlay=True,
-        write_key_image=True,
+        source=film(PhotometricInterpretation="MONOCHROME2") if source is None else source,
+        run=revision(2 if predecessor else 1, predecessor),
+        optional=True,
     )
 
 
 def overlay(**attributes: Any) -> Dataset:  # noqa: ANN401 - DICOM attributes of any kind
     """The overlay of a film with these attributes."""
-    built = results(film(**{"PhotometricInterpretation": "MONOCHROME2", **attributes})).overlay
-    assert built is not None
+    (built,) = results(film(**{"PhotometricInterpretation": "MONOCHROME2", **attributes})).overlays
     return built
 
 
 def test_both_are_off_by_default() -> None:
     """Without being asked for, neither is built."""
-    plain = build(SOURCES["synthetic"](), optional=False)
-    assert plain.overlay is None
+    plain = build_plain(SOURCES["synthetic"](), optional=False)
+    assert plain.overlays == ()
     assert plain.key_image is None
     assert {item.Modality for item in plain.objects} == {"OT", "SR"}
 
@@ -90,9 +79,10 @@ def test_they_are_stored_before_the_triage_report_in_series_of_their_own() -> No
 def test_the_same_input_gives_the_same_bytes() -> None:
     """Doing the work twice writes the same overlay and note once, and each has a UID of its own."""
     first, second = results(), results()
-    for once, again in ((first.overlay, second.overlay), (first.key_image, second.key_image)):
-        assert once is not None
-        assert again is not None
+    assert first.key_image is not None
+    assert second.key_image is not None
+    assert len(first.overlays) == 1
+    for once, again in (*zip(first.overlays, second.overlays, strict=True), (first.key_image, second.key_image)):
         assert encoded(once) == encoded(again)
     assert len({item.SOPInstanceUID for item in first.objects}) == len(first.objects)
 
@@ -117,8 +107,8 @@ def test_they_do_not_become_predecessors() -> None:
 def test_the_overlay_has_the_boxes_of_the_findings_report() -> None:
     """Each box stands where the findings report has it, under the same tracking UID, with a label inside the film."""
     built = results()
-    assert built.overlay is not None
-    (annotation,) = built.overlay.GraphicAnnotationSequence
+    (state,) = built.overlays
+    (annotation,) = state.GraphicAnnotationSequence
     outlines = {item.TrackingUID: list(item.GraphicData) for item in annotation.GraphicObjectSequence}
     expected = {}
     for group in groups(built.findings_report):
@@ -127,9 +117,9 @@ def test_the_overlay_has_the_boxes_of_the_findings_report() -> None:
     assert outlines == expected
     *labels, notice = annotation.TextObjectSequence
     assert [label.UnformattedTextValue for label in labels] == [
-        "Pneumothorax, right: 93.0 %",
-        "Pleural effusion, left: 71.0 %",
-        "Cardiomegaly: 60.0 %",
+        "AI: Pneumothorax likely, right",
+        "AI: Pleural effusion likely, left",
+        "AI: Cardiomegaly possible",
     ]
     for label in labels:
         (left, top), (right, bottom) = label.BoundingBoxTopLeftHandCorner, label.BoundingBoxBottomRightHandCorner
@@ -181,7 +171,7 @@ def test_the_overlay_restates_rescale_and_the_first_window() -> None:
 def test_no_overlay_where_the_display_cannot_be_restated(attributes: dict[str, Any]) -> None:
     """A film that an overlay would show in other greys gets none, and the note then refers to the film alone."""
     built = results(film(**{"PhotometricInterpretation": "MONOCHROME2", **attributes}))
-    assert built.overlay is None
+    assert built.overlays == ()
     assert built.key_image is not None
     (image,) = [item for item in built.key_image.ContentSequence if item.ValueType == "IMAGE"]
     assert "ReferencedSOPSequence" not in image.ReferencedSOPSequence[0]
@@ -198,8 +188,7 @@ def test_dcmtk_shows_the_same_greys_through_the_overlay(photometric: str, tmp_pa
     dataset.WindowCenter, dataset.WindowWidth = 3000, 4000
     dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = 2, -100, "US"
     dataset.save_as(tmp_path / "film.dcm", enforce_file_format=True)
-    state = results(dataset, found_on(dataset, positive=True)).overlay
-    assert state is not None
+    (state,) = results(dataset, found_on(dataset, positive=True)).overlays
     run("dcmp2pgm", "-p", saved(state, tmp_path), tmp_path / "film.dcm", tmp_path / "shown.pgm")
     shown = np.asarray(Image.open(tmp_path / "shown.pgm"), np.int16)
     judged = to_display(read_radiograph(dataset))
@@ -211,8 +200,8 @@ def test_the_key_image_is_the_film_of_interest_and_software_chose_it() -> None:
     """The note's title is (113000, DCM, Of Interest), it refers to the film through the overlay, and a device chose."""
     built = results()
     note = built.key_image
+    (state,) = built.overlays
     assert note is not None
-    assert built.overlay is not None
     assert note.ConceptNameCodeSequence[0].CodeValue == "113000"
     *named, chosen = note.ContentSequence
     assert "ConceptNameCodeSequence" not in chosen, "TID 2010 wants no purpose of reference"
@@ -221,23 +210,46 @@ def test_the_key_image_is_the_film_of_interest_and_software_chose_it() -> None:
     assert items["Device Observer UID"].UID == "2.25.7"
     words = items["Key Object Description"].TextValue
     assert "by AI, not by a radiologist" in words
-    assert "Pneumothorax, right" in words
+    assert "Pneumothorax likely, right" in words
     assert "edema" not in words
     assert chosen.ValueType == "IMAGE"
     (image,) = chosen.ReferencedSOPSequence
     assert image.ReferencedSOPInstanceUID == "1.2.3.4.5"
-    assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == built.overlay.SOPInstanceUID
+    assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == state.SOPInstanceUID
     (study,) = note.CurrentRequestedProcedureEvidenceSequence
     referenced = {
         sop.ReferencedSOPInstanceUID for s in study.ReferencedSeriesSequence for sop in s.ReferencedSOPSequence
     }
-    assert referenced == {"1.2.3.4.5", built.overlay.SOPInstanceUID}
+    assert referenced == {"1.2.3.4.5", state.SOPInstanceUID}
 
 
-def test_nothing_suspected_marks_no_film() -> None:
-    """Without a finding at its threshold there is neither note nor overlay; without a box there is a note alone."""
+def test_nothing_named_marks_no_film() -> None:
+    """Without a finding in words there is neither note nor overlay; without a box there is a note alone."""
     nothing = results(found=analysis(EDEMA, score=0.1))
-    assert (nothing.overlay, nothing.key_image) == (None, None)
-    unlocated = results(found=analysis(EDEMA.__class__(type=EDEMA.type, probability=0.7, threshold=0.5)))
-    assert unlocated.overlay is None
+    assert (nothing.overlays, nothing.key_image) == ((), None)
+    unlocated = results(found=analysis(dataclasses.replace(CARDIOMEGALY, region=None)))
+    assert unlocated.overlays == ()
     assert unlocated.key_image is not None
+
+
+def test_each_image_has_its_own_overlay_and_stands_in_the_note() -> None:
+    """Of two films each is shown through its own presentation state, in its own greys, and both are of interest."""
+    found, headers = two_images()
+    for header, photometric in zip(headers.values(), ("MONOCHROME2", "MONOCHROME1"), strict=True):
+        header.PhotometricInterpretation = photometric
+    built = build(found, sources=headers, optional=True)
+    states = {
+        state.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID: state
+        for state in built.overlays
+    }
+    assert {uid: state.PresentationLUTShape for uid, state in states.items()} == {
+        "1.2.3.4.5": "IDENTITY",
+        "1.2.3.6.7": "INVERSE",
+    }
+    corners = {uid: s.DisplayedAreaSelectionSequence[0].DisplayedAreaBottomRightHandCorner for uid, s in states.items()}
+    assert corners == {"1.2.3.4.5": [COLUMNS, ROWS], "1.2.3.6.7": [700, 800]}
+    assert built.key_image is not None
+    chosen = [item.ReferencedSOPSequence[0] for item in built.key_image.ContentSequence if item.ValueType == "IMAGE"]
+    assert {
+        image.ReferencedSOPInstanceUID: image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for image in chosen
+    } == {uid: state.SOPInstanceUID for uid, state in states.items()}

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset
+from worker.pipeline import Pipeline
+from worklist.urgency import Urgency, UrgencyPolicy
 
 from dicom_sr.parse import parse
 from imaging.radiograph import Radiograph, read_radiograph
 from models.embedded.scorer import EmbeddedScorer
 from models.template import TemplateExplainer
 from tests.bad_films import chest
-from worker.pipeline import Pipeline
 from worker.predict import Predictor
 from worklist.errors import InvalidInput
 from worklist.finding import Analysis
@@ -24,7 +25,6 @@ from worklist.media import ImageFormat, image_format
 from worklist.records import Job, JobLimits
 from worklist.scope import ScopeRules
 from worklist.study import JobPath, ReadingPolicy
-from worklist.urgency import Urgency, UrgencyPolicy
 
 
 def part_10(film: Dataset) -> bytes:

@@ -17,10 +17,10 @@ from PIL import Image
 from imaging.geometry import fit_square
 from imaging.simulated.phantom import simulate_film
 from models.embedded.scorer import WEIGHTS
+from models.evaluation.films import FINDINGS
 from models.training.measure import OUTPUTS
 from models.training.quantize import Variant, compare_int8, quantize
 from worklist.errors import InvalidInput, ModelUnavailable
-from worklist.finding import FindingType
 
 NIH = Path(__file__).parents[2] / ".." / "shared" / "data" / "nih"
 COLUMNS = ("Pneumothorax", "Effusion", "Consolidation", "Pneumonia", "Cardiomegaly", "Edema", "urgent6")
@@ -30,7 +30,7 @@ Greys = NDArray[np.float32]
 
 def films(count: int, seed: int) -> list[Greys]:
     """Small simulated films, each of another patient, healthy or with one of the findings in turn."""
-    kinds = [None, *FindingType]
+    kinds = [None, *FINDINGS]
     simulated = [
         simulate_film(seed + number, finding=kinds[number % len(kinds)], rows=256, columns=210)
         for number in range(count)

@@ -1,156 +1,77 @@
-"""A study's state and reason, from its facts; a job's states, from its events."""
+"""A study's state, class, place and reason, from its facts."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from itertools import product
-from pathlib import Path
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from firstread.settings import Settings
-from worklist.errors import PermanentError
-from worklist.finding import Analysis, FindingType
-from worklist.order import OrderPolicy, OrderPriority
+from tests.records import HOUR, LATERAL, NOON, OTHER_SCORER, SCORER, policy
+from worklist.finding import Analysis, FindingType, merge
+from worklist.order import OrderPriority
 from worklist.study import (
-    TRANSITIONS,
     Failure,
-    FilmFacts,
-    JobEvent,
-    JobState,
-    ReadingPolicy,
-    Standing,
+    ImageFacts,
     StudyFacts,
     StudyState,
-    assess_standing,
-    leading_analysis,
-    next_state,
+    StudyStatus,
+    assess_study,
+    reason_with_places,
 )
-from worklist.urgency import Urgency
+from worklist.triage import SiteChoices, Urgency
 
 MakeAnalysis = Callable[..., Analysis]
 
-RECEIVED_AT = datetime(2026, 11, 22, 6, tzinfo=UTC)
 UNDECODABLE = Failure(code="undecodable", message="the pixels cannot be decoded")
 NOT_STORED = Failure(code="pacs_error", message="the PACS took no report")
-LATERAL = Failure(code="lateral_view", message="lateral, oblique or decubitus view: only frontal films are scored")
-
-# What follows in each state of a job, for each event; None where it is illegal.
-FOLLOWING: dict[JobState, dict[JobEvent, JobState | None]] = {
-    JobState.SCHEDULED: {
-        JobEvent.CLAIM: JobState.IN_PROGRESS,
-        JobEvent.COMPLETE: None,
-        JobEvent.POSTPONE: None,
-        JobEvent.FAIL: JobState.CANCELED,
-        JobEvent.RERUN: None,
-    },
-    JobState.IN_PROGRESS: {
-        JobEvent.CLAIM: JobState.IN_PROGRESS,
-        JobEvent.COMPLETE: JobState.COMPLETED,
-        JobEvent.POSTPONE: JobState.SCHEDULED,
-        JobEvent.FAIL: JobState.CANCELED,
-        JobEvent.RERUN: None,
-    },
-    JobState.COMPLETED: {
-        JobEvent.CLAIM: None,
-        JobEvent.COMPLETE: None,
-        JobEvent.POSTPONE: None,
-        JobEvent.FAIL: None,
-        JobEvent.RERUN: None,
-    },
-    JobState.CANCELED: {
-        JobEvent.CLAIM: None,
-        JobEvent.COMPLETE: None,
-        JobEvent.POSTPONE: None,
-        JobEvent.FAIL: None,
-        JobEvent.RERUN: JobState.SCHEDULED,
-    },
-}
+POLICIES = {SCORER: policy()}
 
 
-@pytest.mark.parametrize(("state", "event"), list(product(JobState, JobEvent)))
-def test_every_event_in_every_state(state: JobState, event: JobEvent) -> None:
-    """Each pair of state and event leads where the table says, or is refused by name."""
-    following = FOLLOWING[state][event]
-    if following:
-        assert next_state(state, event) is following
-    else:
-        with pytest.raises(PermanentError, match=f"a job that is {state} cannot {event}") as refusal:
-            next_state(state, event)
-        assert refusal.value.code == "illegal_transition"
-        assert (state, event) not in TRANSITIONS
-
-
-def test_a_site_that_sets_nothing_reads_by_the_documented_policy(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The settings' defaults and the domain's own are the same numbers."""
-    for name in [name for name in os.environ if name.startswith("FIRSTREAD_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)  # where no .env lies
-    assert Settings().reading_policy == ReadingPolicy()
-
-
-def test_job_states_are_those_of_ups() -> None:
-    """The words are the procedure step states of PS3.4 CC.1.1."""
-    assert set(JobState) == {"SCHEDULED", "IN PROGRESS", "COMPLETED", "CANCELED"}
-
-
-def stand(
-    *films: FilmFacts,
+def status(
+    *images: ImageFacts,
     order_priority: OrderPriority = OrderPriority.ROUTINE,
     is_reported: bool = False,
+    is_prior: bool = False,
     report_failure: Failure | None = None,
-) -> Standing:
-    """Where a study with these films stands."""
-    return assess_standing(
-        StudyFacts(
-            received_at=RECEIVED_AT,
-            order_priority=order_priority,
-            films=films,
-            scope_failure=None if films else LATERAL,
-            is_reported=is_reported,
-            report_failure=report_failure,
-        ),
-        ReadingPolicy(order=OrderPolicy(prevalence=0.3)),
+) -> StudyStatus:
+    """What the list shows of a study with these images."""
+    facts = StudyFacts(
+        received_at=NOON,
+        order_priority=order_priority,
+        images=images,
+        is_prior=is_prior,
+        scope_failure=None if images else LATERAL,
+        is_reported=is_reported,
+        report_failure=report_failure,
     )
+    return assess_study(facts, POLICIES)
 
 
-def test_a_study_without_eligible_films_is_out_of_scope() -> None:
+def test_a_study_without_eligible_images_is_out_of_scope() -> None:
     """It keeps its place in the queue, and says why it has no score."""
-    assert stand() == Standing(
-        state=StudyState.OUT_OF_SCOPE,
-        score=None,
-        urgency=None,
-        queue_at=RECEIVED_AT,
-        reason="lateral, oblique or decubitus view: only frontal films are scored; in order of arrival",
-        failure=LATERAL,
+    assert status() == StudyStatus(
+        state=StudyState.OUT_OF_SCOPE, analysis=None, triage=None, queue_at=NOON, reason="lateral view", failure=LATERAL
     )
 
 
-def test_a_study_with_films_to_score_is_waiting() -> None:
-    """One film that failed does not fail the study while another is still to be scored."""
-    for films in ([FilmFacts()], [FilmFacts(failure=UNDECODABLE), FilmFacts()]):
-        assert stand(*films) == Standing(
-            state=StudyState.WAITING,
-            score=None,
-            urgency=None,
-            queue_at=RECEIVED_AT,
-            reason="waiting for its score",
-            failure=None,
+def test_a_study_with_images_to_score_is_waiting() -> None:
+    """One image that failed does not fail the study while another is still to be scored, and nothing is said yet."""
+    for images in ([ImageFacts()], [ImageFacts(failure=UNDECODABLE), ImageFacts()]):
+        assert status(*images) == StudyStatus(
+            state=StudyState.WAITING, analysis=None, triage=None, queue_at=NOON, reason="", failure=None
         )
 
 
-def test_a_study_of_failed_films_is_failed() -> None:
+def test_a_study_of_failed_images_is_failed() -> None:
     """It keeps its place in the queue, and says what went wrong."""
-    assert stand(FilmFacts(failure=UNDECODABLE), FilmFacts(failure=NOT_STORED)) == Standing(
+    assert status(ImageFacts(failure=UNDECODABLE), ImageFacts(failure=NOT_STORED)) == StudyStatus(
         state=StudyState.FAILED,
-        score=None,
-        urgency=None,
-        queue_at=RECEIVED_AT,
-        reason="the pixels cannot be decoded; in order of arrival",
+        analysis=None,
+        triage=None,
+        queue_at=NOON,
+        reason="the pixels cannot be decoded",
         failure=UNDECODABLE,
     )
 
@@ -170,81 +91,88 @@ def test_a_scored_study_moves_up_whatever_becomes_of_its_report(
     state: StudyState,
     make_analysis: MakeAnalysis,
 ) -> None:
-    """Score, place and reason follow from the films; the report only decides the state."""
-    film = FilmFacts(analysis=make_analysis(0.93, {FindingType.PNEUMOTHORAX: 0.93, FindingType.PNEUMONIA: 0.6}))
-    assert stand(film, is_reported=is_reported, report_failure=report_failure) == Standing(
-        state=state,
-        score=0.93,
-        urgency=Urgency.CRITICAL,
-        queue_at=RECEIVED_AT - timedelta(hours=15, minutes=48, seconds=56),
-        reason="pneumothorax 0.93: moved up as if received 15 h 49 min earlier",
-        failure=report_failure,
-    )
+    """Class, place and reason follow from the images; the report only decides the state."""
+    image = ImageFacts(analysis=make_analysis(0.9, {FindingType.PNEUMOTHORAX: 0.95, FindingType.PNEUMONIA: 0.3}))
+    found = status(image, is_reported=is_reported, report_failure=report_failure)
+    assert found.triage is not None
+    assert (found.state, found.failure, found.triage.urgency) == (state, report_failure, Urgency.CRITICAL)
+    assert (found.queue_at, found.reason) == (NOON - 16 * HOUR, "Pneumothorax likely")
 
 
-@pytest.mark.parametrize(
-    ("score", "findings", "reason"),
-    [
-        (0.66, {FindingType.PNEUMOTHORAX: 0.4}, "any urgent finding 0.66: moved up as if received 13 h 0 min earlier"),
-        (0.52, {FindingType.PNEUMONIA: 0.521}, "pneumonia 0.52: moved up as if received 9 h 37 min earlier"),
-        (0.305, {}, "any urgent finding 0.30: moved up as if received 17 min earlier"),
-        (0.3001, {}, "any urgent finding 0.30: moved up as if received less than a minute earlier"),
-        (0.3, {}, "any urgent finding 0.30: in order of arrival"),
-        (0.05, {FindingType.PNEUMONIA: 0.02}, "any urgent finding 0.05: in order of arrival"),
-        (
-            0.28,
-            {FindingType.CARDIOMEGALY: 0.6, FindingType.PULMONARY_EDEMA: 0.5},
-            "any urgent finding 0.28, first of all cardiomegaly: in order of arrival",
-        ),
-    ],
-)
-def test_the_reason_names_the_evidence_and_the_move(
-    score: float, findings: dict[FindingType, float], reason: str, make_analysis: MakeAnalysis
-) -> None:
-    """The number is the score that moved the study, and the name that of its leading positive finding."""
-    assert stand(FilmFacts(analysis=make_analysis(score, findings))).reason == reason
+def test_a_study_is_judged_by_all_its_images(make_analysis: MakeAnalysis) -> None:
+    """An image with a higher score hides no finding of another, whatever their order."""
+    first = make_analysis(0.75, {FindingType.PNEUMOTHORAX: 0.95}, sop_instance_uid="1.1")
+    late = make_analysis(0.79, {FindingType.PNEUMOTHORAX: 0.05}, sop_instance_uid="1.2")
+    for images in ([first, late], [late, first]):
+        found = status(*(ImageFacts(analysis=analysis) for analysis in images))
+        assert found.analysis == merge([first, late])
+        assert found.triage is not None
+        assert found.triage.urgency is Urgency.CRITICAL
+
+
+def test_nothing_raises_a_prior(make_analysis: MakeAnalysis) -> None:
+    """It stands by its arrival, whatever was found or ordered."""
+    image = ImageFacts(analysis=make_analysis(0.9, {FindingType.PNEUMOTHORAX: 0.95}))
+    for order_priority in OrderPriority:
+        assert status(image, is_prior=True, order_priority=order_priority).queue_at == NOON
 
 
 @pytest.mark.parametrize(
     ("others", "gaps"),
     [
         ([], ""),
-        ([FilmFacts(failure=UNDECODABLE)], "; 1 of 2 films could not be scored"),
-        ([FilmFacts()], "; 1 of 2 films not scored yet"),
+        ([ImageFacts(failure=UNDECODABLE)], "1 of 2 images could not be scored"),
+        ([ImageFacts()], "1 of 2 images not scored yet"),
         (
-            [FilmFacts(failure=UNDECODABLE), FilmFacts()],
-            "; 1 of 3 films could not be scored; 1 of 3 films not scored yet",
+            [ImageFacts(failure=UNDECODABLE), ImageFacts()],
+            "1 of 3 images could not be scored; 1 of 3 images not scored yet",
         ),
     ],
 )
-def test_the_reason_names_films_without_a_score(
-    others: list[FilmFacts], gaps: str, make_analysis: MakeAnalysis
+def test_the_reason_names_images_without_a_score(
+    others: list[ImageFacts], gaps: str, make_analysis: MakeAnalysis
 ) -> None:
-    """A low score says nothing of the films that have none, under STAT orders as well."""
-    film = FilmFacts(analysis=make_analysis(0.05))
-    assert stand(film, *others).reason == f"any urgent finding 0.05: in order of arrival{gaps}"
-    stat = stand(film, *others, order_priority=OrderPriority.STAT)
-    assert stat.reason == f"STAT order: read first; any urgent finding 0.05{gaps}"
+    """A low score says nothing of the images that have none, under STAT orders as well."""
+    image = ImageFacts(analysis=make_analysis(0.05))
+    assert status(image, *others).reason == gaps
+    stat = status(image, *others, order_priority=OrderPriority.STAT)
+    assert stat.reason == "; ".join(filter(None, ("STAT order", gaps)))
 
 
-@pytest.mark.parametrize("films", [[], [FilmFacts()], [FilmFacts(failure=UNDECODABLE)]])
-def test_a_stat_order_is_read_first_with_or_without_a_score(films: list[FilmFacts]) -> None:
+@pytest.mark.parametrize(
+    ("order_priority", "reason", "hours"),
+    [(OrderPriority.STAT, "STAT order", 0), (OrderPriority.HIGH, "HIGH order", 4), (OrderPriority.MEDIUM, "", 0)],
+)
+def test_an_order_moves_a_study_without_a_score(order_priority: OrderPriority, reason: str, hours: int) -> None:
     """Its reason is the order; what the study lacks, its state and failure still tell."""
-    stat = stand(*films, order_priority=OrderPriority.STAT)
-    routine = stand(*films)
-    assert stat.reason == "STAT order: read first"
-    assert (stat.state, stat.failure, stat.queue_at) == (routine.state, routine.failure, routine.queue_at)
+    found = status(ImageFacts(), order_priority=order_priority)
+    assert (found.reason, found.queue_at) == (reason, NOON - hours * HOUR)
+    failed = status(ImageFacts(failure=UNDECODABLE), order_priority=order_priority)
+    assert failed.reason == "; ".join(filter(None, (reason, UNDECODABLE.message)))
 
 
-def test_a_study_is_as_urgent_as_its_most_urgent_film(make_analysis: MakeAnalysis) -> None:
-    """The film with the highest score leads; among equals always the same one, whatever their order."""
-    low, high, same = (
-        make_analysis(0.2, sop_instance_uid="1.9"),
-        make_analysis(0.7, sop_instance_uid="1.1"),
-        make_analysis(0.7, sop_instance_uid="1.2"),
+def test_a_scorer_without_a_policy_moves_nothing(make_analysis: MakeAnalysis) -> None:
+    """Its Analysis is kept; a HIGH order still has the head start that this site gives."""
+    image = ImageFacts(analysis=make_analysis(0.9, {FindingType.PNEUMOTHORAX: 0.95}, scorer_sha256=OTHER_SCORER))
+    facts = StudyFacts(received_at=NOON, order_priority=OrderPriority.HIGH, images=(image,))
+    found = assess_study(facts, POLICIES, SiteChoices(high_head_start=timedelta(hours=1)))
+    assert (found.state, found.triage, found.queue_at) == (StudyState.SCORED, None, NOON - HOUR)
+    assert found.analysis is not None
+
+
+def test_the_reason_counts_places_and_tells_of_a_return() -> None:
+    """Only upward, only where there is a reason, and in English."""
+    assert reason_with_places("Effusion likely", "", 3, 24) == "Effusion likely. Up 21 places (24th by arrival)"
+    assert reason_with_places("Effusion likely", "", 1, 2) == "Effusion likely. Up 1 place (2nd by arrival)"
+    assert reason_with_places("Effusion likely", "", 5, 5) == "Effusion likely"
+    assert reason_with_places("", "", 3, 24) == ""
+    assert reason_with_places("STAT order", "new image", 1, 112) == (
+        "Read before, back for a new image. STAT order. Up 111 places (112th by arrival)"
     )
-    films = [FilmFacts(analysis=low), FilmFacts(), FilmFacts(analysis=high), FilmFacts(analysis=same)]
-    assert leading_analysis(tuple(films)) is same
-    assert leading_analysis(tuple(reversed(films))) is same
-    assert stand(*films).score == 0.7
-    assert leading_analysis((FilmFacts(),)) is None
+    assert reason_with_places("", "new critical finding", 4, 4) == "Read before, back for a new critical finding"
+
+
+def test_facts_are_values(make_analysis: MakeAnalysis) -> None:
+    """The same facts give the same status, which is what makes a triage reproducible."""
+    image = ImageFacts(analysis=make_analysis(0.9, {FindingType.PLEURAL_EFFUSION: 0.8}))
+    assert status(image) == status(replace(image))

@@ -3,11 +3,13 @@
 from worklist.records.database import Database, ExclusiveLock
 from worklist.records.events import Event, EventKind
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
-from worklist.records.jobs import FailedImage, Job, JobRecords, ReportSubject, StoredResult
+from worklist.records.jobs import Job, JobRecords
+from worklist.records.lines import ListedStudy
 from worklist.records.predictions import PredictionRecords, Upload
 from worklist.records.readings import ReadingRecords
-from worklist.records.studies import ReceivedInstance
-from worklist.records.worklist import ListCounts, ListedStudy, Shown, Worklist
+from worklist.records.received import ReceivedInstance
+from worklist.records.reports import FailedImage, ReportSubject, StoredResult
+from worklist.records.worklist import ListCounts, Shown, Worklist
 
 __all__ = [
     "Database",

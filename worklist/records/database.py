@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-import psycopg
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError
@@ -100,6 +99,8 @@ class Database:
                 time.sleep(_LOOK_EVERY_S)
 
     def _postgres_commits(self, should_stop: Callable[[], bool]) -> Iterator[None]:
+        import psycopg  # noqa: PLC0415 - 5 MB in each process, which SQLite has no need of
+
         address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
         while not should_stop():
             with suppress(psycopg.OperationalError), psycopg.connect(address, autocommit=True) as connection:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from worklist.finding import (
@@ -26,6 +27,7 @@ from worklist.finding import (
 )
 
 VERSION = 2
+_KEPT_IN_MEMORY = 4096
 
 
 def analysis_to_document(analysis: Analysis) -> str:
@@ -55,6 +57,15 @@ def analysis_of_document(document: str) -> Analysis:
         prompt_version=values["prompt_version"],
         snippets=tuple(_of(Snippet, snippet) for snippet in values["snippets"]),
     )
+
+
+@lru_cache(maxsize=_KEPT_IN_MEMORY)
+def readable(document: str) -> Analysis | None:
+    """The Analysis of a document; None for one that only a later version can read, which must stop nothing."""
+    try:
+        return analysis_of_document(document)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _finding(values: Mapping[str, Any]) -> Finding:

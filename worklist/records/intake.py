@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from worklist.reading import Actor, HowRead
 from worklist.records.database import Database
 from worklist.records.events import EventKind
-from worklist.records.studies import ReceivedInstance, Study
-from worklist.records.tables import INCOMPLETE, PRESENT, FeedRow, ResultRow, StudyRow
+from worklist.records.received import ReceivedInstance
+from worklist.records.studies import Study
+from worklist.records.tables import CHECKED, INCOMPLETE, PRESENT, FeedRow, ResultRow, StudyRow
 from worklist.site import SiteRules
 
 
@@ -74,37 +75,37 @@ class IntakeRecords:
         """
         with self._database.write() as session:
             now = self._database.now(session)
-            arrivals = list(received)
-            self._receive(session, [one for one in arrivals if isinstance(one, ReceivedInstance)], now)
-            for report in arrivals:
-                if isinstance(report, ReceivedReport):
-                    self._complete_reading(session, report, now)
-            for orthanc_id in stable:
-                found = select(StudyRow.study_instance_uid).where(StudyRow.orthanc_id == orthanc_id)
-                for uid in session.scalars(found).all():
-                    study = Study.lock(session, uid, self._rules, now)
-                    if study:
-                        study.complete()
+            arrivals, stable_ids = list(received), set(stable)
+            studies = self._lock(session, {one.study_instance_uid for one in arrivals}, stable_ids, now)
+            changed: dict[str, Study] = {}
+            for one in arrivals:  # as they came: an image after a report is one that its author has not seen
+                uid = one.study_instance_uid
+                if isinstance(one, ReceivedReport):
+                    if uid in studies:
+                        self._complete_reading(studies[uid], one, now)
+                    continue
+                if uid not in studies:
+                    studies[uid] = Study.create(session, one, self._rules, now)
+                if studies[uid].receive(one):
+                    changed[uid] = studies[uid]
+            for study in changed.values():  # once a study: a CT has thousands of instances
+                study.recompute()
+            for study in studies.values():
+                if study.row.orthanc_id in stable_ids:
+                    study.complete()
             if cursor:
                 session.merge(FeedRow(name=feed, sequence=cursor.sequence, marks="\n".join(cursor.marks), read_at=now))
 
-    def _receive(self, session: Session, instances: Iterable[ReceivedInstance], now: datetime) -> None:
-        changed: dict[str, Study] = {}
-        for instance in instances:
-            uid = instance.study_instance_uid
-            study = changed.get(uid) or Study.lock(session, uid, self._rules, now)
-            study = study or Study.create(session, instance, self._rules, now)
-            if study.receive(instance):
-                changed[uid] = study
-        for study in changed.values():  # once a study: a CT has thousands of instances
-            study.recompute()
+    def _lock(self, session: Session, uids: set[str], stable_ids: set[str], now: datetime) -> dict[str, Study]:
+        stable = session.scalars(select(StudyRow.study_instance_uid).where(StudyRow.orthanc_id.in_(stable_ids)))
+        locked = ((uid, Study.lock(session, uid, self._rules, now)) for uid in sorted(uids.union(stable)))
+        return {uid: study for uid, study in locked if study}
 
-    def _complete_reading(self, session: Session, report: ReceivedReport, now: datetime) -> None:
-        study = Study.lock(session, report.study_instance_uid, self._rules, now)
-        if study:
-            read = study.reading.complete(report.reader, now, HowRead.REPORT)
-            if read != study.reading:
-                study.change_reading(EventKind.READ, read, report.reader)
+    @staticmethod
+    def _complete_reading(study: Study, report: ReceivedReport, now: datetime) -> None:
+        read = study.reading.complete(report.reader, now, HowRead.REPORT)
+        if read != study.reading and study.row.withdrawn_at is None:
+            study.change_reading(EventKind.READ, read, report.reader)
 
     def complete_quiet(self, limit: int = 200) -> int:
         """Schedule the reports of studies without a new image for the site's quiet time; returns how many."""
@@ -130,7 +131,7 @@ class IntakeRecords:
         with self._database.read() as session:
             return session.scalars(
                 select(StudyRow.orthanc_id)
-                .where(PRESENT, StudyRow.checked_at < self._database.now(session) - age)
+                .where(CHECKED, StudyRow.checked_at < self._database.now(session) - age)
                 .order_by(StudyRow.checked_at)
                 .limit(1)
             ).one_or_none()

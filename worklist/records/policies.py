@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
+from worklist.finding import Analysis, merge
+from worklist.records.documents import readable
 from worklist.records.events import EventKind, record
-from worklist.records.tables import PolicyRow, StudyRow
-from worklist.triage import TriagePolicy
+from worklist.records.images import is_of_instance
+from worklist.records.tables import AnalysisRow, InstanceRow, PolicyRow, StudyRow
+from worklist.triage import TriagePolicy, assess
 
 BUDGET_STUDIES = 1000  # a site's own scores replace the card's reference from here on ...
-_BUDGET_EVERY = timedelta(hours=24)  # ... and are looked at this often
+BUDGET_EVERY = timedelta(hours=24)  # ... and are looked at this often
+_AT_ONCE = 500
 
 
 @lru_cache(maxsize=32)
-def _policy(document: str) -> TriagePolicy:
-    return TriagePolicy.from_json(json.loads(document))
+def _policy(document: str) -> TriagePolicy | None:
+    try:
+        return TriagePolicy.from_json(json.loads(document))
+    except (ValueError, KeyError, TypeError):
+        return None  # only a later version can read it, which must stop nothing
 
 
 def policies_in_force(session: Session) -> Mapping[str, TriagePolicy]:
     """The policy in force for each scorer, by the digest of its weights."""
+    return {row.scorer_sha256: policy for row in rows_in_force(session) if (policy := _policy(row.document))}
+
+
+def rows_in_force(session: Session) -> Sequence[PolicyRow]:
+    """The rows of the policies in force."""
     newest = select(func.max(PolicyRow.policy_id)).group_by(PolicyRow.scorer_sha256)
-    return {
-        row.scorer_sha256: _policy(row.document)
-        for row in session.scalars(select(PolicyRow).where(PolicyRow.policy_id.in_(newest)))
-    }
+    return session.scalars(select(PolicyRow).where(PolicyRow.policy_id.in_(newest))).all()
 
 
 def policy_of_digest(session: Session, digest: str | None) -> TriagePolicy | None:
     """The policy of a digest, in force or not."""
+    if digest is None:
+        return None
     row = session.scalars(select(PolicyRow).where(PolicyRow.digest == digest).limit(1)).one_or_none()
     return _policy(row.document) if row else None
 
@@ -44,53 +55,62 @@ def newest_policy(session: Session) -> TriagePolicy | None:
     return _policy(row.document) if row else None
 
 
-def put_in_force(session: Session, policy: TriagePolicy, now: datetime) -> bool:
-    """Bring a scorer's policy into force; False where card and choices are those in force already.
-
-    The alert budget goes by the site's own scores as soon as there are enough of them.
-    """
+def is_in_force(session: Session, policy: TriagePolicy) -> bool:
+    """Whether a scorer's card and the site's choices are those in force; the alert budget may have moved since."""
     known = policies_in_force(session).get(policy.card.sha256)
-    if known and (known.card, known.site) == (policy.card, policy.site):
-        return False
-    _insert(session, TriagePolicy.of(policy.card, policy.site, _own_harms(session)), now)
-    return True
+    return known is not None and (known.card, known.site) == (policy.card, policy.site)
 
 
-def follow_budget(session: Session, now: datetime) -> list[TriagePolicy]:
-    """Once a day, set each policy's alert budget by the site's last scores; returns what changed."""
-    due = (
-        select(PolicyRow.scorer_sha256)
-        .group_by(PolicyRow.scorer_sha256)
-        .having(func.max(PolicyRow.in_force_from) < now - _BUDGET_EVERY)
-    )
-    changed = []
-    for sha256 in session.scalars(due).all():
-        known, harms = policies_in_force(session)[sha256], _own_harms(session)
-        policy = TriagePolicy.of(known.card, known.site, harms) if harms is not None else known
-        if policy.flag_from != known.flag_from:
-            _insert(session, policy, now)
-            changed.append(policy)
-    return changed
-
-
-def _own_harms(session: Session) -> list[float] | None:
-    harms = session.scalars(
-        select(StudyRow.harm)
-        .where(StudyRow.harm.is_not(None))
-        .order_by(StudyRow.received_at.desc())
-        .limit(BUDGET_STUDIES)
-    ).all()
-    return [harm for harm in harms if harm is not None] if len(harms) >= BUDGET_STUDIES else None
-
-
-def _insert(session: Session, policy: TriagePolicy, now: datetime) -> None:
+def put_in_force(session: Session, policy: TriagePolicy, now: datetime) -> None:
+    """Bring a scorer's policy into force."""
     session.add(
         PolicyRow(
             digest=policy.digest,
             scorer_sha256=policy.card.sha256,
             document=json.dumps(policy.to_json(), sort_keys=True),
             in_force_from=now,
+            budget_checked_at=now,
         )
     )
     session.flush()
-    record(session, EventKind.POLICY, None, digest=policy.digest, scorer=policy.card.sha256, flag_from=policy.flag_from)
+    record(
+        session,
+        EventKind.POLICY,
+        None,
+        digest=policy.digest,
+        scorer=policy.card.sha256,
+        flag_from=policy.flag_from,
+        budget_basis=policy.budget_basis,
+    )
+
+
+def own_harms(session: Session, policy: TriagePolicy) -> list[float] | None:
+    """The harms, by this policy's weights, of the site's last studies that its scorer judged; None while too few."""
+    is_judged = exists().where(
+        AnalysisRow.study_instance_uid == StudyRow.study_instance_uid,
+        AnalysisRow.scorer_sha256 == policy.card.sha256,
+    )
+    uids = session.scalars(
+        select(StudyRow.study_instance_uid)
+        .where(StudyRow.score.is_not(None), is_judged)
+        .order_by(StudyRow.received_at.desc())
+        .limit(BUDGET_STUDIES)
+    ).all()
+    if len(uids) < BUDGET_STUDIES:
+        return None
+    judged: dict[str, list[Analysis]] = {}
+    for start in range(0, len(uids), _AT_ONCE):
+        found = session.execute(
+            select(AnalysisRow.study_instance_uid, AnalysisRow.document)
+            .join(InstanceRow, is_of_instance())
+            .where(
+                AnalysisRow.study_instance_uid.in_(uids[start : start + _AT_ONCE]),
+                AnalysisRow.scorer_sha256 == policy.card.sha256,
+                InstanceRow.scope_code.is_(None),
+            )
+        )
+        for uid, document in found:
+            analysis = readable(document)
+            if analysis:
+                judged.setdefault(uid, []).append(analysis)
+    return [assess(merge(analyses), policy).harm for analyses in judged.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -65,10 +66,11 @@ class ReadingRecords:
         with self.database.read() as session:
             now = self.database.now(session)
             lapsed = session.scalars(
-                select(StudyRow.study_instance_uid).where(ON_THE_LIST, StudyRow.reading_until < now)
+                select(StudyRow.study_instance_uid).where(ON_THE_LIST, StudyRow.reading_until <= now)
             ).all()
         for uid in lapsed:
-            self._change(uid, SYSTEM, EventKind.LAPSED, lambda reading, now: reading.lapse(now))
+            with suppress(InvalidInput):  # it left the PACS meanwhile
+                self._change(uid, SYSTEM, EventKind.LAPSED, lambda reading, _: reading)
         return len(lapsed)
 
     def history(self, study_instance_uid: str) -> list[Event]:
@@ -92,9 +94,11 @@ class ReadingRecords:
                 )
             before = study.reading.lapse(now)
             after = step(before, now)
+            if before != study.reading:
+                study.change_reading(EventKind.LAPSED, before, SYSTEM)
             is_renewal = before.state is after.state is ReadingState.READING
             if is_renewal:
                 study.reading = after
-            elif after != study.reading:
+            elif after != before:
                 study.change_reading(kind, after, actor)
             return after

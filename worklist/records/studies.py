@@ -3,52 +3,32 @@
 A revision is one set of images that is reported together. The first image opens the first. An image that is new,
 replaced or gone opens the next one as soon as the report of the present one has begun; before that it joins it. The
 report of a revision is scheduled once the study is complete, and begins once none of its images is still to be scored.
+Whoever locks more than one study does so by rising Study Instance UID, and a study before its jobs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, select
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from worklist.finding import Analysis
-from worklist.job import OPEN_JOBS, Queue
+from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.procedure_step import ProcedureStepState
-from worklist.reading import ON_THE_LIST, SYSTEM, Actor, Reading
-from worklist.records.documents import analysis_of_document
+from worklist.reading import ON_THE_LIST, SYSTEM, Actor, HowRead, Reading, ReadingState
 from worklist.records.events import EventKind, record
+from worklist.records.images import current_documents, eligible, facts_of, scored_by
 from worklist.records.policies import policies_in_force
+from worklist.records.received import ReceivedInstance, date_of, instance_row
 from worklist.records.tables import AnalysisRow, InstanceRow, JobRow, ReportRow, ResultRow, StudyRow
-from worklist.scope import REFUSED_RADIOGRAPHS, TELLING
+from worklist.scope import REFUSED_RADIOGRAPHS
 from worklist.site import SiteRules
-from worklist.study import Failure, ImageFacts, StudyFacts, StudyState, assess_study, first_reading, reading_after
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReceivedInstance:
-    """One SOP Instance as the PACS tells of it; orthanc_id is the study's."""
-
-    orthanc_id: str
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    digest: str
-    received_at: datetime
-    patient_id: str
-    patient_name: str
-    accession_number: str
-    study_description: str
-    modality: str
-    order_priority: OrderPriority
-    scope_failure: Failure | None
-    patient_sex: str = ""
-    patient_age: str = ""
-    study_date: str = ""
-    acquired_at: datetime | None = None
+from worklist.study import Failure, StudyState, StudyStatus, assess_study, first_reading, is_old_study, reading_after
+from worklist.triage import Urgency
 
 
 class Study:
@@ -76,7 +56,7 @@ class Study:
     @classmethod
     def create(cls, session: Session, instance: ReceivedInstance, rules: SiteRules, now: datetime) -> Study:
         """A study of which the first instance has arrived."""
-        reading = first_reading(_date(instance.study_date), instance.received_at, now, rules.prior_after)
+        reading = first_reading(date_of(instance.study_date), instance.received_at, now, rules.prior_after)
         row = StudyRow(
             study_instance_uid=instance.study_instance_uid,
             orthanc_id=instance.orthanc_id,
@@ -93,7 +73,6 @@ class Study:
         study = cls(session, row, rules, now)
         study._describe(instance)
         study.reading = reading
-        study.recompute()
         session.add(row)
         session.flush()
         record(session, EventKind.ARRIVED, row.study_instance_uid, reading=reading.state)
@@ -102,16 +81,7 @@ class Study:
     @property
     def reading(self) -> Reading:
         """The human side."""
-        row = self.row
-        return Reading(
-            state=row.reading_state,
-            since=row.reading_since,
-            reader=row.reader,
-            lease_until=row.reading_until,
-            how=row.how_read,
-            returned_for=row.returned_for,
-            number=row.reading_number,
-        )
+        return self.row.reading
 
     @reading.setter
     def reading(self, reading: Reading) -> None:
@@ -145,18 +115,15 @@ class Study:
             return has_returned
         self._describe(instance)
         was_scored = known is not None and known.scope_code is None
-        self._session.merge(_instance_row(instance))
+        self._session.merge(instance_row(instance))
         if instance.scope_failure is None or was_scored:
             self._open_revision()
         if instance.scope_failure is None:
             self._await_completion()
             self._schedule_score(instance.sop_instance_uid, instance.digest)
-            back = reading_after(self.reading, new_image=True, was=row.urgency, now_is=row.urgency, now=self._now)
-            if back != self.reading:
-                row.received_at = instance.received_at
-                self._change_reading(EventKind.RETURNED, back, why=back.returned_for)
             record(self._session, EventKind.IMAGE, row.study_instance_uid, image=instance.sop_instance_uid)
-        elif self._rules.report_out_of_scope and instance.scope_failure.code in REFUSED_RADIOGRAPHS:
+            self._consider_return(new_image=True, was=row.urgency, received_at=instance.received_at)
+        elif self._is_reportable(instance.scope_failure) or (was_scored and self._has_images()):
             self._await_completion()
         return True
 
@@ -171,26 +138,19 @@ class Study:
             record(self._session, EventKind.COMPLETE, row.study_instance_uid, revision=row.revision)
 
     def recompute(self) -> None:
-        """Bring state, class, place and reason up to date with images, jobs and the policy in force."""
-        row, before = self.row, (self.row.urgency, self.row.queue_at, self.row.state, self.row.reason)
-        facts = self._facts()
-        status = assess_study(facts, policies_in_force(self._session), self._rules.triage)
-        was = row.urgency
-        row.state = status.state
-        row.score = status.analysis.score if status.analysis else None
-        row.harm = status.triage.harm if status.triage else None
-        row.urgency = status.triage.urgency if status.triage else None
-        row.policy_digest = status.triage.policy_digest if status.triage else None
-        row.queue_at = status.queue_at
-        row.stat_rank = 0 if row.order_priority is OrderPriority.STAT and not facts.is_prior else 1
-        row.reason = status.reason
-        row.failure_code = status.failure.code if status.failure else None
-        row.failure_message = status.failure.message if status.failure else None
+        """Bring state, class, place and reason up to date with images, jobs and the policy in force.
+
+        What only a later version of Firstread can read is left as that version wrote it.
+        """
+        status = self._assess()
+        if status is None:
+            return
+        row, before, was = self.row, self._shown, self.row.urgency
+        self._apply(status)
+        if self._consider_return(new_image=False, was=was, received_at=self._now):
+            self._apply(self._assess() or status)
         row.updated_at = self._now
-        back = reading_after(self.reading, new_image=False, was=was, now_is=row.urgency, now=self._now)
-        if back != self.reading:
-            self._change_reading(EventKind.RETURNED, back, why=back.returned_for)
-        if before != (row.urgency, row.queue_at, row.state, row.reason):
+        if before != self._shown:
             record(
                 self._session,
                 EventKind.TRIAGED,
@@ -201,6 +161,7 @@ class Study:
                 harm=row.harm,
                 queue_at=row.queue_at,
                 order_priority=row.order_priority,
+                reason=row.reason,
                 policy=row.policy_digest,
             )
 
@@ -226,14 +187,22 @@ class Study:
             scorer=analysis.scorer.sha256,
         )
         self._session.flush()
-        for instance, found in self._session.execute(_current_analyses(row.study_instance_uid)):
-            if found.scorer_sha256 != analysis.scorer.sha256:
-                self._schedule_score(instance.sop_instance_uid, instance.digest)
+        judged = scored_by(self._session, row.study_instance_uid, analysis.scorer.sha256)
+        for image, found in current_documents(self._session, row.study_instance_uid).items():
+            if found.scorer_sha256 != analysis.scorer.sha256 and image not in judged:
+                self._schedule_score(*image)
 
     def withdraw(self) -> None:
-        """It is no longer in the PACS: take it off every list."""
-        self.row.withdrawn_at = self.row.updated_at = self._now
-        record(self._session, EventKind.WITHDRAWN, self.row.study_instance_uid)
+        """It is no longer in the PACS: take it, and the work on it, off every list."""
+        row = self.row
+        row.withdrawn_at = row.updated_at = self._now
+        row.incomplete_since = None
+        self._session.execute(
+            delete(JobRow).where(
+                JobRow.study_instance_uid == row.study_instance_uid, JobRow.state == ProcedureStepState.SCHEDULED
+            )
+        )
+        record(self._session, EventKind.WITHDRAWN, row.study_instance_uid, reading=row.reading_state)
 
     def reopen_report(self) -> None:
         """The PACS has lost the results of the present revision: have them written again, under the same UIDs."""
@@ -262,25 +231,53 @@ class Study:
             )
         ).one_or_none()
 
+    @property
+    def has_begun_report(self) -> bool:
+        """Whether the report of the current revision was ever claimed or kept; what comes later is the next one's."""
+        job = self.report_job()
+        if job and job.state != ProcedureStepState.SCHEDULED:
+            return True
+        return self._session.get(ReportRow, (self.row.study_instance_uid, self.row.revision)) is not None
+
     def change_reading(self, kind: EventKind, reading: Reading, by: Actor) -> None:
         """What a person did with the study."""
         self._change_reading(kind, reading, by=by)
         self.recompute()
 
     def _change_reading(self, kind: EventKind, reading: Reading, *, by: Actor = SYSTEM, **detail: object) -> None:
+        row = self.row
         self.reading = reading
         record(
             self._session,
             kind,
-            self.row.study_instance_uid,
+            row.study_instance_uid,
             by=by,
             reading=reading.state,
             number=reading.number,
             how=reading.how,
-            urgency=self.row.urgency,
-            queue_at=self.row.queue_at,
+            received_at=row.received_at,
+            urgency=row.urgency,
+            queue_at=row.queue_at,
+            policy=row.policy_digest,
             **detail,
         )
+
+    def _consider_return(self, *, new_image: bool, was: Urgency | None, received_at: datetime) -> bool:
+        row = self.row
+        is_of_long_ago = is_old_study(date_of(row.study_date), row.received_at, self._rules.prior_after)
+        back = reading_after(
+            self.reading,
+            new_image=new_image,
+            was=was,
+            now_is=row.urgency,
+            now=self._now,
+            is_old=is_of_long_ago and row.how_read in {HowRead.REPORT, HowRead.MESSAGE},  # nobody made it work here
+        )
+        if back == self.reading:
+            return False
+        row.received_at = max(row.received_at, received_at)
+        self._change_reading(EventKind.RETURNED, back, why=back.returned_for)
+        return True
 
     def _describe(self, instance: ReceivedInstance) -> None:
         row = self.row
@@ -298,19 +295,28 @@ class Study:
             row.order_priority = instance.order_priority
 
     def _forget_everything(self, received_at: datetime) -> None:
-        # Its images and our results left with it, and not all of them need come back.
+        # Its images and our results left with it, and not all of them need come back. What is said of those that do
+        # is another revision and another reading, since the old ones were seen.
         row = self.row
         row.withdrawn_at = row.reported_revision = None
         row.received_at = received_at
+        row.revision += 1
         for table in (InstanceRow, JobRow, ResultRow, AnalysisRow, ReportRow):
             self._session.execute(delete(table).where(table.study_instance_uid == row.study_instance_uid))
-        self.reading = first_reading(_date(row.study_date), received_at, self._now, self._rules.prior_after)
-        record(self._session, EventKind.ARRIVED, row.study_instance_uid, again=True)
+        reading = first_reading(date_of(row.study_date), received_at, self._now, self._rules.prior_after)
+        self.reading = replace(reading, number=row.reading_number + 1)
+        record(self._session, EventKind.ARRIVED, row.study_instance_uid, reading=reading.state, again=True)
 
     def _open_revision(self) -> None:
-        report = self.report_job()
-        if report and report.state != ProcedureStepState.SCHEDULED:
+        if self.has_begun_report:
             self.row.revision += 1
+
+    def _is_reportable(self, failure: Failure) -> bool:
+        return self._rules.report_out_of_scope and failure.code in REFUSED_RADIOGRAPHS
+
+    def _has_images(self) -> bool:
+        self._session.flush()
+        return self._session.scalars(eligible(self.row.study_instance_uid).limit(1)).first() is not None
 
     def _await_completion(self) -> None:
         self.row.incomplete_since = self._now
@@ -341,114 +347,27 @@ class Study:
             created_at=self._now,
         )
 
-    def _facts(self) -> StudyFacts:
-        row, session = self.row, self._session
-        session.flush()
-        images = {
-            (instance.sop_instance_uid, instance.digest): ImageFacts()
-            for instance in session.scalars(eligible(row.study_instance_uid))
-        }
-        for failed in session.scalars(
-            select(JobRow).where(
-                JobRow.study_instance_uid == row.study_instance_uid,
-                JobRow.queue == Queue.SCORE,
-                JobRow.state == ProcedureStepState.CANCELED,
-            )
-        ):
-            if (failed.sop_instance_uid, failed.digest) in images:
-                images[failed.sop_instance_uid, failed.digest] = ImageFacts(failure=failure_of(failed))
-        for analysis in current_analyses(session, row.study_instance_uid):
-            images[analysis[0]] = ImageFacts(analysis=analysis[1])
-        report = self.report_job()
-        refused = None if images else refused_instance(session, row.study_instance_uid)
-        return StudyFacts(
-            received_at=row.received_at,
-            order_priority=row.order_priority,
-            images=tuple(images.values()),
-            is_prior=row.reading_state == "prior",
-            scope_failure=scope_failure(refused) if refused else None,
-            is_reported=row.reported_revision == row.revision,
-            report_failure=failure_of(report) if report and report.state == ProcedureStepState.CANCELED else None,
-        )
+    @property
+    def _shown(self) -> tuple[object, ...]:
+        row = self.row
+        return (row.urgency, row.queue_at, row.stat_rank, row.state, row.reason)
 
+    def _assess(self) -> StudyStatus | None:
+        facts = facts_of(self._session, self.row, self.report_job())
+        return assess_study(facts, policies_in_force(self._session), self._rules.triage) if facts else None
 
-def eligible(study_instance_uid: str) -> Select[InstanceRow]:
-    """The images of a study that are scored, by SOP Instance UID."""
-    return (
-        select(InstanceRow)
-        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_(None))
-        .order_by(InstanceRow.sop_instance_uid)
-    )
-
-
-def current_analyses(session: Session, study_instance_uid: str) -> list[tuple[tuple[str, str], Analysis]]:
-    """The newest Analysis of each image as it is now, by SOP Instance UID and digest."""
-    newest = {
-        (instance.sop_instance_uid, instance.digest): found.document
-        for instance, found in session.execute(_current_analyses(study_instance_uid))
-    }
-    return [(image, analysis_of_document(document)) for image, document in newest.items()]
-
-
-def _current_analyses(study_instance_uid: str) -> Select[InstanceRow, AnalysisRow]:
-    return (
-        select(InstanceRow, AnalysisRow)
-        .join(
-            AnalysisRow,
-            and_(
-                AnalysisRow.study_instance_uid == InstanceRow.study_instance_uid,
-                AnalysisRow.sop_instance_uid == InstanceRow.sop_instance_uid,
-                AnalysisRow.digest == InstanceRow.digest,
-            ),
-        )
-        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_(None))
-        .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
-    )
-
-
-def image_is_open(study_instance_uid: ColumnElement[str] | InstrumentedAttribute[str] | str) -> ColumnElement[bool]:
-    """Whether an image of a study is still to be scored."""
-    score = aliased(JobRow)
-    return exists().where(
-        score.study_instance_uid == study_instance_uid, score.queue == Queue.SCORE, score.state.in_(OPEN_JOBS)
-    )
-
-
-def refused_instance(session: Session, study_instance_uid: str) -> InstanceRow | None:
-    """The instance out of scope that says most about its study: a lateral film, not the dose report beside it."""
-    ranks = case({code: rank for rank, code in enumerate(TELLING)}, value=InstanceRow.scope_code, else_=len(TELLING))
-    return session.scalars(
-        select(InstanceRow)
-        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_not(None))
-        .order_by(ranks, InstanceRow.sop_instance_uid)
-        .limit(1)
-    ).one_or_none()
-
-
-def scope_failure(refused: InstanceRow) -> Failure:
-    """Why an instance is out of scope."""
-    return Failure(code=refused.scope_code or "", message=refused.scope_message or "")
-
-
-def failure_of(job: JobRow) -> Failure:
-    """Why a job was given up."""
-    return Failure(code=job.failure_code or "", message=job.failure_message or "")
-
-
-def _instance_row(instance: ReceivedInstance) -> InstanceRow:
-    failure = instance.scope_failure
-    return InstanceRow(
-        sop_instance_uid=instance.sop_instance_uid,
-        study_instance_uid=instance.study_instance_uid,
-        series_instance_uid=instance.series_instance_uid,
-        digest=instance.digest,
-        scope_code=failure.code if failure else None,
-        scope_message=failure.message if failure else None,
-    )
-
-
-def _date(study_date: str) -> date | None:
-    try:
-        return date.fromisoformat(study_date)
-    except ValueError:
-        return None
+    def _apply(self, status: StudyStatus) -> None:
+        row, triage = self.row, status.triage
+        row.state = status.state
+        row.score = status.analysis.score if status.analysis else None
+        row.reason = status.reason
+        row.failure_code = status.failure.code if status.failure else None
+        row.failure_message = status.failure.message if status.failure else None
+        is_stat = row.order_priority is OrderPriority.STAT and row.reading_state is not ReadingState.PRIOR
+        row.stat_rank = 0 if is_stat else 1
+        if status.analysis and triage is None and row.urgency is not None:
+            return  # this version does not know the scorer's policy: what another one found by it stands
+        row.harm = triage.harm if triage else None
+        row.urgency = triage.urgency if triage else None
+        row.policy_digest = triage.policy_digest if triage else None
+        row.queue_at = status.queue_at

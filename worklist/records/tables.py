@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import enum
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
     MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     and_,
     literal_column,
@@ -26,73 +22,18 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.procedure_step import ProcedureStepState
-from worklist.reading import HowRead, ReadingState
+from worklist.reading import HowRead, Reading, ReadingState
+from worklist.records.columns import UtcDateTime, Word
 from worklist.study import StudyState
 from worklist.triage import Urgency
 
-_LISTED = text("reading_state IN ('unread', 'reading') AND withdrawn_at IS NULL")
+_LISTED = text("reading_state NOT IN ('read', 'prior') AND withdrawn_at IS NULL")
+_READ = text("reading_state = 'read' AND withdrawn_at IS NULL")
 _PRIOR = text("reading_state = 'prior' AND withdrawn_at IS NULL")
-_PRESENT = text("withdrawn_at IS NULL")
+_CLAIMED = text("reading_until IS NOT NULL")
+_CHECKED = text("withdrawn_at IS NULL AND revision > 0")  # always so, and nothing else is counted by this index
 _INCOMPLETE = text("incomplete_since IS NOT NULL")
 _OPEN = text("state IN ('SCHEDULED', 'IN PROGRESS')")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite keeps no time zone, so it is put back on the way out."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC; a naive time is refused, because nobody can say what it means."""
-        del dialect
-        if value is not None and value.utcoffset() is None:
-            raise ValueError(f"a moment needs a time zone, got {value}")
-        return value.astimezone(UTC) if value else None
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """From UTC."""
-        del dialect
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Word(TypeDecorator[enum.Enum]):
-    """A word of an enumeration, kept by its value.
-
-    A later version may know more words. One that this version does not know is read as the nearest that is true of it,
-    so that a row written by a newer neighbour never takes the list down.
-    """
-
-    impl = String(16)
-    cache_ok = True
-
-    def __init__(self, words: type[enum.Enum]) -> None:
-        super().__init__()
-        self.words = words
-
-    def process_bind_param(self, value: enum.Enum | str | None, dialect: Dialect) -> str | None:
-        """To its value."""
-        del dialect
-        return None if value is None else str(self.words(value).value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> enum.Enum | None:
-        """From its value."""
-        del dialect
-        try:
-            return None if value is None else self.words(value)
-        except ValueError:
-            return _UNKNOWN.get(self.words)
-
-
-_UNKNOWN: dict[type[enum.Enum], enum.Enum] = {
-    StudyState: StudyState.WAITING,
-    ReadingState: ReadingState.UNREAD,
-    HowRead: HowRead.MESSAGE,
-    OrderPriority: OrderPriority.ROUTINE,
-    ProcedureStepState: ProcedureStepState.CANCELED,
-}
 
 
 class Base(DeclarativeBase):
@@ -175,6 +116,20 @@ class StudyRow(Base):
     withdrawn_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
 
+    @property
+    def reading(self) -> Reading:
+        """The human side; always a whole one, also where half of it was written by a later version."""
+        state = self.reading_state
+        return Reading(
+            state=state,
+            since=self.reading_since,
+            reader=self.reader,
+            lease_until=(self.reading_until or self.reading_since) if state is ReadingState.READING else None,
+            how=(self.how_read or HowRead.MESSAGE) if state is ReadingState.READ else None,
+            returned_for=self.returned_for,
+            number=self.reading_number,
+        )
+
     __table_args__ = (
         Index(
             "ix_studies_list",
@@ -188,9 +143,11 @@ class StudyRow(Base):
         Index(
             "ix_studies_arrival", "received_at", "study_instance_uid", sqlite_where=_LISTED, postgresql_where=_LISTED
         ),
-        Index("ix_studies_priors", "received_at", sqlite_where=_PRIOR, postgresql_where=_PRIOR),
+        Index("ix_studies_priors", "received_at", "study_instance_uid", sqlite_where=_PRIOR, postgresql_where=_PRIOR),
+        Index("ix_studies_read", "reading_since", "study_instance_uid", sqlite_where=_READ, postgresql_where=_READ),
         Index("ix_studies_incomplete", "incomplete_since", sqlite_where=_INCOMPLETE, postgresql_where=_INCOMPLETE),
-        Index("ix_studies_checked", "checked_at", sqlite_where=_PRESENT, postgresql_where=_PRESENT),
+        Index("ix_studies_claimed", "reading_until", sqlite_where=_CLAIMED, postgresql_where=_CLAIMED),
+        Index("ix_studies_checked", "checked_at", sqlite_where=_CHECKED, postgresql_where=_CHECKED),
     )
 
 
@@ -225,8 +182,8 @@ class AnalysisRow(Base):
 class ReportRow(Base):
     """A revision's report: what it says is kept before anything of it is stored in the PACS.
 
-    reported_at is fixed, so that a report which is built twice is the same to the byte; stored_at is when the PACS had
-    it. A report of a failure has no document.
+    reported_at is fixed, so that a report which is built twice is the same to the byte, and so is unscored, the number
+    of images without Analysis; stored_at is when the PACS had it. A report of a failure has no document.
     """
 
     __tablename__ = "reports"
@@ -235,12 +192,16 @@ class ReportRow(Base):
     revision: Mapped[int] = mapped_column(primary_key=True)
     document: Mapped[str | None]
     policy_digest: Mapped[str | None]
+    unscored: Mapped[int]
     reported_at: Mapped[datetime]
     stored_at: Mapped[datetime | None]
 
 
 class PolicyRow(Base):
-    """A triage policy as JSON; the newest of a scorer is in force."""
+    """A triage policy as JSON; the newest of a scorer is in force.
+
+    budget_checked_at is when its alert budget was last set beside the site's own scores.
+    """
 
     __tablename__ = "policies"
 
@@ -249,6 +210,7 @@ class PolicyRow(Base):
     scorer_sha256: Mapped[str] = mapped_column(index=True)
     document: Mapped[str]
     in_force_from: Mapped[datetime]
+    budget_checked_at: Mapped[datetime]
 
 
 class EventRow(Base):
@@ -345,12 +307,15 @@ class ResultRow(Base):
 
 
 # The conditions of the partial indexes above, with their values as literals: by these words, and not by parameters,
-# both databases know that an index serves a query.
+# both databases know that an index serves a query. What is neither read nor a prior is on the list, so that a state
+# of which only a later version knows hides nothing.
 ON_THE_LIST = and_(
-    StudyRow.reading_state.in_([literal_column("'unread'"), literal_column("'reading'")]),
+    StudyRow.reading_state.not_in([literal_column("'read'"), literal_column("'prior'")]),
     StudyRow.withdrawn_at.is_(None),
 )
 PRIORS = and_(StudyRow.reading_state == literal_column("'prior'"), StudyRow.withdrawn_at.is_(None))
+READ = and_(StudyRow.reading_state == literal_column("'read'"), StudyRow.withdrawn_at.is_(None))
 PRESENT = StudyRow.withdrawn_at.is_(None)
+CHECKED = and_(PRESENT, StudyRow.revision > literal_column("0"))
 INCOMPLETE = StudyRow.incomplete_since.is_not(None)
 OPEN = JobRow.state.in_([literal_column("'SCHEDULED'"), literal_column("'IN PROGRESS'")])

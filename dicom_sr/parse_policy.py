@@ -1,0 +1,100 @@
+"""The rule behind a flag, read back from the sections that dicom_sr.policy_sections writes."""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from dicom_sr import codes
+from dicom_sr.tree import Section, below, key_of, name_of, number_of
+from worklist.card import FindingCard, Precision, ScorerCard
+from worklist.finding import Analysis, FindingType
+from worklist.triage import NamedFinding, SiteChoices, Triage, TriagePolicy, Urgency
+
+
+def parsed_card(section: Section) -> ScorerCard | None:
+    """The scorer's card, with the weights that the site chose; None where the report has none (format 1)."""
+    if section.find(codes.CARD_NAME) is None:
+        return None
+    return ScorerCard(
+        name=section.text(codes.CARD_NAME),
+        version=section.text(codes.CARD_VERSION),
+        sha256=section.text(codes.CARD_SHA256),
+        findings=tuple(_finding_card(item, kind) for item, kind in section.findings()),
+        not_looked_for=section.texts(codes.NOT_LOOKED_FOR),
+        flag_from=section.number(codes.CARD_FLAG_FROM),
+        reference=section.text(codes.REFERENCE),
+        reference_harms=tuple(map(float, section.text(codes.REFERENCE_HARMS).split())),
+    )
+
+
+def parsed_policy(section: Section, card_section: Section, card: ScorerCard) -> TriagePolicy:
+    """The site's policy."""
+    weights = {
+        kind.key: weight
+        for item, kind in card_section.findings()
+        if (weight := below(item).number_or_none(codes.SITE_WEIGHT)) is not None
+    }
+    return TriagePolicy(
+        card=card,
+        site=SiteChoices(
+            horizon=section.hours(codes.HORIZON),
+            steepness=section.number(codes.STEEPNESS),
+            least_head_start=section.hours(codes.LEAST_HEAD_START),
+            high_head_start=section.hours(codes.HIGH_HEAD_START),
+            alert_budget=section.number(codes.ALERT_BUDGET),
+            weights=weights or None,
+        ),
+        flag_from=section.number(codes.FLAG_FROM),
+        budget_basis=section.text(codes.BUDGET_BASIS),
+    )
+
+
+def parsed_triage(
+    policy_section: Section, numbers: Section, *, urgency: Urgency, analysis: Analysis, policy: TriagePolicy
+) -> Triage:
+    """What the rule made of the study when the report was written; nothing of it is computed again."""
+    by_key = {finding.type.key: finding for finding in analysis.findings}
+    hidden = {kind.key for item, kind in numbers.findings() if name_of(item) == key_of(codes.UNRELIABLE)}
+    leading = policy_section.text(codes.LEADING_FINDING)
+    return Triage(
+        urgency=urgency,
+        harm=policy_section.number(codes.HARM),
+        head_start=policy_section.hours(codes.HEAD_START),
+        leading=by_key[leading] if leading else None,
+        shown=tuple(finding for finding in analysis.findings if finding.type.key not in hidden),
+        named=tuple(_named(analysis, policy, by_key[key].type) for key in policy_section.texts(codes.NAMED_FINDING)),
+        policy_digest=policy_section.text(codes.POLICY_SHA256),
+    )
+
+
+def _named(analysis: Analysis, policy: TriagePolicy, kind: FindingType) -> NamedFinding:
+    card = policy.card.of(kind)
+    if card is None or card.precision is None:
+        raise LookupError(f"it names {kind.key}, of which its card knows no precision")
+    finding = next(finding for finding in analysis.findings if finding.type == kind)
+    return NamedFinding(finding=finding, likelihood=card.likelihood, precision=card.precision)
+
+
+def _finding_card(item: Dataset, kind: FindingType) -> FindingCard:
+    numbers = below(item)
+    chosen = numbers.number_or_none(codes.SITE_WEIGHT)
+    return FindingCard(
+        type=kind,
+        weight=numbers.number(codes.WEIGHT) if chosen is None else chosen,
+        is_shown=name_of(item) != key_of(codes.UNRELIABLE),
+        named_from=numbers.number_or_none(codes.NAMED_FROM),
+        precision=_precision(numbers, codes.NAMED_PRECISION),
+        critical_from=numbers.number_or_none(codes.CRITICAL_FROM),
+        critical_precision=_precision(numbers, codes.CRITICAL_PRECISION),
+    )
+
+
+def _precision(numbers: Section, name: Code) -> Precision | None:
+    item = numbers.find(name)
+    if item is None:
+        return None
+    parts = below(item)
+    low, high = parts.number_or_none(codes.LOWER), parts.number_or_none(codes.UPPER)
+    interval = None if low is None or high is None else (low, high)
+    return Precision(value=number_of(item), n=int(parts.number(codes.FILMS)), interval=interval)

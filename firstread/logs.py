@@ -1,0 +1,28 @@
+"""What the processes of Firstread log, and how."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from firstread.settings import Settings
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Log to stderr: readable lines, or one JSON object a line."""
+    renderer = structlog.processors.JSONRenderer() if settings.log_json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s: %(message)s"
+    )
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote the headers of patients' images

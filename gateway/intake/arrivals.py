@@ -1,0 +1,122 @@
+"""What Orthanc tells of an instance that arrived, as the records take it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+
+from gateway.intake.orthanc import InstanceFacts
+from worklist.order import OrderPriority
+from worklist.records import ReceivedInstance, ReceivedReport
+from worklist.reports import DocumentHeader, is_document, radiologist_of
+from worklist.scope import ScopeRules, assess_scope
+
+_TIMES = (("AcquisitionDate", "AcquisitionTime"), ("ContentDate", "ContentTime"), ("StudyDate", "StudyTime"))
+_DATE = re.compile(r"(\d{4})[-.]?(\d{2})[-.]?(\d{2})")  # DA, also with the dots of ACR-NEMA
+_TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.\d*)?)?)?")  # TM, also with the colons of ACR-NEMA
+_DATE_TIME = re.compile(r"(\d{8})(\d{2,6})(?:\.\d*)?([+-]\d{4})?")  # DT that says at least the hour
+_OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
+_LARGEST_OFFSET = timedelta(hours=14)
+
+
+def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeRules) -> ReceivedInstance:
+    """One instance.
+
+    Args:
+        facts: what Orthanc tells of it; its header holds a Study Instance UID.
+        received_at: when Orthanc stored it.
+        rules: which images are looked at.
+    """
+    header = facts.header
+    return ReceivedInstance(
+        orthanc_id=facts.study_orthanc_id,
+        study_instance_uid=header["StudyInstanceUID"],
+        series_instance_uid=header.get("SeriesInstanceUID", ""),
+        sop_instance_uid=header.get("SOPInstanceUID", ""),
+        digest=facts.digest,
+        received_at=received_at,
+        patient_id=header.get("PatientID", ""),
+        patient_name=header.get("PatientName", ""),
+        patient_sex=header.get("PatientSex", ""),
+        patient_age=header.get("PatientAge", ""),
+        accession_number=header.get("AccessionNumber", ""),
+        study_description=header.get("StudyDescription", ""),
+        study_date=_plain_date(header.get("StudyDate", "")),
+        modality=header.get("Modality", ""),
+        acquired_at=acquired_at(header),
+        order_priority=OrderPriority.of(header.get("RequestedProcedurePriority", "")),
+        scope_failure=assess_scope(header, rules),
+    )
+
+
+def received_report(facts: InstanceFacts, report_titles: frozenset[str]) -> ReceivedReport | None:
+    """The reading that an instance tells of, where it is a radiologist's own report; it must not be one of ours."""
+    header = facts.header
+    if not is_document(header):
+        return None
+    concept, observer = (
+        facts.first_items.get(sequence, {}) for sequence in ("ConceptNameCodeSequence", "VerifyingObserverSequence")
+    )
+    document = DocumentHeader(
+        sop_class_uid=header["SOPClassUID"].strip(),
+        verification=header.get("VerificationFlag", ""),
+        completion=header.get("CompletionFlag", ""),
+        preliminary=header.get("PreliminaryFlag", ""),
+        titles=(header.get("DocumentTitle", ""), concept.get("CodeValue", ""), concept.get("CodeMeaning", "")),
+        verifying_observer=observer.get("VerifyingObserverName", ""),
+    )
+    reader = radiologist_of(document, report_titles)
+    return ReceivedReport(study_instance_uid=header["StudyInstanceUID"], reader=reader) if reader else None
+
+
+def acquired_at(header: Mapping[str, str]) -> datetime | None:
+    """When an image was taken, in UTC; None where its header does not say, or says what cannot be.
+
+    That is Acquisition DateTime (0008,002A), or else the first pair of date and time that is complete: acquisition,
+    content, study. A time without an offset is of the zone that Timezone Offset From UTC (0008,0201) names, or else
+    of this machine's.
+
+    Args:
+        header: attribute values by DICOM keyword, as text; absent ones may be missing.
+    """
+    stated = _OFFSET.fullmatch(header.get("TimezoneOffsetFromUTC", "").strip())
+    moments = [_date_time(header.get("AcquisitionDateTime", ""))]
+    moments += [_date_and_time(header.get(day, ""), header.get(time, "")) for day, time in _TIMES]
+    for moment in filter(None, moments):
+        local = moment if moment.tzinfo or not stated else moment.replace(tzinfo=_zone(stated))
+        try:
+            return local.astimezone(UTC)  # without a zone it is taken for this machine's local time
+        except (OverflowError, OSError, ValueError):  # the years 1 and 9999
+            continue
+    return None
+
+
+def _date_time(text: str) -> datetime | None:
+    found = _DATE_TIME.fullmatch(text.strip())
+    moment = _date_and_time(found[1], found[2]) if found else None
+    offset = _OFFSET.fullmatch(found[3]) if found and found[3] else None
+    return moment.replace(tzinfo=_zone(offset)) if moment and offset else moment
+
+
+def _date_and_time(day: str, time: str) -> datetime | None:
+    date_parts, time_parts = _DATE.fullmatch(day.strip()), _TIME.fullmatch(time.strip())
+    if not date_parts or not time_parts:
+        return None
+    year, month, day_of_month = map(int, date_parts.groups())
+    hour, minute, second = (int(part or 0) for part in time_parts.groups())
+    try:
+        return datetime(year, month, day_of_month, hour, minute, min(second, 59))  # noqa: DTZ001 - 60 is a leap second
+    except ValueError:
+        return None
+
+
+def _zone(offset: re.Match[str]) -> timezone | None:
+    span = timedelta(hours=int(offset[2]), minutes=int(offset[3])) * (-1 if offset[1] == "-" else 1)
+    return timezone(span) if abs(span) <= _LARGEST_OFFSET else None
+
+
+def _plain_date(text: str) -> str:
+    """A DA value as YYYYMMDD; empty where it is none."""
+    found = _DATE.fullmatch(text.strip())
+    return "".join(found.groups()) if found else ""

@@ -1,0 +1,80 @@
+"""Which prediction and which label speak of the same film."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from models.evaluation.films import Label, Prediction
+from worklist.errors import InvalidInput
+
+_IMAGE_SUFFIX = re.compile(r"\.(dcm|dicom|png|jpe?g)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matched:
+    """Films that both files know, sorted by the label's file, and those that only one knows."""
+
+    films: tuple[tuple[Prediction, Label], ...]
+    unmatched_predictions: tuple[str, ...]
+    unmatched_labels: tuple[str, ...]
+
+
+def match(predictions: Sequence[Prediction], labels: Sequence[Label]) -> Matched:
+    """Predictions and labels of the same film: by path, or by name without the image suffix, or by an identifier.
+
+    Of several labels of one name, the one that shares the most trailing folders is meant. Identifiers (Study Instance
+    UID, accession number, SOP Instance UID) are asked in that order, and only where the name finds nothing.
+
+    Raises:
+        InvalidInput: ambiguous_film where that leaves more than one; no_match where no film is in both files.
+    """
+    by_key: dict[str, list[Label]] = {}
+    for label in labels:
+        for key in dict.fromkeys((_parts(label.file)[-1], *label.identifiers)):
+            by_key.setdefault(key, []).append(label)
+    found: dict[str, tuple[Prediction, Label]] = {}
+    unmatched = []
+    for prediction in predictions:
+        keys = (_parts(prediction.file)[-1], *prediction.identifiers)
+        candidates = next((by_key[key] for key in keys if key in by_key), [])
+        if not candidates:
+            unmatched.append(prediction.file)
+            continue
+        closeness = [_closeness(prediction.file, label.file) for label in candidates]
+        closest = [label for label, close in zip(candidates, closeness, strict=True) if close == max(closeness)]
+        if len(closest) > 1:
+            raise InvalidInput(
+                "ambiguous_film",
+                f"{prediction.file} may be {closest[0].file} or {closest[1].file} of the labels: write longer paths",
+            )
+        label = closest[0]
+        if label.file in found:
+            raise InvalidInput(
+                "ambiguous_film",
+                f"{found[label.file][0].file} and {prediction.file} both match {label.file} of the labels: "
+                "remove one prediction or write longer paths",
+            )
+        found[label.file] = (prediction, label)
+    if not found:
+        raise InvalidInput(
+            "no_match",
+            f"no film is in both files: predictions name {predictions[0].file}, labels {labels[0].file}, for example",
+        )
+    return Matched(
+        films=tuple(found[file] for file in sorted(found)),
+        unmatched_predictions=tuple(sorted(unmatched)),
+        unmatched_labels=tuple(sorted(label.file for label in labels if label.file not in found)),
+    )
+
+
+def _parts(file: str) -> tuple[str, ...]:
+    return PurePosixPath(_IMAGE_SUFFIX.sub("", file)).parts
+
+
+def _closeness(one: str, other: str) -> tuple[bool, int, bool]:
+    pairs = list(zip(reversed(_parts(one)), reversed(_parts(other)), strict=False))
+    shared = next((count for count, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    return one == other, shared, PurePosixPath(one).name == PurePosixPath(other).name

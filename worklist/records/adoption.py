@@ -1,0 +1,81 @@
+"""How a triage policy comes into force, and all that is to be read under it."""
+
+from __future__ import annotations
+
+from sqlalchemy import or_, select
+
+from worklist.records.database import Database
+from worklist.records.policies import (
+    BUDGET_EVERY,
+    is_in_force,
+    own_harms,
+    policies_in_force,
+    put_in_force,
+    rows_in_force,
+)
+from worklist.records.studies import Study
+from worklist.records.tables import ON_THE_LIST, PolicyRow, StudyRow
+from worklist.site import SiteRules
+from worklist.triage import TriagePolicy
+
+_AT_ONCE = 100  # studies that one transaction brings under a new policy
+
+
+def adopt_policy(database: Database, rules: SiteRules, policy: TriagePolicy) -> bool:
+    """Bring a scorer's policy into force; False where card and choices are those in force already.
+
+    The alert budget goes by the site's own scores as soon as there are enough of them.
+    """
+    with database.read() as session:
+        is_known = is_in_force(session, policy)
+        harms = None if is_known else own_harms(session, policy)
+    if not is_known:
+        with database.write() as session:
+            is_known = is_in_force(session, policy)  # by another worker, meanwhile
+            if not is_known:
+                put_in_force(session, TriagePolicy.of(policy.card, policy.site, harms), database.now(session))
+    triage_again(database, rules)
+    return not is_known
+
+
+def follow_budget(database: Database, rules: SiteRules) -> bool:
+    """Once a day, set each alert budget by the site's last scores; whether that changed anything."""
+    with database.read() as session:
+        before = database.now(session) - BUDGET_EVERY
+        due = [row.scorer_sha256 for row in rows_in_force(session) if row.budget_checked_at <= before]
+        known = policies_in_force(session)
+        harms = {sha256: own_harms(session, known[sha256]) for sha256 in due if sha256 in known}
+    has_changed = False
+    for sha256, own in harms.items():
+        with database.write() as session:
+            now = database.now(session)
+            row = next(row for row in rows_in_force(session) if row.scorer_sha256 == sha256)
+            row = session.get_one(PolicyRow, row.policy_id, with_for_update=True, populate_existing=True)
+            if row.budget_checked_at > before or row.digest != known[sha256].digest:
+                continue  # another process has looked, meanwhile
+            row.budget_checked_at = now
+            policy = TriagePolicy.of(known[sha256].card, known[sha256].site, own)
+            if own is not None and policy != known[sha256]:
+                put_in_force(session, policy, now)
+                has_changed = True
+    if has_changed:
+        triage_again(database, rules)
+    return has_changed
+
+
+def triage_again(database: Database, rules: SiteRules) -> None:
+    """Triage all that is to be read and was triaged by a policy which is no longer in force, or by none."""
+    with database.read() as session:
+        in_force = [policy.digest for policy in policies_in_force(session).values()]
+        is_outdated = or_(StudyRow.policy_digest.is_(None), StudyRow.policy_digest.not_in(in_force))
+        uids = session.scalars(
+            select(StudyRow.study_instance_uid).where(ON_THE_LIST, StudyRow.score.is_not(None), is_outdated)
+        ).all()
+    ordered = sorted(uids)
+    for start in range(0, len(ordered), _AT_ONCE):
+        with database.write() as session:
+            now = database.now(session)
+            for uid in ordered[start : start + _AT_ONCE]:
+                study = Study.lock(session, uid, rules, now)
+                if study and study.is_on_the_list:
+                    study.recompute()

@@ -1,0 +1,128 @@
+"""What the tables say of a study's images: which are scored, what was said of them, and why others were not."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+
+from worklist.finding import Analysis
+from worklist.job import OPEN_JOBS, Queue
+from worklist.procedure_step import ProcedureStepState
+from worklist.reading import ReadingState
+from worklist.records.documents import readable
+from worklist.records.tables import AnalysisRow, InstanceRow, JobRow, StudyRow
+from worklist.scope import TELLING
+from worklist.study import Failure, ImageFacts, StudyFacts
+
+
+def eligible(study_instance_uid: str) -> Select[InstanceRow]:
+    """The images of a study that are scored, by SOP Instance UID."""
+    return (
+        select(InstanceRow)
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_(None))
+        .order_by(InstanceRow.sop_instance_uid)
+    )
+
+
+def current_documents(session: Session, study_instance_uid: str) -> dict[tuple[str, str], AnalysisRow]:
+    """The newest Analysis of each image as it is now, by SOP Instance UID and digest."""
+    rows = session.scalars(
+        select(AnalysisRow)
+        .join(InstanceRow, is_of_instance())
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_(None))
+        .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
+    )
+    return {(row.sop_instance_uid, row.digest): row for row in rows}
+
+
+def current_analyses(session: Session, study_instance_uid: str) -> list[Analysis]:
+    """The newest Analysis of each image as it is now, without those that only a later version can read."""
+    rows = current_documents(session, study_instance_uid).values()
+    return [analysis for row in rows if (analysis := readable(row.document))]
+
+
+def scored_by(session: Session, study_instance_uid: str, scorer_sha256: str) -> set[tuple[str, str]]:
+    """The images that a scorer has judged, by SOP Instance UID and digest."""
+    rows = session.execute(
+        select(AnalysisRow.sop_instance_uid, AnalysisRow.digest).where(
+            AnalysisRow.study_instance_uid == study_instance_uid, AnalysisRow.scorer_sha256 == scorer_sha256
+        )
+    )
+    return {(row[0], row[1]) for row in rows}
+
+
+def is_of_instance() -> ColumnElement[bool]:
+    """An Analysis belongs to an instance where both speak of the same pixels."""
+    return and_(
+        AnalysisRow.study_instance_uid == InstanceRow.study_instance_uid,
+        AnalysisRow.sop_instance_uid == InstanceRow.sop_instance_uid,
+        AnalysisRow.digest == InstanceRow.digest,
+    )
+
+
+def image_is_open(study_instance_uid: ColumnElement[str] | InstrumentedAttribute[str] | str) -> ColumnElement[bool]:
+    """Whether an image of a study is still to be scored."""
+    score = aliased(JobRow)
+    return exists().where(
+        score.study_instance_uid == study_instance_uid, score.queue == Queue.SCORE, score.state.in_(OPEN_JOBS)
+    )
+
+
+def refused_instance(session: Session, study_instance_uid: str) -> InstanceRow | None:
+    """The instance out of scope that says most about its study: a lateral film, not the dose report beside it."""
+    ranks = case({code: rank for rank, code in enumerate(TELLING)}, value=InstanceRow.scope_code, else_=len(TELLING))
+    return session.scalars(
+        select(InstanceRow)
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_not(None))
+        .order_by(ranks, InstanceRow.sop_instance_uid)
+        .limit(1)
+    ).one_or_none()
+
+
+def scope_failure(refused: InstanceRow) -> Failure:
+    """Why an instance is out of scope."""
+    return Failure(code=refused.scope_code or "", message=refused.scope_message or "")
+
+
+def failure_of(job: JobRow) -> Failure:
+    """Why a job was given up."""
+    return Failure(code=job.failure_code or "", message=job.failure_message or "")
+
+
+def facts_of(session: Session, row: StudyRow, report: JobRow | None) -> StudyFacts | None:
+    """Everything that decides what the list shows of a study; None where only a later version can read it.
+
+    Args:
+        session: of the transaction.
+        row: the study's.
+        report: the report job of its current revision.
+    """
+    session.flush()
+    images = {
+        (instance.sop_instance_uid, instance.digest): ImageFacts()
+        for instance in session.scalars(eligible(row.study_instance_uid))
+    }
+    for failed in session.scalars(
+        select(JobRow).where(
+            JobRow.study_instance_uid == row.study_instance_uid,
+            JobRow.queue == Queue.SCORE,
+            JobRow.state == ProcedureStepState.CANCELED,
+        )
+    ):
+        if (failed.sop_instance_uid, failed.digest) in images:
+            images[failed.sop_instance_uid, failed.digest] = ImageFacts(failure=failure_of(failed))
+    for image, found in current_documents(session, row.study_instance_uid).items():
+        analysis = readable(found.document)
+        if analysis is None:
+            return None
+        images[image] = ImageFacts(analysis=analysis)
+    refused = None if images else refused_instance(session, row.study_instance_uid)
+    return StudyFacts(
+        received_at=row.received_at,
+        order_priority=row.order_priority,
+        images=tuple(images.values()),
+        is_prior=row.reading_state is ReadingState.PRIOR,
+        scope_failure=scope_failure(refused) if refused else None,
+        is_reported=row.reported_revision == row.revision,
+        report_failure=failure_of(report) if report and report.state == ProcedureStepState.CANCELED else None,
+    )

@@ -1,0 +1,202 @@
+"""The lines of the reading list, from the rows of their studies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session
+
+from worklist.finding import Analysis, merge
+from worklist.order import OrderPriority
+from worklist.reading import Reading
+from worklist.records.documents import readable
+from worklist.records.images import is_of_instance
+from worklist.records.places import is_listed, ranks_by_arrival
+from worklist.records.policies import policy_of_digest
+from worklist.records.tables import AnalysisRow, InstanceRow, ReportRow, ResultRow, StudyRow
+from worklist.study import Failure, StudyState, reason_with_places
+from worklist.triage import Triage, TriagePolicy, Urgency, assess
+
+AT_ONCE = 500  # studies that one statement names
+_KEPT_IN_MEMORY = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedStudy:
+    """One line of the reading list.
+
+    Attributes:
+        rank: counts from 1 over what is to be read; over what was asked for where the study is not to be read.
+        is_overdue: whether it waits longer than the site's target.
+        reason: why it stands where it stands, places included; empty where it stands as it arrived.
+        analysis: of all images, explained once the report of the present revision is written.
+        triage: what the rule made of it under the policy in force then.
+    """
+
+    rank: int
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str
+    patient_sex: str
+    patient_age: str
+    accession_number: str
+    study_description: str
+    modality: str
+    acquired_at: datetime | None
+    received_at: datetime
+    order_priority: OrderPriority
+    urgency: Urgency | None
+    score: float | None
+    harm: float | None
+    state: StudyState
+    reading: Reading
+    is_overdue: bool
+    queue_at: datetime
+    reason: str
+    failure: Failure | None
+    analysis: Analysis | None
+    triage: Triage | None
+    policy: TriagePolicy | None
+    result_series_uids: tuple[str, ...]
+    crop_count: int
+    updated_at: datetime
+
+
+def lines(
+    session: Session, rows: Sequence[StudyRow], ranks: Mapping[str, int], overdue_before: datetime
+) -> list[ListedStudy]:
+    """The lines of some studies.
+
+    Args:
+        session: of the transaction.
+        rows: the studies'.
+        ranks: what each line says its rank is.
+        overdue_before: what arrived before and is still to be read waits too long.
+    """
+    arrivals = ranks_by_arrival(session, [row for row in rows if row.reason])
+    analyses, results = _analyses(session, rows), _results(session, rows)
+    policies = {digest: policy_of_digest(session, digest) for digest in {row.policy_digest for row in rows}}
+    return [
+        _line(
+            row,
+            rank=ranks[row.study_instance_uid],
+            rank_by_arrival=arrivals.get(row.study_instance_uid, 0),
+            is_overdue=is_listed(row) and row.received_at < overdue_before,
+            analysis=analyses.get(row.study_instance_uid),
+            policy=policies[row.policy_digest],
+            results=results.get(row.study_instance_uid, []),
+        )
+        for row in rows
+    ]
+
+
+def _line(  # noqa: PLR0913 - what a line is made of
+    row: StudyRow,
+    *,
+    rank: int,
+    rank_by_arrival: int,
+    is_overdue: bool,
+    analysis: Analysis | None,
+    policy: TriagePolicy | None,
+    results: Sequence[tuple[str, int]],
+) -> ListedStudy:
+    highest = dict(results)  # the last position of each series counts
+    return ListedStudy(
+        rank=rank,
+        study_instance_uid=row.study_instance_uid,
+        patient_id=row.patient_id,
+        patient_name=row.patient_name,
+        patient_sex=row.patient_sex,
+        patient_age=row.patient_age,
+        accession_number=row.accession_number,
+        study_description=row.study_description,
+        modality=row.modality,
+        acquired_at=row.acquired_at,
+        received_at=row.received_at,
+        order_priority=row.order_priority,
+        urgency=row.urgency,
+        score=row.score,
+        harm=row.harm,
+        state=row.state,
+        reading=row.reading,
+        is_overdue=is_overdue,
+        queue_at=row.queue_at,
+        reason=reason_with_places(row.reason, row.returned_for, rank, rank_by_arrival),
+        failure=Failure(code=row.failure_code, message=row.failure_message or "") if row.failure_code else None,
+        analysis=analysis,
+        triage=assess(analysis, policy) if analysis and policy else None,
+        policy=policy,
+        result_series_uids=tuple(sorted(highest, key=highest.__getitem__)),
+        crop_count=sum(1 for _, position in results if position),
+        updated_at=row.updated_at,
+    )
+
+
+def in_pieces(uids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """At most so many at once as one statement may name."""
+    return (uids[start : start + AT_ONCE] for start in range(0, len(uids), AT_ONCE))
+
+
+def _results(session: Session, rows: Sequence[StudyRow]) -> dict[str, list[tuple[str, int]]]:
+    """Series Instance UID and position of each object of the current results, by study."""
+    results: dict[str, list[tuple[str, int]]] = {}
+    for uids in in_pieces([row.study_instance_uid for row in rows if row.reported_revision is not None]):
+        found = session.execute(
+            select(ResultRow.study_instance_uid, ResultRow.series_instance_uid, ResultRow.position)
+            .join(
+                StudyRow,
+                and_(
+                    StudyRow.study_instance_uid == ResultRow.study_instance_uid,
+                    StudyRow.reported_revision == ResultRow.revision,
+                ),
+            )
+            .where(ResultRow.study_instance_uid.in_(uids))
+            .order_by(ResultRow.position, ResultRow.series_instance_uid)
+        )
+        for uid, series_instance_uid, position in found:
+            results.setdefault(uid, []).append((series_instance_uid, position))
+    return results
+
+
+def _analyses(session: Session, rows: Sequence[StudyRow]) -> dict[str, Analysis]:
+    """Of each study the explained Analysis of its present revision, or else what the scorer says of its images."""
+    scored = [row for row in rows if row.score is not None]
+    found = _explained(session, [row for row in scored if row.reported_revision == row.revision])
+    parts: dict[str, dict[str, str]] = {}
+    for uids in in_pieces([row.study_instance_uid for row in scored if row.study_instance_uid not in found]):
+        documents = session.execute(
+            select(AnalysisRow.study_instance_uid, AnalysisRow.sop_instance_uid, AnalysisRow.document)
+            .join(InstanceRow, is_of_instance())
+            .where(AnalysisRow.study_instance_uid.in_(uids), InstanceRow.scope_code.is_(None))
+            .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
+        )
+        for uid, image, document in documents:
+            parts.setdefault(uid, {})[image] = document
+    merged = {uid: _merged(tuple(documents.values())) for uid, documents in parts.items()}
+    return found | {uid: analysis for uid, analysis in merged.items() if analysis}
+
+
+def _explained(session: Session, rows: Sequence[StudyRow]) -> dict[str, Analysis]:
+    by_revision: dict[int, list[str]] = {}
+    for row in rows:
+        by_revision.setdefault(row.revision, []).append(row.study_instance_uid)
+    found: dict[str, Analysis] = {}
+    for revision, reported in by_revision.items():
+        for uids in in_pieces(reported):
+            documents = session.execute(
+                select(ReportRow.study_instance_uid, ReportRow.document).where(
+                    ReportRow.revision == revision, ReportRow.study_instance_uid.in_(uids)
+                )
+            )
+            found |= {uid: analysis for uid, document in documents if document and (analysis := readable(document))}
+    return found
+
+
+@lru_cache(maxsize=_KEPT_IN_MEMORY)
+def _merged(documents: tuple[str, ...]) -> Analysis | None:
+    analyses = [analysis for document in documents if (analysis := readable(document))]
+    return merge(analyses) if analyses else None

@@ -1,0 +1,49 @@
+"""Where studies stand among those that are to be read: in reading order, and by arrival alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, func, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from worklist.reading import ON_THE_LIST as LISTED_STATES
+from worklist.records.tables import ON_THE_LIST, StudyRow
+
+BY_READING: Final = (StudyRow.stat_rank, StudyRow.queue_at, StudyRow.received_at, StudyRow.study_instance_uid)
+BY_ARRIVAL: Final = (StudyRow.received_at, StudyRow.study_instance_uid)
+_COUNTED_SINGLY = 4  # more places are found by one walk along the list
+
+
+def is_listed(row: StudyRow) -> bool:
+    """Whether a study is to be read."""
+    return row.withdrawn_at is None and row.reading_state in LISTED_STATES
+
+
+def count(session: Session, condition: ColumnElement[bool]) -> int:
+    """How many studies meet a condition."""
+    return session.scalar(select(func.count()).select_from(StudyRow).where(condition)) or 0
+
+
+def ranks(session: Session, rows: Iterable[StudyRow]) -> dict[str, int]:
+    """The rank of each of these studies that is to be read, counted from 1."""
+    return _places(session, rows, BY_READING)
+
+
+def ranks_by_arrival(session: Session, rows: Iterable[StudyRow]) -> dict[str, int]:
+    """Where each of these studies that is to be read would stand by its arrival alone, counted from 1."""
+    return _places(session, rows, BY_ARRIVAL)
+
+
+def _places(session: Session, rows: Iterable[StudyRow], key: Sequence[InstrumentedAttribute[Any]]) -> dict[str, int]:
+    wanted = [row for row in rows if is_listed(row)]
+    if len(wanted) <= _COUNTED_SINGLY:
+        return {row.study_instance_uid: 1 + count(session, and_(ON_THE_LIST, _before(row, key))) for row in wanted}
+    uids = {row.study_instance_uid for row in wanted}
+    order = session.scalars(select(StudyRow.study_instance_uid).where(ON_THE_LIST).order_by(*key))
+    return {uid: place for place, uid in enumerate(order, start=1) if uid in uids}
+
+
+def _before(row: StudyRow, key: Sequence[InstrumentedAttribute[Any]]) -> ColumnElement[bool]:
+    return tuple_(*key) < tuple_(*(getattr(row, one.key) for one in key))

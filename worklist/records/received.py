@@ -1,0 +1,54 @@
+"""An instance as the PACS tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from worklist.order import OrderPriority
+from worklist.records.tables import InstanceRow
+from worklist.study import Failure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReceivedInstance:
+    """One SOP Instance as the PACS tells of it; orthanc_id is the study's."""
+
+    orthanc_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    digest: str
+    received_at: datetime
+    patient_id: str
+    patient_name: str
+    accession_number: str
+    study_description: str
+    modality: str
+    order_priority: OrderPriority
+    scope_failure: Failure | None
+    patient_sex: str = ""
+    patient_age: str = ""
+    study_date: str = ""
+    acquired_at: datetime | None = None
+
+
+def instance_row(instance: ReceivedInstance) -> InstanceRow:
+    """The row of an instance."""
+    failure = instance.scope_failure
+    return InstanceRow(
+        sop_instance_uid=instance.sop_instance_uid,
+        study_instance_uid=instance.study_instance_uid,
+        series_instance_uid=instance.series_instance_uid,
+        digest=instance.digest,
+        scope_code=failure.code if failure else None,
+        scope_message=failure.message if failure else None,
+    )
+
+
+def date_of(study_date: str) -> date | None:
+    """Study Date (0008,0020) as a date; None where it is absent or unreadable."""
+    try:
+        return date.fromisoformat(study_date)
+    except ValueError:
+        return None

@@ -1,0 +1,181 @@
+"""What a revision's report says, kept before anything of it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, delete, func, select
+from sqlalchemy.orm import Session
+
+from worklist.finding import Analysis, merge
+from worklist.procedure_step import ProcedureStepState
+from worklist.records.documents import analysis_of_document, analysis_to_document
+from worklist.records.images import current_analyses, failure_of, refused_instance, scope_failure
+from worklist.records.policies import policies_in_force, policy_of_digest
+from worklist.records.tables import InstanceRow, JobRow, ReportRow, ResultRow
+from worklist.scope import REFUSED_RADIOGRAPHS
+from worklist.study import Failure
+from worklist.triage import Triage, TriagePolicy, assess
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredResult:
+    """An object that now lies in the PACS; position counts crops from 1 and is 0 for everything else."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedImage:
+    """An image that could not be scored or is out of scope, and why."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    failure: Failure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportSubject:
+    """What a revision's report is to say.
+
+    Attributes:
+        analysis: of all scored images, merged; explained already where an earlier try has kept it. None for a failure.
+        triage: what the rule made of it ...
+        policy: ... under this policy.
+        is_kept: whether analysis and times are those of an earlier try, and not to be made anew.
+        reported_at: when it was kept.
+        failed: why there is no Analysis.
+        unscored: how many images of the study have none, in words that a reader needs.
+        predecessors: the documents of the latest revision before this one.
+    """
+
+    analysis: Analysis | None
+    triage: Triage | None
+    policy: TriagePolicy | None
+    is_kept: bool
+    reported_at: datetime
+    failed: FailedImage | None
+    unscored: int
+    predecessors: tuple[StoredResult, ...]
+
+
+def report_subject(session: Session, study_instance_uid: str, revision: int, now: datetime) -> ReportSubject:
+    """What the report of a revision is to say; the same each time once it has been kept."""
+    uid = study_instance_uid
+    kept = session.get(ReportRow, (uid, revision))
+    if kept and kept.document:
+        analysis: Analysis | None = analysis_of_document(kept.document)
+        policy = policy_of_digest(session, kept.policy_digest)
+        unscored = kept.unscored
+    else:
+        analyses = current_analyses(session, uid)
+        analysis = merge(analyses) if analyses else None
+        policy = policies_in_force(session).get(analysis.scorer.sha256) if analysis else None
+        images = session.scalar(
+            select(func.count()).where(InstanceRow.study_instance_uid == uid, InstanceRow.scope_code.is_(None))
+        )
+        unscored = (images or 0) - len(analyses)
+    return ReportSubject(
+        analysis=analysis,
+        triage=assess(analysis, policy) if analysis and policy else None,
+        policy=policy,
+        is_kept=bool(kept and kept.document),
+        reported_at=kept.reported_at if kept else now,
+        failed=None if analysis else _failed_image(session, uid),
+        unscored=unscored,
+        predecessors=_predecessors(session, uid, revision),
+    )
+
+
+def keep_report(session: Session, job: JobRow, subject: ReportSubject, explained: Analysis | None) -> datetime:
+    """Keep what a report says; returns its time, which stays that of the first try."""
+    kept = session.get(ReportRow, (job.study_instance_uid, job.revision))
+    if kept is None or (kept.document is None) != (explained is None):
+        kept = session.merge(
+            ReportRow(
+                study_instance_uid=job.study_instance_uid,
+                revision=job.revision,
+                document=analysis_to_document(explained) if explained else None,
+                policy_digest=subject.policy.digest if subject.policy else None,
+                unscored=subject.unscored,
+                reported_at=subject.reported_at,
+                stored_at=None,
+            )
+        )
+    return kept.reported_at
+
+
+def keep_results(session: Session, job: JobRow, results: Iterable[StoredResult], now: datetime) -> ReportRow | None:
+    """Note what was stored for a revision, in place of what an earlier run stored and the PACS has lost."""
+    of_revision = and_(ResultRow.study_instance_uid == job.study_instance_uid, ResultRow.revision == job.revision)
+    session.execute(delete(ResultRow).where(of_revision))
+    for result in results:
+        session.merge(
+            ResultRow(
+                sop_instance_uid=result.sop_instance_uid,
+                study_instance_uid=job.study_instance_uid,
+                series_instance_uid=result.series_instance_uid,
+                sop_class_uid=result.sop_class_uid,
+                revision=job.revision,
+                position=result.position,
+            )
+        )
+    kept = session.get(ReportRow, (job.study_instance_uid, job.revision))
+    if kept:
+        kept.stored_at = now
+    return kept
+
+
+def _failed_image(session: Session, study_instance_uid: str) -> FailedImage | None:
+    """An image that could not be scored, or else the most telling of those out of scope, and why."""
+    row = session.execute(
+        select(InstanceRow, JobRow)
+        .join(
+            JobRow,
+            and_(
+                JobRow.study_instance_uid == InstanceRow.study_instance_uid,
+                JobRow.sop_instance_uid == InstanceRow.sop_instance_uid,
+                JobRow.digest == InstanceRow.digest,
+            ),
+        )
+        .where(InstanceRow.study_instance_uid == study_instance_uid, JobRow.state == ProcedureStepState.CANCELED)
+        .order_by(InstanceRow.sop_instance_uid)
+        .limit(1)
+    ).one_or_none()
+    if row:
+        instance, failure = row[0], failure_of(row[1])
+    else:
+        refused = refused_instance(session, study_instance_uid)
+        if refused is None or refused.scope_code not in REFUSED_RADIOGRAPHS:
+            return None
+        instance, failure = refused, scope_failure(refused)
+    return FailedImage(
+        series_instance_uid=instance.series_instance_uid, sop_instance_uid=instance.sop_instance_uid, failure=failure
+    )
+
+
+def _predecessors(session: Session, study_instance_uid: str, revision: int) -> tuple[StoredResult, ...]:
+    rows = session.scalars(
+        select(ResultRow)
+        .where(
+            ResultRow.study_instance_uid == study_instance_uid,
+            ResultRow.revision < revision,
+            ResultRow.position == 0,
+        )
+        .order_by(ResultRow.revision.desc(), ResultRow.sop_instance_uid)
+    ).all()
+    return tuple(
+        StoredResult(
+            sop_instance_uid=row.sop_instance_uid,
+            series_instance_uid=row.series_instance_uid,
+            sop_class_uid=row.sop_class_uid,
+            position=row.position,
+        )
+        for row in rows
+        if row.revision == rows[0].revision
+    )
