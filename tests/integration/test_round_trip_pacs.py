@@ -18,7 +18,6 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 from pynetdicom import AE
-from worklist.urgency import Urgency
 
 from dicom_sr.build import Results, Revision, build_results
 from dicom_sr.parse import parse
