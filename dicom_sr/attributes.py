@@ -126,11 +126,11 @@ def new_document(
     if answered := source.referenced_requests():
         new.ReferencedRequestSequence = answered
     new.CodingSchemeIdentificationSequence = [_coding_scheme()]
-    settle_character_set(source, new)
+    choose_character_set(source, new)
     return new
 
 
-def settle_character_set(source: Source, new: Dataset) -> None:
+def choose_character_set(source: Source, new: Dataset) -> None:
     """Keep the source's Specific Character Set where every text of the new object survives it, or else take UTF-8."""
     if source.knows_character_set and all(_survives(text, vr, source.character_set) for text, vr in _texts(new)):
         if source.character_set:

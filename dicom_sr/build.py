@@ -100,14 +100,18 @@ def build_results(  # noqa: PLR0913 - one study, one run, and what the site want
     """
     if triage.policy_digest != policy.digest:
         raise ValueError(f"the triage is by policy {triage.policy_digest}, not by {policy.digest}")
-    algorithms = (explained.scorer, *((explained.explainer,) if explained.explainer else ()))
+    scorer, explainer = explained.scorer, explained.explainer
+    algorithms = (scorer,) if explainer is None else (scorer, explainer)
     _require_identified(algorithms)
     headers = {image.sop_instance_uid: _header(image, sources) for image in explained.images}
     leading = headers[explained.image.sop_instance_uid]
     made_of = (
-        *(algorithm.sha256 or f"{algorithm.name} {algorithm.version}" for algorithm in algorithms),
-        *(explained.prompt_version, hashlib.sha256(explained.explanation.encode()).hexdigest()),
-        *(policy.digest, unscored),
+        scorer.sha256,
+        *(() if explainer is None else (explainer.name, explainer.version, explainer.sha256)),
+        explained.prompt_version,
+        hashlib.sha256(explained.explanation.encode()).hexdigest(),
+        policy.digest,
+        unscored,
     )
     identities = _Identities(images=explained.images, revision=revision, algorithms=algorithms, made_of=made_of)
     triage_identity = identities.of(_TRIAGE)
@@ -131,7 +135,7 @@ def build_results(  # noqa: PLR0913 - one study, one run, and what the site want
         findings_report = new_document(
             leading,
             identities.of(_FINDINGS),
-            content=findings_content(located, explained.scorer, tracking_uids),
+            content=findings_content(located, scorer, tracking_uids),
             images=explained.images,
             predecessors=tuple(old for old in revision.predecessor if old.sop_class_uid == Comprehensive3DSRStorage),
         )

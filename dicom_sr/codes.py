@@ -83,6 +83,8 @@ MILLISECOND = Code("ms", "UCUM", "ms")
 PIXELS = Code("{pixels}", "UCUM", "pixels")
 IMAGES = Code("{images}", "UCUM", "images")
 HOUR = Code("h", "UCUM", "hour")
+HARM_UNIT = Code("{harm}", "UCUM", "harm, from 0 to 1")  # viewers print the unit and drop the name
+SHARE = Code("{share}", "UCUM", "share, from 0 to 1")
 
 # The triage rule: harm from 0 to 1, head starts in hours, shares from 0 to 1
 HARM = _own("harm", "Harm of waiting")

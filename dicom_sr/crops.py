@@ -20,7 +20,7 @@ from pydicom.sr.coding import Code
 from pydicom.valuerep import DS
 
 from dicom_sr import codes
-from dicom_sr.attributes import Identity, code_item, new_object, settle_character_set
+from dicom_sr.attributes import Identity, choose_character_set, code_item, new_object
 from dicom_sr.findings_report import LocatedFinding
 from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Source
@@ -120,7 +120,7 @@ def crop_image(
     new.PixelRepresentation = 0
     data = picture.tobytes()
     new.PixelData = data if len(data) % 2 == 0 else data + b"\0"
-    settle_character_set(source, new)
+    choose_character_set(source, new)
     return new
 
 

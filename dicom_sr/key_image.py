@@ -13,7 +13,7 @@ from highdicom.sr import CodedConcept, DeviceObserverIdentifyingAttributes, Obse
 from pydicom.dataset import Dataset
 
 from dicom_sr import codes
-from dicom_sr.attributes import Identity, evidence, new_object, settle_character_set
+from dicom_sr.attributes import Identity, choose_character_set, evidence, new_object
 from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Source
 from worklist.finding import Analysis, ImageReference
@@ -72,7 +72,7 @@ def key_image(
     new.CurrentRequestedProcedureEvidenceSequence = [evidence(*references)]
     if answered := source.referenced_requests():
         new.ReferencedRequestSequence = answered
-    settle_character_set(source, new)
+    choose_character_set(source, new)
     return new
 
 

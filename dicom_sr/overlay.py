@@ -13,7 +13,7 @@ from typing import Final
 from highdicom.pr import GraphicAnnotation, GraphicLayer, GraphicObject, TextObject
 from pydicom.dataset import Dataset
 
-from dicom_sr.attributes import Identity, new_object, settle_character_set
+from dicom_sr.attributes import Identity, choose_character_set, new_object
 from dicom_sr.content import outline
 from dicom_sr.findings_report import LocatedFinding
 from dicom_sr.source import Source
@@ -80,7 +80,7 @@ def overlay(
     new.GraphicLayerSequence = [layer]
     new.DisplayedAreaSelectionSequence = [_whole(image, source)]
     new.update(greys)
-    settle_character_set(source, new)
+    choose_character_set(source, new)
     return new
 
 

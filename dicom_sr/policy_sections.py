@@ -18,6 +18,7 @@ from worklist.finding import KNOWN_FINDINGS, FindingType
 from worklist.triage import SiteChoices, Triage, TriagePolicy
 
 _HOUR = timedelta(hours=1)
+_FOR_MACHINES = "The same, coded for machines:"
 
 
 def policy_section(policy: TriagePolicy, triage: Triage) -> list[ContentItem]:
@@ -31,15 +32,16 @@ def policy_section(policy: TriagePolicy, triage: Triage) -> list[ContentItem]:
             codes.COMMENT,
             f"At most {site.alert_budget * 100:g} % of studies are to be flagged, by {policy.budget_basis}.",
         ),
+        text(codes.COMMENT, _FOR_MACHINES),
         [
-            number(codes.HARM, triage.harm, codes.NO_UNITS, relationship=CONTAINS),
+            number(codes.HARM, triage.harm, codes.HARM_UNIT, relationship=CONTAINS),
             number(codes.HEAD_START, triage.head_start / _HOUR, codes.HOUR, relationship=CONTAINS),
-            number(codes.FLAG_FROM, policy.flag_from, codes.NO_UNITS, relationship=CONTAINS),
+            number(codes.FLAG_FROM, policy.flag_from, codes.HARM_UNIT, relationship=CONTAINS),
             number(codes.HORIZON, site.horizon / _HOUR, codes.HOUR, relationship=CONTAINS),
             number(codes.STEEPNESS, float(site.steepness), codes.NO_UNITS, relationship=CONTAINS),
             number(codes.LEAST_HEAD_START, site.least_head_start / _HOUR, codes.HOUR, relationship=CONTAINS),
             number(codes.HIGH_HEAD_START, site.high_head_start / _HOUR, codes.HOUR, relationship=CONTAINS),
-            number(codes.ALERT_BUDGET, float(site.alert_budget), codes.NO_UNITS, relationship=CONTAINS),
+            number(codes.ALERT_BUDGET, float(site.alert_budget), codes.SHARE, relationship=CONTAINS),
         ],
         text(codes.BUDGET_BASIS, policy.budget_basis),
         text(codes.LEADING_FINDING, triage.leading.type.key if triage.leading else ""),
@@ -55,9 +57,10 @@ def card_section(card: ScorerCard, site: SiteChoices | None = None) -> list[Cont
         codes.CARD,
         text(codes.COMMENT, f"Weights and thresholds of {card.name} {card.version}, from {card.reference}:"),
         *(text(codes.COMMENT, _in_words(found)) for found in card.findings),
+        text(codes.COMMENT, _FOR_MACHINES),
         *(_weighed(found, is_chosen=found.type.key in chosen) for found in card.findings),
         *(text(codes.NOT_LOOKED_FOR, name) for name in card.not_looked_for),
-        [number(codes.CARD_FLAG_FROM, float(card.flag_from), codes.NO_UNITS, relationship=CONTAINS)],
+        [number(codes.CARD_FLAG_FROM, float(card.flag_from), codes.HARM_UNIT, relationship=CONTAINS)],
         text(codes.REFERENCE, card.reference),
         text(codes.REFERENCE_HARMS, " ".join(map(repr, card.reference_harms))),
         text(codes.CARD_NAME, card.name),
@@ -76,7 +79,7 @@ def kind_items(kind: FindingType) -> list[ContentItem]:
 def _what_it_did(policy: TriagePolicy, triage: Triage) -> str:
     harm = f"Harm of waiting {two_places(triage.harm)}, flagged from {two_places(policy.flag_from)} on"
     if not triage.head_start:
-        return f"{harm}: the AI leaves the study at its place by arrival."
+        return f"{harm}: the AI does not move the study."
     return f"{harm}: the AI places the study as if it had arrived {_span(triage.head_start)} earlier."
 
 
@@ -111,7 +114,7 @@ def correct_on(precision: Precision) -> str:
 
 def _weighed(found: FindingCard, *, is_chosen: bool) -> list[ContentItem]:
     """A finding as a CODE with the NUMs (TID 1404) of its card."""
-    numbers = [number(codes.SITE_WEIGHT if is_chosen else codes.WEIGHT, float(found.weight), codes.NO_UNITS)]
+    numbers = [number(codes.SITE_WEIGHT if is_chosen else codes.WEIGHT, float(found.weight), codes.HARM_UNIT)]
     numbers += _threshold(codes.NAMED_FROM, found.named_from)
     numbers += _precision(codes.NAMED_PRECISION, found.precision)
     numbers += _threshold(codes.CRITICAL_FROM, found.critical_from)
@@ -130,8 +133,8 @@ def _precision(name: Code, precision: Precision | None) -> list[ContentItem]:
     parts = [number(codes.FILMS, precision.n, codes.IMAGES)]
     if precision.interval:
         low, high = map(float, precision.interval)
-        parts += [number(codes.LOWER, low, codes.NO_UNITS), number(codes.UPPER, high, codes.NO_UNITS)]
-    return [number(name, float(precision.value), codes.NO_UNITS, *parts)]
+        parts += [number(codes.LOWER, low, codes.SHARE), number(codes.UPPER, high, codes.SHARE)]
+    return [number(name, float(precision.value), codes.SHARE, *parts)]
 
 
 def _span(span: timedelta) -> str:

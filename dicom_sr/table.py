@@ -16,7 +16,7 @@ COLUMNS: Final = (
     "study_instance_uid", "accession_number", "study_date", "patient_sex", "patient_age", "received", "model_name",
     "model_version", "model_sha256", "finding", "finding_code", "probability", "threshold", "side", "box", "shown",
     "named", "weight", "named_from", "critical_from", "urgency", "score", "score_threshold", "harm", "flag_from",
-    "head_start_min", "state", "revision", "images", "unscored_images", "quality", "failure_code", "reader_feedback",
+    "head_start_s", "state", "revision", "images", "unscored_images", "quality", "failure_code", "reader_feedback",
     "source_sop_instance_uid", "policy_sha256", "reported", "stored", "report_sop_instance_uid",
 )  # fmt: skip
 Row = dict[str, str]
@@ -73,7 +73,7 @@ def _scored(report: TriageReport, analysis: Analysis) -> Row:
     }
     if report.triage:
         row["harm"] = repr(report.triage.harm)
-        row["head_start_min"] = f"{report.triage.head_start.total_seconds() / 60:g}"
+        row["head_start_s"] = repr(report.triage.head_start.total_seconds())
         row["policy_sha256"] = report.triage.policy_digest
     if report.policy:
         row["flag_from"] = repr(report.policy.flag_from)

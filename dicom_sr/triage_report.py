@@ -45,7 +45,7 @@ FULL_DISCLAIMER: Final = (
     f"Written by software, not by a radiologist. {DISCLAIMER} Preliminary: it only suggests an order of reading. "
     "A finding that is not named is not thereby excluded."
 )
-_NOT_ASSESSED: Final = f"{NOT_ASSESSED} by AI. Nothing is known of its urgency; it keeps its place by arrival."
+_NOT_ASSESSED: Final = f"{NOT_ASSESSED} by AI. Nothing is known of its urgency; it keeps its place on the list."
 _NO_NEGATIVE: Final = "This is not a negative report."
 # A viewer that drops numbers and names of items leaves a bare list of findings: this says what the list is.
 _ALL_SCORED: Final = "Everything that was scored, suspected or not, coded for machines:"

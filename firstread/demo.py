@@ -1,31 +1,34 @@
-"""A whole hospital on one machine: Orthanc, Redis, gateway and workers, with sample studies sent by C-STORE."""
+"""A whole hospital on one machine: Orthanc, Redis, gateway and workers, with sample studies sent by C-STORE.
+
+Whoever starts it keeps it in the background for days, so what needs much memory once, the tables and the films, is
+done in a process of its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pydicom
 import redis
 from rich.console import Console
 
-import migrations
 from firstread.processes import Program, Supervisor, require_free_port, wait_until_ready
 from firstread.tables import print_worklist
-from gateway.dimse.send import SendResult, progress_bar, send
-from imaging.files import open_study_files
-from imaging.simulated.samples import build_samples
-from worklist.errors import InvalidInput, PermanentError
+from worklist.errors import FirstreadError, InvalidInput, PermanentError
 from worklist.job import Queue
-from worklist.records import Database
+
+# ruff: noqa: PLC0415 - see above
 
 _LOOPBACK = "127.0.0.1"
 _AET = "ORTHANC"
@@ -34,6 +37,7 @@ _QUIET_S = 2.0
 _WORKERS = ((Queue.SCORE,), (Queue.REPORT, Queue.PREDICT))  # a process for each: a third would cost its memory
 _PATIENCE_S = 1800  # a demo that has not ended by then never will
 _UNFINISHED = {"waiting", "scored"}
+_STOP_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,9 +123,7 @@ def running_site(site: Site) -> Iterator[Supervisor]:
             "bad_state_folder", f"{site.state} cannot be used ({error.strerror}): choose another --state"
         ) from error
     (site.state / "orthanc.json").write_text(json.dumps(_orthanc_configuration(site), indent=2), encoding="utf-8")
-    database = Database(site.database_url)
-    migrations.upgrade(database)
-    database.close()
+    _in_a_process_of_its_own(_upgrade, site.database_url)
     supervisor = Supervisor()
     try:
         for program in programs:
@@ -142,17 +144,19 @@ def run_demo(site: Site, *, studies: Path | None, once: bool, as_json: bool) -> 
         PermanentError: something did not start, or did not finish.
     """
     console = Console(stderr=True, soft_wrap=True)
-    sources = _sources(studies, console)
+    if studies:
+        _in_a_process_of_its_own(_require_files, studies)
     console.print(f"Starting Orthanc, Redis, the gateway and two workers in {site.state} ...")
     with running_site(site):
-        result = send_with_progress(site, sources)
-        sources.clear()  # films in memory are large, and a demo may run for days
+        if studies is None:
+            console.print("Simulating the sample films ...")
+        stored = _in_a_process_of_its_own(_send, site, studies)
         console.print(
             f"Reading list: {site.gateway_url}/   (Orthanc: {site.orthanc_url}/, DICOM {_AET} at port "
             f"{site.orthanc_dicom_port})"
         )
         if once:
-            wait_until_done(site, min(1, sum(outcome.is_stored for outcome in result.outcomes)))
+            wait_until_done(site, min(1, stored))
             print_worklist(_worklist(site), as_json=as_json)
             return
         console.print("Ctrl-C stops everything.")
@@ -161,12 +165,6 @@ def run_demo(site: Site, *, studies: Path | None, once: bool, as_json: bool) -> 
                 time.sleep(1)
         except KeyboardInterrupt:
             console.print("Stopping ...")
-
-
-def send_with_progress(site: Site, sources: Sequence[Path | pydicom.Dataset]) -> SendResult:
-    """C-STORE the studies to the site's Orthanc, under a progress bar on stderr."""
-    with progress_bar() as on_progress:
-        return send(sources, host=_LOOPBACK, port=site.orthanc_dicom_port, called_aet=_AET, on_progress=on_progress)
 
 
 def wait_until_done(site: Site, sent: int, patience_s: float = _PATIENCE_S) -> dict[str, Any]:
@@ -260,14 +258,66 @@ def _check(site: Site, programs: Sequence[Program]) -> None:
         require_free_port(_LOOPBACK, site.port_base + offset, name, "choose --port-base")
 
 
-def _sources(studies: Path | None, console: Console) -> list[Path | pydicom.Dataset]:
-    if studies is None:
-        console.print("Simulating the sample films ...")
-        return list(build_samples())
-    sources: list[Path | pydicom.Dataset] = list(open_study_files([studies]))
-    if not sources:
+def _in_a_process_of_its_own(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what work returns
+    """Do something with a process of its own, whose memory goes with it.
+
+    Raises:
+        FirstreadError: the work raised it.
+        PermanentError: the process ended without a word.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(sender, work, arguments), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        outcome = receiver.recv()
+    except EOFError:
+        raise PermanentError("process_ended", "a process of the demo ended before its time, see above") from None
+    finally:
+        process.terminate()
+        process.join(_STOP_S)
+        process.kill()
+        process.join()
+    if isinstance(outcome, FirstreadError):
+        raise outcome
+    return outcome
+
+
+def _work(sender: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
+    with contextlib.suppress(KeyboardInterrupt):  # the parent says what there is to say
+        try:
+            outcome = work(*arguments)
+        except FirstreadError as error:
+            outcome = error
+        sender.send(outcome)
+
+
+def _upgrade(database_url: str) -> None:
+    import migrations
+    from worklist.records import Database
+
+    with contextlib.closing(Database(database_url)) as database:
+        migrations.upgrade(database)
+
+
+def _require_files(studies: Path) -> None:
+    from imaging.files import open_study_files
+
+    if not any(open_study_files([studies])):
         raise InvalidInput("nothing_to_send", f"{studies} holds no DICOM, PNG or JPEG files: choose another folder")
-    return sources
+
+
+def _send(site: Site, studies: Path | None) -> int:
+    """C-STORE the studies, or the samples, under a progress bar on stderr; how many images were stored."""
+    from gateway.dimse.send import progress_bar, send
+    from imaging.files import open_study_files
+    from imaging.simulated.samples import build_samples
+
+    sources = build_samples() if studies is None else open_study_files([studies])
+    with progress_bar() as on_progress:
+        result = send(sources, host=_LOOPBACK, port=site.orthanc_dicom_port, called_aet=_AET, on_progress=on_progress)
+    return sum(outcome.is_stored for outcome in result.outcomes)
 
 
 def _redis_answers(site: Site) -> bool:

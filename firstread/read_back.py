@@ -68,7 +68,8 @@ def _print_result(report: TriageReport, analysis: Analysis, urgency: Urgency, co
     def say(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
-    say(f"{urgency.label}. {analysis.explanation}".rstrip())
+    words = analysis.explanation
+    say(words if words.startswith(urgency.label) else f"{urgency.label}. {words}".rstrip())
     if report.unscored:
         say(f"{report.unscored} of {report.unscored + len(analysis.images)} images could not be scored.")
     for line in _scope(report.card):
@@ -100,7 +101,7 @@ def _scope(card: ScorerCard | None) -> list[str]:
 def _findings_table(report: TriageReport, analysis: Analysis) -> Table:
     several = len(analysis.images) > 1
     table = Table()
-    for heading in ("Finding", "In words", "Probability", "Side", "Box (x, y, w, h)", *(["Image"] if several else [])):
+    for heading in ("Finding", "In words", "Probability", "Side", "Box: x y w h", *(["Image"] if several else [])):
         table.add_column(heading)
     places = {image.sop_instance_uid: str(place) for place, image in enumerate(analysis.images, start=1)}
     words = {named.finding.type.key: named.likelihood for named in (report.triage.named if report.triage else ())}
@@ -113,7 +114,7 @@ def _findings_table(report: TriageReport, analysis: Analysis) -> Table:
             words.get(finding.type.key, ""),
             f"{finding.probability:.3f}",
             finding.side or "",
-            f"{box.x}, {box.y}, {box.width}, {box.height}" if box else "",
+            f"{box.x} {box.y} {box.width} {box.height}" if box else "",
             *([places[analysis.image_of(finding).sop_instance_uid]] if several else []),
         )
     return table

@@ -106,7 +106,7 @@ def _summary(triage: Triage) -> str:
     if triage.named:
         findings = "; ".join(named.words for named in triage.named)
         return _TEXTS["named" if has_flag else "named_without_flag"].format(findings=findings)
-    looked_for = _joined([_as_clause(finding.type.label) for finding in triage.shown])
+    looked_for = _joined(sorted(_as_clause(finding.type.label) for finding in triage.shown))
     return _TEXTS["flag_alone" if has_flag else "none"].format(looked_for=looked_for or "nothing")
 
 

@@ -158,10 +158,10 @@ class PostgresServer(Server):
             capture_output=True,
         )
 
-    def create_database(self) -> str:
-        """A new, empty database; returns its name."""
+    def create_database(self, options: str = "") -> str:
+        """A new, empty database, with options of CREATE DATABASE; returns its name."""
         name = f"test_{uuid.uuid4().hex}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
         return name
 
     def drop_database(self, name: str) -> None:

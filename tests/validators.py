@@ -202,7 +202,7 @@ class PixelMed:
             [
                 program("java"),
                 *_NO_LIMITS,
-                "-Xmx3g",
+                "-Xmx2g",
                 "-XX:+UseSerialGC",
                 "-cp",
                 str(_PIXELMED_JAR),

@@ -232,7 +232,7 @@ class Triage:
         head_start: how much earlier than it arrived it is queued.
         leading: the finding that the harm comes from; None where none counts.
         shown: the findings that may be shown, most probable first.
-        named: those of them that may be put into words, the most harmful first.
+        named: those of them that may be put into words: critical ones first, then the most harmful.
         policy_digest: of the policy that was in force.
     """
 
@@ -276,7 +276,7 @@ def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
         if card.critical_from is not None and finding.probability >= card.critical_from
     }
     urgency = Urgency.CRITICAL if critical else Urgency.URGENT if harm >= policy.flag_from else Urgency.NONE
-    named = [
+    in_words = [
         NamedFinding(
             finding=finding,
             likelihood=card.likelihood,
@@ -286,13 +286,18 @@ def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
         for finding, card in counted
         if card.precision is not None and card.may_name(finding)
     ]
+
+    def weight_of(one: NamedFinding) -> tuple[bool, float, str]:
+        key = one.finding.type.key
+        return (key not in critical, -harms[key], key)
+
     return Triage(
         urgency=urgency,
         harm=harm,
         head_start=policy.site.horizon if critical else policy.head_start(harm),
         leading=leading,
         shown=tuple(finding for finding, _ in counted),
-        named=tuple(sorted(named, key=lambda one: (-harms[one.finding.type.key], one.finding.type.key))),
+        named=tuple(sorted(in_words, key=weight_of)),
         policy_digest=policy.digest,
     )
 

@@ -56,7 +56,8 @@ _PARTIAL = (
         "reading_state = 'read' AND withdrawn_at IS NULL",
     ),
     ("ix_studies_incomplete", "studies", ["incomplete_since"], "incomplete_since IS NOT NULL"),
-    ("ix_studies_checked", "studies", ["checked_at"], "withdrawn_at IS NULL"),
+    ("ix_studies_claimed", "studies", ["reading_until"], "reading_until IS NOT NULL"),
+    ("ix_studies_checked", "studies", ["checked_at"], "withdrawn_at IS NULL AND revision > 0"),
     ("ix_jobs_open", "jobs", ["queue", "not_before"], "state IN ('SCHEDULED', 'IN PROGRESS')"),
 )
 

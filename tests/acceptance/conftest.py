@@ -6,6 +6,8 @@ import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,17 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from dicom_sr.parse import TriageReport, parse
-from firstread.compose_worker import build_pacs
+from firstread.compose_worker import build_pacs, build_scorer
 from firstread.demo import Site, running_site, wait_until_done
 from firstread.processes import Supervisor
 from firstread.settings import Settings
 from gateway.dimse.send import send
+from imaging.radiograph import read_radiograph
+from imaging.simulated.phantom import simulate_film
+from models import Scorer
+from tests.bad_films import chest
+from worklist.finding import FindingType
+from worklist.triage import SiteChoices, TriagePolicy, assess
 
 
 def free_port_base() -> int:
@@ -37,6 +45,24 @@ def free_port_base() -> int:
             for probe in probes:
                 probe.close()
     pytest.fail("no five free ports in a row")
+
+
+def film_with_effusion(seed: int) -> pydicom.Dataset:
+    """A good film whose effusion the scorer names and draws a box around: the first such one from a seed on."""
+    scorer = _scorer()
+    policy = TriagePolicy.of(scorer.card, SiteChoices())
+    for number in count(seed):
+        film = chest(number)
+        pixels = simulate_film(number, finding=FindingType.PLEURAL_EFFUSION, rows=film.Rows, columns=film.Columns)
+        film.PixelData = pixels.astype("u2").tobytes()
+        if any(named.finding.region for named in assess(scorer.score(read_radiograph(film)), policy).named):
+            return film
+    raise AssertionError
+
+
+@cache
+def _scorer() -> Scorer:
+    return build_scorer(Settings())
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pydicom.uid import generate_uid
 
 from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
-from tests.acceptance.conftest import RunningSite
-from tests.bad_films import BAD_FILMS, chest
+from tests.acceptance.conftest import RunningSite, film_with_effusion
+from tests.bad_films import BAD_FILMS
 
 NAME = "Quastenflosser"  # a word that no program logs by itself
 ALIAS = "Zwiebelturm"
@@ -49,7 +49,7 @@ def _bad_films(folder: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def crops(running: RunningSite, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Dataset], list[Dataset]]:
     """The crops of one film under two names, after good and failing films of this name went through the site."""
-    one, other = _named(chest(51)), _named(chest(51), alias="Anders")
+    one, other = _named(film_with_effusion(51)), _named(film_with_effusion(51), alias="Anders")
     bad = list(_bad_films(tmp_path_factory.mktemp("bad")))
     running.send([one, *bad, other])
     items = running.done(2)

@@ -17,7 +17,7 @@ from pydicom.uid import BasicTextSRStorage, CTImageStorage, generate_uid
 
 from imaging.files import read_image_file
 from imaging.wrapping import complete_file_meta
-from tests.acceptance.conftest import RunningSite
+from tests.acceptance.conftest import RunningSite, film_with_effusion
 from tests.bad_films import BAD_FILMS, chest
 from worklist.finding import FindingType
 from worklist.triage import Urgency
@@ -27,13 +27,13 @@ def _require_one_report(running: RunningSite, study_instance_uid: str) -> None:
     """One AI triage report, and every object once."""
     assert [report.revision for report in running.reports(study_instance_uid)] == [1]
     uids = [header["SOPInstanceUID"] for header in running.own_objects(study_instance_uid)]
+    assert uids
     assert len(uids) == len(set(uids))
-    assert len(uids) >= 2, "a report and at least one crop"
 
 
 def test_film_is_scored_placed_and_reported(running: RunningSite) -> None:
     """A chest film sent by C-STORE ends up reported, with an SR and crops in the PACS that say what the list says."""
-    film = chest(1)
+    film = film_with_effusion(1)
     running.send([film])
     item = running.done(1)[film.StudyInstanceUID]
     assert item["state"] == "reported"
@@ -115,7 +115,7 @@ def _verified_report(film: Dataset) -> Dataset:
 
 def test_own_objects_start_no_job(running: RunningSite) -> None:
     """What Firstread stores comes back through the feed and changes nothing."""
-    film = chest(5)
+    film = film_with_effusion(5)
     running.send([film])
     before = running.done(1)[film.StudyInstanceUID]
     time.sleep(4)  # the results' own NewInstance and StableStudy have been read by now

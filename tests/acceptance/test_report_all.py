@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,8 +21,7 @@ from tests.acceptance.conftest import RunningSite
 from tests.acceptance.test_command import require_one_line, run
 from tests.bad_films import BAD_FILMS, chest
 from tests.servers import OrthancServer
-from tests.unit.test_dicom_sr_objects import EDEMA, analysis, build, film
-from worklist.finding import FindingType
+from tests.sr_films import EDEMA, build, explained, film, scored
 
 YESTERDAY = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
 
@@ -101,7 +99,12 @@ def test_the_table_is_the_record(
     assert {(row["finding"], float(row["probability"]), float(row["threshold"])) for row in of_sent} == {
         (finding["name"], finding["probability"], finding["threshold"]) for finding in item["findings"]
     }
+    assert {row["finding"]: (row["shown"], row["named"]) for row in of_sent} == {
+        finding["name"]: tuple("yes" if finding[answer] else "no" for answer in ("shown", "named"))
+        for finding in item["findings"]
+    }
     (report,) = running.reports(sent.StudyInstanceUID)
+    assert report.card
     for row in of_sent:
         assert row["accession_number"] == '\'=1+"ü"', "no spreadsheet may take it for a formula"
         assert row["study_date"] == "2026-01-02"
@@ -109,10 +112,14 @@ def test_the_table_is_the_record(
         assert (row["urgency"], row["state"], row["revision"]) == (item["urgency"], "reported", "1")
         assert (row["model_name"], row["model_sha256"]) == (item["model"]["name"], item["model"]["sha256"])
         assert abs(datetime.fromisoformat(row["received"]) - datetime.fromisoformat(item["received_at"])).seconds <= 1
+        assert datetime.fromisoformat(row["stored"]) >= datetime.fromisoformat(row["received"])
+        assert report.triage
+        assert (row["policy_sha256"], float(row["harm"])) == (report.triage.policy_digest, item["harm"])
+        assert row["source_sop_instance_uid"] == sent.SOPInstanceUID
         assert row["report_sop_instance_uid"] == report.sop_instance_uid
         assert (row["failure_code"], row["reader_feedback"]) == ("", "")
     failed = [row for row in found if row["study_instance_uid"] == bad_uid]
-    assert {row["finding"] for row in failed} == {kind.label for kind in FindingType}
+    assert {row["finding"] for row in failed} == {found.type.label for found in report.card.findings}
     assert {(row["state"], row["failure_code"], row["probability"]) for row in failed} == {
         ("failed", "blank_image", "")
     }
@@ -156,9 +163,8 @@ def test_a_file_that_the_pacs_lost_half_of_hides_no_other(orthanc: OrthancServer
     reports = []
     for number in range(5):
         uid = f"1.2.3.{number}"
-        found = analysis(EDEMA)
-        found = dataclasses.replace(found, image=dataclasses.replace(found.image, study_instance_uid=uid))
-        results = build(found, source=film(StudyInstanceUID=uid))
+        source = film(StudyInstanceUID=uid)
+        results = build(explained(scored(source, EDEMA)), source=source)
         pacs.store(results.objects)
         reports.append(str(results.triage_report.SOPInstanceUID))
     _cut(server_folder / "orthanc", reports[2])

@@ -233,7 +233,7 @@ def test_times_are_told_by_the_films_clock(offset: str, date: str, time: str) ->
 
 @pytest.mark.parametrize("offset", ["+9900", "local", ""])
 def test_a_meaningless_offset_is_left_out(offset: str) -> None:
-    """Where the film's offset is none, the times are told in the zone of the run."""
+    """Where the film's offset is none, the times are in the zone of the run."""
     report = build(source=film(TimezoneOffsetFromUTC=offset)).triage_report
     assert (report.ContentDate, report.ContentTime) == ("20261122", "120005.000000")
     assert "TimezoneOffsetFromUTC" not in report

@@ -251,8 +251,8 @@ def test_what_was_shown_and_named_comes_back() -> None:
     found, headers = two_images()
     report = parse(stored(build_study(found, sources=headers).triage_report))
     assert report.analysis is not None
-    told = {finding.type.key: (report.is_shown(finding), report.is_named(finding)) for finding in found.findings}
-    assert told == {"pleural_effusion": (True, True), "cardiomegaly": (True, True), "pulmonary_edema": (True, False)}
+    answers = {finding.type.key: (report.is_shown(finding), report.is_named(finding)) for finding in found.findings}
+    assert answers == {"pleural_effusion": (True, True), "cardiomegaly": (True, True), "pulmonary_edema": (True, False)}
     assert [image.sop_instance_uid for image in report.analysis.images] == ["1.2.3.6.7", "1.2.3.4.5"]
     assert report.source.sop_instance_uid == "1.2.3.6.7"
 

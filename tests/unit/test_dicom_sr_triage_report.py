@@ -8,7 +8,9 @@ import sys
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
+from dicom_sr import codes
 from tests.sr_films import (
     CARD,
     CARDIOMEGALY,
@@ -139,7 +141,7 @@ def test_what_was_looked_for_and_what_was_not() -> None:
 
 
 def test_a_finding_of_several_images_says_on_which_it_is() -> None:
-    """The image is told as viewers show it, and by its place where the headers do not tell the images apart."""
+    """The image is named as viewers show it, and counted where the headers do not tell the images apart."""
     found, headers = two_images()
     impression = sentences(build(found, sources=headers).triage_report)[0:6]
     assert (
@@ -244,7 +246,7 @@ def test_a_site_that_moves_nothing_says_so() -> None:
     still = SiteChoices(horizon=SiteChoices().horizon * 0, high_head_start=SiteChoices().high_head_start * 0)
     policy = TriagePolicy.of(CARD, still)
     said = sentences(section(build(policy=policy).triage_report, "Triage policy of the site"))
-    assert said[0].endswith("the AI leaves the study at its place by arrival.")
+    assert said[0].endswith("the AI does not move the study.")
     assert said[1] == "At this site the AI moves no study (H is 0)."
 
 
@@ -254,11 +256,19 @@ def test_a_list_of_names_says_what_it_lists() -> None:
     assert first.TextValue.startswith("Everything that was scored, suspected or not")
 
 
+def test_our_own_codes_are_short() -> None:
+    """A value of more than 16 characters would be a Long Code Value, which many readers do not know."""
+    own = [code for code in vars(codes).values() if isinstance(code, Code) and code.scheme_designator == codes.SCHEME]
+    assert len(own) > 40
+    assert len({code.value for code in own}) == len(own)
+    assert max(len(code.value) for code in own) <= 16
+
+
 def test_a_failure_says_so_first() -> None:
     """A failed study is reported as not assessed, with its reason, and without an urgency."""
     report = build_failure(message="This is a lateral film.").triage_report
     assert sentences(section(report, "Summary")) == [
-        "Not assessed by AI. Nothing is known of its urgency; it keeps its place by arrival.",
+        "Not assessed by AI. Nothing is known of its urgency; it keeps its place on the list.",
         "This is a lateral film.",
         "Not looked for because of this: pneumothorax, pleural effusion, cardiomegaly, pneumonia and pulmonary edema.",
     ]

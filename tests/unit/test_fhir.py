@@ -20,87 +20,72 @@ from fhir.resources.R4B.operationoutcome import OperationOutcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.sr.coding import Code as SrCode
-from worklist.urgency import Urgency
 
 from dicom_sr import codes
 from dicom_sr.uids import derive_uid
 from gateway import fhir
 from gateway.fhir import MEDIA_TYPE, build_fhir, diagnostic_report, searchset
-from worklist.finding import (
-    DISCLAIMER,
-    Algorithm,
-    Analysis,
-    Code,
-    Finding,
-    FindingType,
-    ImageReference,
-    QualityNote,
-    Side,
-)
+from tests.sr_films import CARD, CARDIOMEGALY, CONSOLIDATION, EDEMA, PNEUMOTHORAX, POLICY, scored, two_images
+from tests.sr_films import film as header
+from worklist.finding import DISCLAIMER, Analysis, Code, Finding, FindingType, QualityNote, Side
+from worklist.job import JobLimits
 from worklist.order import OrderPriority
-from worklist.records import (
-    Database,
-    IntakeRecords,
-    JobLimits,
-    JobRecords,
-    ListedStudy,
-    ReadingList,
-    ReceivedInstance,
-)
-from worklist.study import Failure, ReadingPolicy, StudyState
+from worklist.reading import unread
+from worklist.records import Database, IntakeRecords, JobRecords, ListedStudy, ReceivedInstance, Worklist
+from worklist.site import SiteRules
+from worklist.study import Failure, StudyState
+from worklist.triage import NOT_ASSESSED, SiteChoices, TriagePolicy, Urgency, assess
 
 Get = Callable[[str], httpx.Response]
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, 234_000, tzinfo=UTC)
-SCORER = Algorithm(name="embedded", version="1.0.0", sha256="ab" * 32, device_uid="2.25.7")
-PNEUMOTHORAX = Finding(type=FindingType.PNEUMOTHORAX, probability=0.57, threshold=0.5, side=Side.RIGHT)
-EDEMA = Finding(type=FindingType.PULMONARY_EDEMA, probability=0.0007, threshold=0.5)
 
 
 def analysis(*findings: Finding, explanation: str = "The right lung edge is displaced.") -> Analysis:
     """What a model said of a film."""
-    return Analysis(
-        image=ImageReference(
-            study_instance_uid="1.2.3",
-            series_instance_uid="1.2.3.4",
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
-            sop_instance_uid="1.2.3.4.5",
-            rows=10,
-            columns=10,
-        ),
-        scorer=SCORER,
-        findings=findings,
-        score=0.93,
-        threshold=0.3,
-        completed_at=NOON,
-        elapsed_ms=12.0,
-        quality=(QualityNote(code="low_contrast", message="The film has low contrast."),),
-        explanation=explanation,
+    note = QualityNote(code="low_contrast", message="The film has low contrast.")
+    return dataclasses.replace(
+        scored(header(), *findings, score=0.93), explanation=explanation, quality=(note,), completed_at=NOON
     )
 
 
-REPORTED = ListedStudy(
-    rank=1,
-    study_instance_uid="1.2.3",
-    patient_id="P1",
-    patient_name="Doe^Jane",
-    accession_number="A1",
-    study_description="Chest",
-    modality="CR",
-    received_at=NOON,
-    order_priority=OrderPriority.ROUTINE,
-    urgency=Urgency.CRITICAL,
-    score=0.93,
-    state=StudyState.REPORTED,
-    queue_at=NOON,
-    reason="",
-    failure=None,
-    analysis=analysis(PNEUMOTHORAX, EDEMA),
-    result_series_uids=(),
-    crop_count=0,
-    updated_at=NOON,
-)
-UNSCORED = dataclasses.replace(REPORTED, analysis=None, urgency=None, score=None, state=StudyState.WAITING)
+def listed(found: Analysis | None, policy: TriagePolicy | None = POLICY, **changes: Any) -> ListedStudy:  # noqa: ANN401 - any
+    """A line of the reading list."""
+    triage = assess(found, policy) if found and policy else None
+    study = ListedStudy(
+        rank=1,
+        study_instance_uid="1.2.3",
+        patient_id="P1",
+        patient_name="Doe^Jane",
+        patient_sex="F",
+        patient_age="066Y",
+        accession_number="A1",
+        study_description="Chest",
+        modality="CR",
+        acquired_at=None,
+        received_at=NOON,
+        order_priority=OrderPriority.ROUTINE,
+        urgency=triage.urgency if triage else None,
+        score=found.score if found else None,
+        harm=triage.harm if triage else None,
+        state=StudyState.REPORTED if found else StudyState.WAITING,
+        reading=unread(NOON),
+        is_overdue=False,
+        queue_at=NOON,
+        reason="",
+        failure=None,
+        analysis=found,
+        triage=triage,
+        policy=policy if found else None,
+        result_series_uids=(),
+        crop_count=0,
+        updated_at=NOON,
+    )
+    return dataclasses.replace(study, **changes)
+
+
+REPORTED = listed(analysis(PNEUMOTHORAX, EDEMA, CONSOLIDATION))
+UNSCORED = listed(None)
 
 
 def validated(study: ListedStudy) -> dict[str, Any]:
@@ -139,39 +124,103 @@ def test_a_reported_study() -> None:
     assert "Doe" not in str(report)
 
 
-def test_every_finding_is_an_observation_with_the_exact_numbers() -> None:
-    """Probability and threshold come out of the percentages to the last digit, beside side and model."""
+def test_every_finding_shown_is_an_observation_with_the_exact_numbers() -> None:
+    """Probability and threshold come out of the percentages to the last digit, beside side, image and model."""
     found = observations(validated(REPORTED))
-    assert set(found) == {"Any urgent finding", "Pneumothorax", "Pulmonary edema"}
+    assert set(found) == {"Any urgent finding", "Pneumothorax", "Pulmonary edema"}, "consolidation is not shown"
     for name, probability, threshold in (
         ("Any urgent finding", 0.93, 0.3),
-        ("Pneumothorax", 0.57, 0.5),
-        ("Pulmonary edema", 0.0007, 0.5),
+        ("Pneumothorax", 0.93, 0.5),
+        ("Pulmonary edema", 0.12, 0.5),
     ):
         assert fraction(found[name]["valueQuantity"]) == Decimal(str(probability))
-        (component,) = found[name]["component"]
-        assert component["code"]["coding"][0]["display"] == "Threshold Value"
-        assert fraction(component["valueQuantity"]) == Decimal(str(threshold))
+        assert fraction(component(found[name], "Threshold Value")["valueQuantity"]) == Decimal(str(threshold))
+        assert component(found[name], "Source of Measurement")["valueString"] == "urn:oid:1.2.3.4.5"
         assert found[name]["device"] == {"reference": "#scorer"}
         assert found[name]["note"][-1]["text"] == DISCLAIMER
     assert found["Pneumothorax"]["bodySite"]["coding"][0]["display"] == "Right"
     assert "bodySite" not in found["Pulmonary edema"]
-    assert found["Pneumothorax"]["interpretation"][0]["coding"][0]["code"] == "POS"
-    assert found["Pulmonary edema"]["interpretation"][0]["text"] == "Below the threshold, not excluded"
+    (named,) = found["Pneumothorax"]["interpretation"]
+    assert (named["coding"][0]["code"], named["text"]) == ("POS", "Pneumothorax likely, right")
+    (unnamed,) = found["Pulmonary edema"]["interpretation"]
+    assert (unnamed["coding"][0]["code"], unnamed["text"]) == ("not-named", "Not certain enough to name, not excluded")
     assert found["Any urgent finding"]["note"][0]["text"] == "The film has low contrast."
 
 
-def test_nothing_is_ever_called_negative() -> None:
-    """No interpretation of any finding is the code for a negative or normal result."""
-    report = diagnostic_report(dataclasses.replace(REPORTED, analysis=analysis(EDEMA), urgency=Urgency.ROUTINE))
+def component(observation: dict[str, Any], display: str) -> dict[str, Any]:
+    """The one component of this name."""
+    (found,) = (part for part in observation["component"] if part["code"]["coding"][0]["display"] == display)
+    return dict(found)
+
+
+def test_the_class_stands_with_the_harm_that_it_follows_from() -> None:
+    """Of the score it is said as what the study is flagged, by which harm and threshold, and under which policy."""
+    report = validated(REPORTED)
+    score = observations(report)["Any urgent finding"]
+    assert score["interpretation"][0]["text"] == "Critical finding suspected"
+    assert score["interpretation"][0]["coding"][0]["code"] == "RID49480"
+    assert REPORTED.triage is not None
+    assert component(score, "Harm of waiting")["valueQuantity"]["value"] == REPORTED.triage.harm
+    assert component(score, "Harm from which a study is flagged")["valueQuantity"]["value"] == POLICY.flag_from
+    (device,) = (item for item in report["contained"] if item["resourceType"] == "Device")
+    (policy,) = device["property"]
+    assert policy["type"]["coding"][0]["code"] == "policy-sha256"
+    assert policy["valueCode"] == [{"text": POLICY.digest}]
+
+
+def test_without_a_flag_there_is_no_category() -> None:
+    """Where nothing is flagged no code says so, least of all that of a negative or normal result."""
+    report = validated(listed(analysis(EDEMA)))
+    score = observations(report)["Any urgent finding"]
+    assert score["interpretation"] == [{"text": "No AI flag"}]
+    assert "conclusionCode" not in report
     said = {
         coding["code"]
         for resource in report["contained"]
         for interpretation in resource.get("interpretation", ())
-        for coding in interpretation["coding"]
+        for coding in interpretation.get("coding", ())
     }
-    assert not said & {"NEG", "N", "ND"}
-    assert "below-threshold" in said
+    assert said == {"not-named"}
+    assert "RID4948" not in str(report)
+
+
+def test_a_named_finding_without_a_flag_is_a_conclusion_all_the_same() -> None:
+    """What is put into words is coded as a conclusion, whether or not the study is flagged for it."""
+    report = validated(listed(analysis(CARDIOMEGALY)))
+    assert [code["coding"][0]["code"] for code in report["conclusionCode"]] == ["8186001"]
+
+
+def test_each_finding_names_its_own_image() -> None:
+    """Of a study of two images the score names both, the leading one first, and each finding the one that shows it."""
+    found, _ = two_images()
+    found_on = observations(validated(listed(found)))
+    images = {
+        name: [part["valueString"] for part in resource["component"] if "valueString" in part]
+        for name, resource in found_on.items()
+    }
+    assert images == {
+        "Any urgent finding": ["urn:oid:1.2.3.6.7", "urn:oid:1.2.3.4.5"],
+        "Pleural effusion": ["urn:oid:1.2.3.6.7"],
+        "Cardiomegaly": ["urn:oid:1.2.3.4.5"],
+        "Pulmonary edema": ["urn:oid:1.2.3.6.7"],
+    }
+
+
+def test_without_a_policy_no_finding_is_shown() -> None:
+    """Where no policy says what may be shown, the score stands alone and is not interpreted."""
+    report = validated(listed(analysis(PNEUMOTHORAX), None))
+    assert set(observations(report)) == {"Any urgent finding"}
+    assert "interpretation" not in observations(report)["Any urgent finding"]
+    assert "conclusionCode" not in report
+
+
+def test_a_finding_in_a_scheme_of_its_own_is_valid() -> None:
+    """A scorer may code a finding in a scheme that has no address; its code and name stay."""
+    kind = FindingType(key="own", code=Code(value="x1", scheme="99OTHER", meaning="Own"), label="Own finding")
+    card = dataclasses.replace(CARD, findings=(dataclasses.replace(CARD.findings[0], type=kind),))
+    found = analysis(Finding(type=kind, probability=0.8, threshold=0.5))
+    report = validated(listed(found, TriagePolicy.of(card, SiteChoices())))
+    assert observations(report)["Own finding"]["code"]["coding"] == [{"code": "x1", "display": "Own"}]
 
 
 def test_the_model_is_a_device() -> None:
@@ -188,7 +237,7 @@ FAILURE = Failure(code="lateral_view", message="This is a lateral film.")
 @pytest.mark.parametrize(
     ("study", "status", "conclusion"),
     [
-        (UNSCORED, "registered", "Not assessed yet."),
+        (UNSCORED, "registered", f"{NOT_ASSESSED} yet."),
         (
             dataclasses.replace(UNSCORED, state=StudyState.FAILED, failure=FAILURE),
             "cancelled",
@@ -200,7 +249,7 @@ FAILURE = Failure(code="lateral_view", message="This is a lateral film.")
             "Not assessed. This is a lateral film.",
         ),
         (
-            dataclasses.replace(REPORTED, state=StudyState.SCORED, analysis=analysis(PNEUMOTHORAX, explanation="")),
+            listed(analysis(PNEUMOTHORAX, explanation=""), state=StudyState.SCORED),
             "partial",
             None,
         ),
@@ -217,10 +266,9 @@ def test_a_study_without_a_full_result_says_so(study: ListedStudy, status: str, 
 def test_hostile_words_stay_words() -> None:
     """Markup and control characters of a header or an explainer break neither the narrative nor the resource."""
     study = dataclasses.replace(
-        REPORTED,
+        listed(analysis(PNEUMOTHORAX, explanation="<script>alert(1)</script>\x07 & more")),
         patient_id=" \x00P<1> ",
         accession_number="\t",
-        analysis=analysis(PNEUMOTHORAX, explanation="<script>alert(1)</script>\x07 & more"),
     )
     report = validated(study)
     assert "<script>" not in report["text"]["div"]
@@ -235,10 +283,10 @@ def test_hostile_words_stay_words() -> None:
 def test_any_finding_is_valid_and_exact(probability: float, threshold: float, side: Side | None) -> None:
     """Whatever the numbers, the resource is valid and the probability can be had back unchanged."""
     finding = Finding(type=FindingType.PNEUMONIA, probability=probability, threshold=threshold, side=side)
-    found = observations(validated(dataclasses.replace(REPORTED, analysis=analysis(finding, finding))))
+    found = observations(validated(listed(analysis(finding))))
     assert float(fraction(found["Pneumonia"]["valueQuantity"])) == pytest.approx(probability, rel=1e-15, abs=0)
     (interpretation,) = found["Pneumonia"]["interpretation"]
-    assert (interpretation["coding"][0]["code"] == "POS") is (probability >= threshold)
+    assert (interpretation["coding"][0]["code"] == "POS") is (probability >= 0.5), "the card names it from 0.5 on"
 
 
 @pytest.mark.parametrize(
@@ -259,9 +307,19 @@ def test_the_validation_can_fail(change: dict[str, Any]) -> None:
 
 def test_the_codes_are_those_of_the_reports() -> None:
     """A concept has one code, in the SR and here, and the private scheme the UID by which the SR identifies it."""
-    for name in ("CHEST_CAD_REPORT", "CERTAINTY_OF_IMPRESSION", "THRESHOLD", "BELOW_THRESHOLD"):
+    for name in (
+        "CHEST_CAD_REPORT",
+        "CERTAINTY_OF_IMPRESSION",
+        "THRESHOLD",
+        "SOURCE_OF_MEASUREMENT",
+        "NOT_NAMED",
+        "HARM",
+        "FLAG_FROM",
+        "POLICY_SHA256",
+    ):
         assert _same(getattr(fhir, name), getattr(codes, name))
-    assert all(_same(fhir.URGENCIES[urgency], codes.URGENCIES[urgency]) for urgency in Urgency)
+    assert set(fhir.URGENCIES) == set(codes.URGENCIES) == {Urgency.CRITICAL, Urgency.URGENT}
+    assert all(_same(fhir.URGENCIES[urgency], code) for urgency, code in codes.URGENCIES.items())
     assert all(_same(fhir.SIDES[side], codes.SIDES[side]) for side in Side)
     assert fhir.CODE_SYSTEMS[codes.SCHEME] == f"urn:oid:{derive_uid('coding scheme', codes.SCHEME)}"
 
@@ -281,15 +339,15 @@ def test_the_bundle() -> None:
 
 
 @pytest.fixture
-def get(tmp_path: Path, migrated_sqlite: bytes, make_analysis: Callable[..., Analysis]) -> Iterator[Get]:
+def get(tmp_path: Path, migrated_sqlite: bytes) -> Iterator[Get]:
     """The routes over a reading list with one scored study, 1.2.3."""
     (tmp_path / "firstread.db").write_bytes(migrated_sqlite)
     with closing(Database(f"sqlite:///{tmp_path}/firstread.db")) as database:
         received = ReceivedInstance(
             orthanc_id="o",
             study_instance_uid="1.2.3",
-            series_instance_uid="1.2.3.1",
-            sop_instance_uid="1.2.3.1.1",
+            series_instance_uid="1.2.3.4",
+            sop_instance_uid="1.2.3.4.5",
             digest="a",
             received_at=NOON,
             patient_id="4711",
@@ -300,13 +358,15 @@ def get(tmp_path: Path, migrated_sqlite: bytes, make_analysis: Callable[..., Ana
             order_priority=OrderPriority.ROUTINE,
             scope_failure=None,
         )
-        IntakeRecords(database, ReadingPolicy()).admit([received], [], NOON)
-        jobs = JobRecords(database, ReadingPolicy(), JobLimits())
-        (due,) = jobs.due(NOON, 1)
-        assert jobs.claim(due.job_id, "w", NOON)
-        jobs.complete_score(due.job_id, "w", make_analysis(0.93, {FindingType.PNEUMOTHORAX: 0.57}), NOON)
+        rules = SiteRules()
+        IntakeRecords(database, rules).ingest([received], [])
+        jobs = JobRecords(database, rules, JobLimits())
+        jobs.adopt_policy(POLICY)
+        ((job_id, _),) = jobs.due(1)
+        assert jobs.claim(job_id, "w")
+        assert jobs.complete_score(job_id, "w", scored(header(), PNEUMOTHORAX, score=0.93))
         app = FastAPI()
-        app.include_router(build_fhir(ReadingList(database)))
+        app.include_router(build_fhir(Worklist(database, rules)))
 
         def get(path: str) -> httpx.Response:
             return asyncio.run(_get(app, path))

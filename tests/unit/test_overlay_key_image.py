@@ -210,7 +210,7 @@ def test_the_key_image_is_the_film_of_interest_and_software_chose_it() -> None:
     assert items["Device Observer UID"].UID == "2.25.7"
     words = items["Key Object Description"].TextValue
     assert "by AI, not by a radiologist" in words
-    assert "Pneumothorax, right" in words
+    assert "Pneumothorax likely, right" in words
     assert "edema" not in words
     assert chosen.ValueType == "IMAGE"
     (image,) = chosen.ReferencedSOPSequence

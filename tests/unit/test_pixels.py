@@ -802,9 +802,10 @@ def test_the_square_shows_the_film_where_geometry_says(rows: int, columns: int, 
         return np.logical_and.outer(y, x)
 
     whole, marked = geometry.to_model(0, 0, columns, rows), geometry.to_model(*mark)
-    np.testing.assert_allclose(square[inside(*marked, 2)], 1.0, atol=2e-3)
-    np.testing.assert_allclose(square[inside(*whole, 2) & ~inside(*marked, -2)], 0.5, atol=2e-3)
-    np.testing.assert_allclose(square[~inside(*whole, -2)], 0.0, atol=2e-3)
+    blur = max(2.0, size_px / geometry.side)  # enlarging spreads an edge over one source pixel
+    np.testing.assert_allclose(square[inside(*marked, blur)], 1.0, atol=2e-3)
+    np.testing.assert_allclose(square[inside(*whole, blur) & ~inside(*marked, -blur)], 0.5, atol=2e-3)
+    np.testing.assert_allclose(square[~inside(*whole, -blur)], 0.0, atol=2e-3)
 
 
 @pytest.mark.parametrize("shape", [(1000, 601), (601, 1000), (777, 777), (1003, 40)])

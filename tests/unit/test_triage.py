@@ -259,6 +259,15 @@ def test_the_evidence_names_the_most_harmful_first(make_analysis: MakeAnalysis) 
     assert triaged(make_analysis, {FindingType.CARDIOMEGALY: 0.9}).evidence == ""
 
 
+def test_a_critical_finding_is_named_before_a_more_harmful_one(make_analysis: MakeAnalysis) -> None:
+    """What makes a study critical comes first in its evidence."""
+    findings = {FindingType.PNEUMOTHORAX: 0.65, FindingType.PLEURAL_EFFUSION: 0.9}
+    triage = triaged(make_analysis, findings, policy(scorer_card(pneumothorax=0.6)))
+    assert triage.evidence == "Pneumothorax likely; Pleural effusion likely"
+    assert triage.leading is not None
+    assert triage.leading.type is FindingType.PLEURAL_EFFUSION
+
+
 def test_the_evidence_names_nothing_that_did_not_flag_the_study(make_analysis: MakeAnalysis) -> None:
     """Where the finding that flagged it may not be named, another one that may does not stand in for it."""
     triage = triaged(make_analysis, {FindingType.PLEURAL_EFFUSION: 0.55, FindingType.CARDIOMEGALY: 0.9})

@@ -14,7 +14,7 @@ from worklist.records.database import Database
 from worklist.records.events import EventKind
 from worklist.records.received import ReceivedInstance
 from worklist.records.studies import Study
-from worklist.records.tables import INCOMPLETE, PRESENT, FeedRow, ResultRow, StudyRow
+from worklist.records.tables import CHECKED, INCOMPLETE, PRESENT, FeedRow, ResultRow, StudyRow
 from worklist.site import SiteRules
 
 
@@ -131,7 +131,7 @@ class IntakeRecords:
         with self._database.read() as session:
             return session.scalars(
                 select(StudyRow.orthanc_id)
-                .where(PRESENT, StudyRow.checked_at < self._database.now(session) - age)
+                .where(CHECKED, StudyRow.checked_at < self._database.now(session) - age)
                 .order_by(StudyRow.checked_at)
                 .limit(1)
             ).one_or_none()

@@ -30,7 +30,8 @@ from worklist.triage import Urgency
 _LISTED = text("reading_state NOT IN ('read', 'prior') AND withdrawn_at IS NULL")
 _READ = text("reading_state = 'read' AND withdrawn_at IS NULL")
 _PRIOR = text("reading_state = 'prior' AND withdrawn_at IS NULL")
-_PRESENT = text("withdrawn_at IS NULL")
+_CLAIMED = text("reading_until IS NOT NULL")
+_CHECKED = text("withdrawn_at IS NULL AND revision > 0")  # always so, and nothing else is counted by this index
 _INCOMPLETE = text("incomplete_since IS NOT NULL")
 _OPEN = text("state IN ('SCHEDULED', 'IN PROGRESS')")
 
@@ -145,7 +146,8 @@ class StudyRow(Base):
         Index("ix_studies_priors", "received_at", "study_instance_uid", sqlite_where=_PRIOR, postgresql_where=_PRIOR),
         Index("ix_studies_read", "reading_since", "study_instance_uid", sqlite_where=_READ, postgresql_where=_READ),
         Index("ix_studies_incomplete", "incomplete_since", sqlite_where=_INCOMPLETE, postgresql_where=_INCOMPLETE),
-        Index("ix_studies_checked", "checked_at", sqlite_where=_PRESENT, postgresql_where=_PRESENT),
+        Index("ix_studies_claimed", "reading_until", sqlite_where=_CLAIMED, postgresql_where=_CLAIMED),
+        Index("ix_studies_checked", "checked_at", sqlite_where=_CHECKED, postgresql_where=_CHECKED),
     )
 
 
@@ -314,5 +316,6 @@ ON_THE_LIST = and_(
 PRIORS = and_(StudyRow.reading_state == literal_column("'prior'"), StudyRow.withdrawn_at.is_(None))
 READ = and_(StudyRow.reading_state == literal_column("'read'"), StudyRow.withdrawn_at.is_(None))
 PRESENT = StudyRow.withdrawn_at.is_(None)
+CHECKED = and_(PRESENT, StudyRow.revision > literal_column("0"))
 INCOMPLETE = StudyRow.incomplete_since.is_not(None)
 OPEN = JobRow.state.in_([literal_column("'SCHEDULED'"), literal_column("'IN PROGRESS'")])

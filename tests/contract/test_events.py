@@ -1,0 +1,195 @@
+"""What happened, in order, and how those who watch hear of it, on SQLite and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from functools import partial
+from threading import Event as Flag
+from threading import Thread
+
+import pytest
+from sqlalchemy import text
+
+from tests.records import (
+    ANN,
+    BEN,
+    NOON,
+    SECOND,
+    STUDY,
+    Records,
+    at_once,
+    policy,
+    received,
+    report_of,
+)
+from worklist.finding import FindingType
+from worklist.records import Database, EventKind, ExclusiveLock
+from worklist.records.events import record
+
+_EVENTS = text("SELECT sequence, study_instance_uid, kind FROM events WHERE sequence > :after ORDER BY sequence")
+EFFUSION = {FindingType.PLEURAL_EFFUSION: 0.7}
+
+
+def test_the_history_of_a_study_tells_everything(records: Records) -> None:
+    """What came, what was found by which policy, where it stood, and who did what: in order, and never rewritten."""
+    records.jobs.adopt_policy(policy())
+    records.ingest(received(), stable=[STUDY])
+    records.clock.forward(SECOND)
+    records.score(EFFUSION, 0.7)
+    records.readings.claim(ANN, STUDY)
+    records.report()
+    records.readings.complete(ANN, STUDY)
+    records.ingest(received(image="2"))
+    records.ingest(report_of(STUDY))
+    assert records.kinds() == [
+        *("arrived", "image", "complete"),
+        *("scored", "triaged", "claimed", "reported", "triaged", "read"),
+        *("image", "returned", "triaged", "read"),
+    ]
+    events = {event.kind: event for event in records.readings.history(STUDY)[:9]}
+    assert events["arrived"].detail == {"reading": "unread"}
+    assert events["image"].detail == {"image": f"{STUDY}.1.1"}
+    assert (events["scored"].at, events["scored"].actor) == (NOON + SECOND, "Firstread")
+    assert events["scored"].detail == {"image": f"{STUDY}.1.1", "score": 0.7, "scorer": "0" * 64}
+    claimed = events["claimed"]
+    assert (claimed.actor, claimed.detail["reading"], claimed.detail["urgency"]) == ("Ann", "reading", "urgent")
+    assert claimed.detail["policy"] == policy().digest
+    assert claimed.detail["received_at"] == "2026-11-22 12:00:00+00:00"
+    assert events["reported"].detail == {"revision": 1, "objects": 1, "policy": policy().digest}
+    triaged = records.readings.history(STUDY)[4]
+    assert triaged.detail["urgency"] == "urgent"
+    assert triaged.detail["reason"] == "Pleural effusion likely"
+    returned, *_, read = records.readings.history(STUDY)[-3:]
+    assert returned.detail["why"] == "new image"
+    assert (read.actor, read.detail["how"], read.detail["number"]) == ("Dr Roe", "report", 2)
+
+
+def test_numbers_rise_and_name_each_study_once(records: Records) -> None:
+    """Asked from a number on, each study that changed comes once, with its present line."""
+    assert records.worklist.newest() == 0
+    assert records.worklist.changed_after(0) == (0, [], [])
+    records.ingest(received("1.1"), received("1.2", at=NOON + SECOND))
+    newest, changed, gone = records.worklist.changed_after(0)
+    assert newest == records.worklist.newest() > 0
+    assert ([line.study_instance_uid for line in changed], gone) == (["1.1", "1.2"], [])
+    records.jobs.adopt_policy(policy())  # of no study
+    assert records.worklist.changed_after(newest) == (newest + 1, [], [])
+    newest += 1
+    records.score()
+    records.score(EFFUSION)
+    newest, changed, _ = records.worklist.changed_after(newest)
+    assert [(line.study_instance_uid, line.rank) for line in changed] == [("1.1", 2), ("1.2", 1)]
+    assert records.worklist.changed_after(newest) == (newest, [], [])
+
+
+def test_many_changes_at_once_are_told_of(records: Records) -> None:
+    """More studies than one statement may name."""
+    uids = [f"1.{number}" for number in range(510)]
+    records.ingest(*(received(uid) for uid in uids))
+    _, changed, gone = records.worklist.changed_after(0)
+    assert (len(changed), gone) == (510, [])
+    assert sorted(line.rank for line in changed) == list(range(1, 511))
+
+
+def test_nobody_who_asks_by_number_misses_an_event(records: Records) -> None:
+    """However many write at once: whoever has seen a number has seen all smaller ones."""
+    uids = [f"1.{number}" for number in range(8)]
+    records.ingest(*(received(uid) for uid in uids))
+    start = records.worklist.newest()
+    is_done = Flag()
+    seen: list[str] = []
+
+    def watch() -> None:
+        number = start
+        while True:
+            was_done = is_done.is_set()
+            with records.database.read() as session:
+                rows = session.execute(_EVENTS, {"after": number}).all()
+            seen.extend(f"{sequence} {uid} {kind}" for sequence, uid, kind in rows)
+            number = rows[-1][0] if rows else number
+            if was_done and not rows:
+                return
+
+    def work(uid: str) -> None:
+        for _ in range(6):
+            records.readings.claim(ANN, uid)
+            records.readings.put_back(ANN, uid)
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        at_once(*(partial(work, uid) for uid in uids))
+    finally:
+        is_done.set()
+        watcher.join()
+    with records.database.read() as session:
+        rows = session.execute(_EVENTS, {"after": start}).all()
+    assert seen == [f"{sequence} {uid} {kind}" for sequence, uid, kind in rows]
+    assert len(seen) == 8 * 6 * 2
+    for uid in uids:
+        kinds = [line.split()[2] for line in seen if line.split()[1] == uid]
+        assert kinds == ["claimed", "put"] * 6
+
+
+def test_a_commit_wakes_those_who_wait(records: Records) -> None:
+    """In another process's connection, within a moment, and again for each; what is not committed wakes nobody."""
+    url = records.database.url.render_as_string(hide_password=False)
+    woken: list[float] = []
+    must_stop = Flag()
+    ready = Flag()
+
+    def wait() -> None:
+        with closing(Database(url)) as other:
+            for _ in other.commits(must_stop.is_set):
+                woken.append(time.monotonic())
+                ready.set()
+
+    waiter = Thread(target=wait)
+    waiter.start()
+    try:
+        assert ready.wait(10)
+        for uid in ("1.1", "1.2"):
+            time.sleep(0.2)
+            before = len(woken)
+            committed = time.monotonic()
+            records.ingest(received(uid))
+            deadline = committed + 5
+            while len(woken) == before and time.monotonic() < deadline:
+                time.sleep(0.005)
+            assert len(woken) > before
+            assert woken[-1] - committed < 0.5
+    finally:
+        must_stop.set()
+        waiter.join(10)
+    assert not waiter.is_alive()
+
+
+def test_a_change_that_fails_leaves_no_event(records: Records) -> None:
+    """History is written in the transaction of its change, or not at all."""
+    records.ingest(received())
+    before = (records.worklist.newest(), records.kinds())
+
+    def change_and_fail() -> None:
+        with records.database.write() as session:
+            record(session, EventKind.READ, STUDY, by=BEN)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        change_and_fail()
+    assert (records.worklist.newest(), records.kinds()) == before
+
+
+def test_one_process_holds_a_lock(records: Records) -> None:
+    """Another one gets it when it is released, and not before."""
+    with closing(Database(records.database.url.render_as_string(hide_password=False))) as other:
+        ours, theirs, another = ExclusiveLock(records.database, 1), ExclusiveLock(other, 1), ExclusiveLock(other, 2)
+        assert ours.hold()
+        assert ours.hold()
+        assert not theirs.hold()
+        assert another.hold()
+        ours.release()
+        assert theirs.hold()
+        assert not ours.hold()
+        theirs.release()
+        another.release()
