@@ -80,7 +80,7 @@ def build_worker(broker_url: str, services: Mapping[Queue, Service]) -> Celery:
         freed.give_back_soon()
 
     def add_task(queue: Queue) -> None:
-        @app.task(name=queue.task, time_limit=services[queue].time_limit_s)
+        @app.task(name=queue.task, time_limit=services[queue].time_limit_s, shared=False)
         def work(identifier: str) -> None:
             load(queue)(identifier)
             freed.give_back_soon()

@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from firstread.compose import open_database
-from firstread.compose_worker import build_worker_app
-from firstread.schema import upgrade_database
+from firstread.compose_worker import build_scorer, build_worker_app
 from firstread.settings import Settings
 from worker.pacs import TIMEOUT_S
-from worklist.errors import InvalidInput, ModelUnavailable
+from worker.tasks import Service, build_worker
+from worklist.errors import InvalidInput, ModelUnavailable, PermanentError
 from worklist.job import Queue
+from worklist.records import Database, JobRecords
+
+
+@pytest.fixture
+def database_url(tmp_path: Path, migrated_sqlite: bytes) -> str:
+    """A database with all tables."""
+    file = tmp_path / "firstread.db"
+    file.write_bytes(migrated_sqlite)
+    return f"sqlite:///{file}"
 
 
 def _loaded_by(statement: str) -> set[str]:
@@ -42,19 +52,9 @@ def test_help_needs_next_to_nothing() -> None:
     assert not _loaded_by("import firstread.cli") & {"sqlalchemy", "fastapi", "onnxruntime", "pydicom"}
 
 
-def test_a_workers_main_process_loads_nothing_that_its_child_needs() -> None:
-    """Celery's main process only hands on messages: neither database, model runtime nor DICOM is in its memory."""
-    loaded = _loaded_by("import firstread.cli, firstread.logs, firstread.compose_worker")
-    assert "worker.tasks" in loaded
-    assert not loaded & {"sqlalchemy", "onnxruntime", "numpy", "pydicom", "highdicom", "pyorthanc"}
-
-
 @pytest.mark.parametrize(
     "statement",
-    [
-        "import models.embedded.scorer",
-        "from firstread.compose_worker import Settings, build_scorer; build_scorer(Settings())",
-    ],
+    ["import models.embedded.scorer", "import firstread.compose_worker as c; c.build_scorer(c.Settings())"],
 )
 def test_onnx_runtime_is_told_to_stay_silent(statement: str) -> None:
     """ONNX Runtime's reports to its maker are off before it is loaded, on a machine that says nothing about them."""
@@ -79,13 +79,74 @@ def test_a_silent_pacs_is_told_before_the_task_is_killed() -> None:
             Settings.model_validate({field: shortest_s})
 
 
-def test_a_worker_without_its_model_does_not_start(tmp_path: Path) -> None:
+_RUNTIMES = {"onnxruntime", "highdicom"}
+
+
+@pytest.mark.parametrize(
+    ("queue", "loads"),
+    [(Queue.SCORE, {"onnxruntime"}), (Queue.REPORT, {"highdicom"}), (Queue.PREDICT, {"onnxruntime"})],
+)
+def test_a_worker_loads_what_its_queue_needs(database_url: str, queue: Queue, loads: set[str]) -> None:
+    """Who scores has no SR builder, who reports has no model runtime, and none has parts of the gateway."""
+    build = f"c.build_{queue}(c.Settings(database_url={database_url!r}))"
+    loaded = _loaded_by(f"import firstread.compose_worker as c; {build}")
+    assert loaded & _RUNTIMES == loads
+    assert "worklist.records" in loaded
+    assert not loaded & {"fastapi", "alembic", "pyorthanc", "httpx", "psycopg", "torch", "typer"}
+
+
+def test_the_main_process_of_a_worker_loads_none_of_it(database_url: str) -> None:
+    """Celery's main process, which only takes messages, holds no image library, no records and no model."""
+    settings = f"c.Settings(database_url={database_url!r})"
+    loaded = _loaded_by(
+        f"import firstread.cli, firstread.compose_worker as c; c.build_worker_app({settings}, [*c.Queue])"
+    )
+    assert "celery" in loaded
+    assert not loaded & {*_RUNTIMES, "sqlalchemy", "pydicom", "numpy", "PIL", "httpx", "alembic"}
+
+
+def test_a_worker_that_scores_brings_its_policy_into_force(database_url: str) -> None:
+    """Once it has started, the records know card and choices, without any image; a second start changes nothing."""
+    settings = Settings(database_url=database_url)
+    with closing(Database(database_url)) as database:
+        jobs = JobRecords(database, settings.site_rules, settings.job_limits)
+        assert jobs.policy() is None
+        build_worker_app(settings, [Queue.SCORE])
+        policy = jobs.policy()
+        assert policy is not None
+        assert policy.card == build_scorer(settings).card
+        assert policy.site == settings.site_rules.triage
+        build_worker_app(settings, [Queue.SCORE])
+        assert jobs.policy() == policy
+
+
+def test_a_process_may_load_for_minutes() -> None:
+    """Celery's own limit of 4 s would kill a process that loads a large model, each time that one is replaced."""
+    service = Service(build=lambda: print, time_limit_s=60)
+    worker = build_worker("memory://", {Queue.REPORT: service})
+    assert worker.conf.worker_proc_alive_timeout >= 120
+    assert [name for name in worker.tasks if name.startswith("firstread")] == [Queue.REPORT.task]
+
+
+def test_a_worker_without_its_model_does_not_start(tmp_path: Path, database_url: str) -> None:
     """Missing weights end a worker at once, with the reason; running, it would leave every study waiting for ever."""
-    settings = Settings(model_dir=tmp_path, database_url=f"sqlite:///{tmp_path / 'firstread.db'}")
-    assert list(upgrade_database(settings))
-    with pytest.raises(ModelUnavailable) as told:
-        build_worker_app(settings, tuple(Queue))
-    assert told.value.code == "model_missing"
+    with pytest.raises(ModelUnavailable) as refused:
+        build_worker_app(Settings(model_dir=tmp_path, database_url=database_url), [Queue.SCORE])
+    assert refused.value.code == "model_missing"
+
+
+def test_a_worker_on_old_tables_does_not_start(tmp_path: Path) -> None:
+    """A database that was not upgraded ends a worker at once, with what to run."""
+    with pytest.raises(PermanentError, match="firstread db upgrade") as refused:
+        build_worker_app(Settings(database_url=f"sqlite:///{tmp_path / 'empty.db'}"), [Queue.REPORT])
+    assert refused.value.code == "database_outdated"
+
+
+def test_choices_that_contradict_the_card_end_a_worker(database_url: str) -> None:
+    """A weight for a finding that the scorer does not know is refused at the start, by name."""
+    settings = Settings(database_url=database_url, weights={"hiccups": 1.0})
+    with pytest.raises(InvalidInput, match="hiccups"):
+        build_worker_app(settings, [Queue.SCORE])
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "cloud://x", "mysql://user@host/name"])

@@ -1,0 +1,409 @@
+"""The three pipelines on real Orthanc and real records: from images to a report, and what may fail on the way."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import structlog
+from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.uid import EnhancedSRStorage
+
+from dicom_sr.parse import TriageReport, parse
+from imaging.radiograph import Radiograph
+from imaging.simulated.phantom import simulate_film
+from models import Explainer
+from models.embedded.scorer import EmbeddedScorer
+from models.gates.scorer import GatedScorer
+from models.template import TemplateExplainer
+from tests.bad_films import chest
+from tests.records import HOUR, NOON, Clock
+from tests.servers import OrthancServer
+from worker.pacs import Pacs
+from worker.predict import Predictor, PredictPipeline
+from worker.report import ReportPipeline
+from worker.score import ScorePipeline
+from worklist.card import Precision
+from worklist.finding import Analysis, FindingType, ImageReference
+from worklist.job import JobLimits, Queue
+from worklist.order import OrderPriority
+from worklist.records import (
+    Database,
+    IntakeRecords,
+    JobRecords,
+    ListedStudy,
+    PredictionRecords,
+    ReceivedInstance,
+    Upload,
+    Worklist,
+)
+from worklist.scope import ScopeRules
+from worklist.site import SiteRules
+from worklist.study import StudyState
+from worklist.triage import SiteChoices, Triage, TriagePolicy, Urgency
+
+RULES = SiteRules(quiet=timedelta(0), prior_after=None)
+SCORER = GatedScorer(EmbeddedScorer())
+CARD = replace(  # flags and names whatever the shipped scorer sees, so that no test hangs on how well it sees
+    SCORER.card,
+    flag_from=0.05,
+    findings=tuple(
+        replace(found, is_shown=True, named_from=0.05, precision=Precision(value=0.7, n=10))
+        for found in SCORER.card.findings
+    ),
+)
+ALL_FLAGGED = SiteChoices(alert_budget=1)
+
+
+@dataclass
+class Site:
+    """Orthanc, records with a clock to set, and the pipelines of its workers."""
+
+    orthanc: OrthancServer
+    database: Database
+    clock: Clock
+    jobs: JobRecords = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the records."""
+        self.jobs = JobRecords(self.database, RULES, JobLimits())
+        self.intake = IntakeRecords(self.database, RULES)
+
+    @property
+    def pacs(self) -> Pacs:
+        """The workers' side of Orthanc."""
+        return Pacs(self.orthanc.url, auth=None)
+
+    def adopt_policy(self, choices: SiteChoices = ALL_FLAGGED) -> TriagePolicy:
+        """Bring the scorer's policy into force."""
+        policy = TriagePolicy.of(CARD, choices)
+        self.jobs.adopt_policy(policy)
+        return policy
+
+    def receive(self, *films: Dataset) -> str:
+        """Store the films of one study, take them in, and call the study complete; returns its UID."""
+        for film in films:
+            self.orthanc.post(film)
+        self.intake.ingest([_received(film) for film in films], [])
+        return str(films[0].StudyInstanceUID)
+
+    def score_all(self) -> None:
+        """Run every job of the score queue that is due."""
+        for job_id in self.due(Queue.SCORE):
+            ScorePipeline(jobs=self.jobs, pacs=self.pacs, scorer=SCORER).run(job_id)
+        self.intake.complete_quiet()
+
+    def report_all(
+        self, explainer: Explainer | None = None, *, jobs: JobRecords | None = None, pacs: Pacs | None = None
+    ) -> None:
+        """Run every job of the report queue that is due."""
+        for job_id in self.due(Queue.REPORT):
+            ReportPipeline(
+                jobs=jobs or self.jobs, pacs=pacs or self.pacs, explainer=explainer or TemplateExplainer()
+            ).run(job_id)
+
+    def due(self, queue: Queue) -> list[str]:
+        """The jobs of a queue that are due."""
+        self.jobs.forget_enqueued()
+        return [job_id for job_id, _ in self.jobs.due(100, queue)]
+
+    def listed(self, study_instance_uid: str) -> ListedStudy:
+        """A study as the list shows it."""
+        study = Worklist(self.database, RULES).find(study_instance_uid)
+        assert study is not None
+        return study
+
+    def files(self) -> dict[str, bytes]:
+        """The files that Orthanc holds of what Firstread wrote, by SOP Instance UID."""
+        found = {}
+        for orthanc_id in self.orthanc.get("/instances"):
+            tags = self.orthanc.get(f"/instances/{orthanc_id}/simplified-tags")
+            if tags.get("Manufacturer") == "Firstread":
+                answer = httpx.get(f"{self.orthanc.url}/instances/{orthanc_id}/file", trust_env=False)
+                found[tags["SOPInstanceUID"]] = answer.raise_for_status().content
+        return found
+
+    def report(self) -> TriageReport:
+        """The one triage report that Orthanc holds."""
+        datasets = [dcmread(io.BytesIO(file)) for file in self.files().values()]
+        (report,) = (one for one in datasets if one.SOPClassUID == EnhancedSRStorage)
+        return parse(report)
+
+
+def _received(film: Dataset) -> ReceivedInstance:
+    return ReceivedInstance(
+        orthanc_id=f"o{film.StudyInstanceUID}",
+        study_instance_uid=film.StudyInstanceUID,
+        series_instance_uid=film.SeriesInstanceUID,
+        sop_instance_uid=film.SOPInstanceUID,
+        digest=str(film.InstanceNumber),
+        received_at=NOON,
+        patient_id=film.PatientID,
+        patient_name=str(film.PatientName),
+        accession_number=film.AccessionNumber,
+        study_description=film.StudyDescription,
+        modality=film.Modality,
+        order_priority=OrderPriority.ROUTINE,
+        scope_failure=None,
+        study_date="20261122",
+    )
+
+
+@pytest.fixture
+def site(orthanc: OrthancServer, tmp_path: Path, migrated_sqlite: bytes) -> Iterator[Site]:
+    """A site whose clock shows noon."""
+    file, clock = tmp_path / "firstread.db", Clock()
+    file.write_bytes(migrated_sqlite)
+    with closing(Database(f"sqlite:///{file}", clock=clock)) as database:
+        yield Site(orthanc=orthanc, database=database, clock=clock)
+
+
+def sick(seed: int = 5, **attributes: str) -> Dataset:
+    """A simulated film with an effusion, on which the shipped model finds one."""
+    film = chest(seed)
+    pixels = simulate_film(seed, finding=FindingType.PLEURAL_EFFUSION, rows=film.Rows, columns=film.Columns)
+    film.PixelData = pixels.astype(np.uint16).tobytes()
+    film.InstanceNumber = seed
+    for keyword, value in attributes.items():
+        setattr(film, keyword, value)
+    film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
+    return film
+
+
+class Wordy(TemplateExplainer):
+    """Says something else each time, as a language model does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tries = 0
+
+    def explain(
+        self,
+        analysis: Analysis,
+        triage: Triage,
+        radiographs: Callable[[ImageReference], Radiograph],
+        prior_reports: tuple[tuple[str, str], ...] = (),
+    ) -> Analysis:
+        """The template's Analysis with the number of the try for its words."""
+        self.tries += 1
+        explained = super().explain(analysis, triage, radiographs, prior_reports)
+        return replace(explained, explanation=f"Said at try {self.tries}.")
+
+
+def test_a_study_goes_from_image_to_report(site: Site) -> None:
+    """It is scored, takes its place by the policy in force, and is reported with the times at which that happened."""
+    policy = site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    scored = site.listed(uid)
+    assert (scored.state, scored.urgency) == (StudyState.SCORED, Urgency.URGENT)
+    assert scored.queue_at < NOON
+    reported_at = site.clock.forward(timedelta(seconds=7))
+    site.report_all()
+    assert site.listed(uid).state is StudyState.REPORTED
+    report = site.report()
+    assert report.analysis is not None
+    assert report.fetched_at is not None
+    assert report.scored_at == report.analysis.completed_at
+    elapsed = report.scored_at - report.fetched_at
+    assert elapsed.total_seconds() * 1000 == pytest.approx(report.analysis.elapsed_ms, abs=1)
+    assert report.reported_at == reported_at
+    assert report.policy == policy
+
+
+def test_a_report_that_is_tried_again_is_the_same_to_the_byte(site: Site) -> None:
+    """Stored but not completed, it is built again from what was kept: no second opinion under the first one's UIDs."""
+
+    class AwayAtTheEnd(JobRecords):
+        def complete_report(self, *_: object) -> bool:
+            raise ConnectionError
+
+    site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    explainer = Wordy()
+    site.report_all(explainer, jobs=AwayAtTheEnd(site.database, RULES, JobLimits()))
+    first = site.files()
+    assert site.listed(uid).state is StudyState.SCORED
+    assert len(first) > 1
+    site.clock.forward(HOUR)
+    site.report_all(explainer)
+    assert site.files() == first
+    assert site.listed(uid).state is StudyState.REPORTED
+    report = site.report()
+    assert report.analysis is not None
+    assert (explainer.tries, report.analysis.explanation) == (1, "Said at try 1.")
+
+
+def test_nothing_is_stored_where_nothing_could_be_kept(site: Site) -> None:
+    """A worker that has lost its lease while it thought stores nothing: whoever has the job now does."""
+
+    class Slow(TemplateExplainer):
+        def explain(
+            self,
+            analysis: Analysis,
+            triage: Triage,
+            radiographs: Callable[[ImageReference], Radiograph],
+            prior_reports: tuple[tuple[str, str], ...] = (),
+        ) -> Analysis:
+            site.clock.forward(HOUR)
+            (job_id,) = claimed
+            assert site.jobs.claim(job_id, "another")
+            return super().explain(analysis, triage, radiographs, prior_reports)
+
+    site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    claimed = site.due(Queue.REPORT)
+    site.report_all(Slow())
+    assert site.files() == {}
+    assert site.listed(uid).state is StudyState.SCORED
+    assert site.jobs.renew(claimed[0], "another")
+
+
+def test_a_pacs_that_takes_nothing_is_tried_again(site: Site) -> None:
+    """A report that could not be stored waits, says why, and is stored later with the words of its first try."""
+    site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    explainer = Wordy()
+    site.report_all(explainer, pacs=Pacs(site.orthanc.url, dicomweb_root="nowhere", auth=None))
+    assert site.files() == {}
+    site.clock.forward(HOUR / 2)
+    site.report_all(explainer)
+    assert site.listed(uid).state is StudyState.REPORTED
+    assert explainer.tries == 1
+
+
+def test_a_study_of_two_images_has_one_report_of_both(site: Site) -> None:
+    """Findings, sources and crops come from the image that shows them, fetched from wherever it lies."""
+    site.adopt_policy()
+    first = sick(5)
+    second = sick(7, StudyInstanceUID=first.StudyInstanceUID)
+    healthy = chest(4)
+    healthy.StudyInstanceUID, healthy.InstanceNumber = first.StudyInstanceUID, 4
+    uid = site.receive(healthy, first, second)
+    site.score_all()
+    site.report_all()
+    assert site.listed(uid).state is StudyState.REPORTED
+    report = site.report()
+    assert report.analysis is not None
+    assert {image.sop_instance_uid for image in report.analysis.images} == {
+        film.SOPInstanceUID for film in (first, second, healthy)
+    }
+    crops = [item for item in map(dcmread, map(io.BytesIO, site.files().values())) if item.Modality == "OT"]
+    leading = report.analysis.image.sop_instance_uid
+    assert leading in {first.SOPInstanceUID, second.SOPInstanceUID}
+    assert {crop.SourceImageSequence[0].ReferencedSOPInstanceUID for crop in crops} <= {
+        film.SOPInstanceUID for film in (first, second)
+    }
+    assert crops
+
+
+def test_a_study_that_cannot_be_scored_is_reported_as_such(site: Site) -> None:
+    """The report says why nothing was said, and by which scorer, although the process that writes it has none."""
+    policy = site.adopt_policy()
+    film = chest(5)
+    film.PixelData = film.PixelData[: len(film.PixelData) // 2]
+    film.InstanceNumber = 1
+    uid = site.receive(film)
+    site.score_all()
+    site.report_all()
+    assert site.listed(uid).state is StudyState.FAILED
+    report = site.report()
+    assert report.analysis is None
+    assert report.failure is not None
+    assert report.failure.code == "pixel_data_truncated"
+    assert report.scorer is not None
+    assert report.scorer.sha256 == policy.card.sha256
+
+
+def test_without_a_policy_nothing_is_reported(site: Site) -> None:
+    """A report waits until a worker has said by which rule: it never goes by a rule that nobody registered."""
+    uid = site.receive(sick())
+    site.score_all()
+    with structlog.testing.capture_logs() as logs:
+        site.report_all()
+    assert [entry["code"] for entry in logs if entry["event"] == "job not done"] == ["no_policy"]
+    assert site.files() == {}
+    site.adopt_policy()
+    site.clock.forward(HOUR)
+    site.report_all()
+    assert site.listed(uid).state is StudyState.REPORTED
+
+
+def test_what_nobody_foresaw_is_logged_without_its_message(site: Site) -> None:
+    """An exception may quote the header: the log has its type and place, the list a code, and neither the name."""
+
+    class Broken(TemplateExplainer):
+        def explain(
+            self,
+            analysis: Analysis,  # noqa: ARG002 - the protocol's
+            triage: Triage,  # noqa: ARG002
+            radiographs: Callable[[ImageReference], Radiograph],  # noqa: ARG002
+            prior_reports: tuple[tuple[str, str], ...] = (),  # noqa: ARG002
+        ) -> Analysis:
+            raise ValueError(f"{film.PatientName} is no number")
+
+    site.adopt_policy()
+    film = sick(PatientName="Doe^Jane")
+    uid = site.receive(film)
+    site.score_all()
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(JobLimits().max_attempts):
+            site.report_all(Broken())
+            site.clock.forward(HOUR)
+    failures = [entry for entry in logs if entry["event"] == "job failed unexpectedly"]
+    assert len(failures) == JobLimits().max_attempts
+    assert {(entry["error"], entry["study"]) for entry in failures} == {("ValueError", uid)}
+    assert "in explain" in failures[0]["place"]
+    assert "Doe" not in json.dumps(logs)
+    failure = site.listed(uid).failure
+    assert failure is not None
+    assert failure.code == "unexpected_error"
+    assert "Doe" not in failure.message
+
+
+def an_upload() -> Upload:
+    """A film with an effusion as PNG, with an earlier report."""
+    film = sick()
+    pixels = np.frombuffer(film.PixelData, np.uint16).reshape(film.Rows, film.Columns) >> 4
+    stream = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
+    return Upload(content=stream.getvalue(), prior_report="Small left effusion.")
+
+
+def predict(site: Site, upload: Upload) -> dict[str, object]:
+    """What a worker makes of an upload, under the shipped card where no policy is in force."""
+    predictions = PredictionRecords(site.database)
+    prediction_id = predictions.submit(upload, NOON)
+    PredictPipeline(
+        jobs=site.jobs,
+        predictions=predictions,
+        predictor=Predictor(scorer=SCORER, explainer=TemplateExplainer(), scope=ScopeRules()),
+        policy=TriagePolicy.of(CARD, ALL_FLAGGED),
+    ).run(prediction_id)
+    result = predictions.result(prediction_id)
+    assert result is not None
+    assert predictions.picture(prediction_id, 0)
+    document: dict[str, object] = json.loads(result)
+    return document
+
+
+def test_an_upload_is_judged_by_the_policy_in_force(site: Site) -> None:
+    """What the reading list would call urgent is called that here, before and after the site's choices change it."""
+    before = predict(site, an_upload())
+    assert (before["label"], before["urgency"]) == ("Urgent", "urgent")
+    site.adopt_policy(replace(ALL_FLAGGED, weights={found.type.key: 0.01 for found in CARD.findings}))
+    after = predict(site, an_upload())
+    assert (after["label"], after["urgency"]) == ("Non-Urgent", "none")
+    assert after["score"] == before["score"]
