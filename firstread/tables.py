@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from worklist.person_name import person_name
@@ -14,6 +15,7 @@ from worklist.triage import NOT_ASSESSED, Urgency
 
 _STYLES = {Urgency.CRITICAL: "bold red", Urgency.URGENT: "yellow", Urgency.NONE: "default"}
 _STATES = {"out_of_scope": "out of scope"}
+_OVERDUE = "bold red"
 
 
 def print_json(value: object) -> None:
@@ -30,44 +32,49 @@ def print_worklist(worklist: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def worklist_table(worklist: Mapping[str, Any]) -> Table:
-    """The answer of GET /worklist as a table, in its order."""
-    table = Table(title=_title(worklist), title_justify="left")
-    for heading in ("#", "AI flag", "Patient", "Study", "State", "Reading", "Reason"):
+    """One page of the reading list; its title counts what is to be read, what waits too long, and the priors."""
+    table = Table(title=_title(worklist), caption=_caption(worklist), title_justify="left", caption_justify="left")
+    for heading in ("#", "AI flag", "Patient", "Study", "AI", "Reading", "Reason"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "#" else "left")
     for item in worklist["items"]:
         table.add_row(
-            str(item["rank"]),
+            f"[{_OVERDUE}]{item['rank']}[/]" if item["overdue"] else str(item["rank"]),
             _flag(item),
-            _plain(f"{person_name(item['patient_name'])[0]} ({item['patient_id']})"),
-            _plain(" ".join(filter(None, (item["modality"], item["study_description"])))),
+            escape(f"{person_name(item['patient_name'])[0]} ({item['patient_id']})"),
+            escape(" ".join(filter(None, (item["modality"], item["study_description"])))),
             _STATES.get(item["state"], item["state"]),
-            _plain(_reading(item)),
-            _plain(item["failure"]["message"] if item["failure"] else item["reason"]),
+            _reading(item["reading"]),
+            escape(item["reason"]),
         )
     return table
 
 
 def _title(worklist: Mapping[str, Any]) -> str:
     counts = worklist["counts"]
-    return (
-        f"{worklist['total']} studies shown; {counts['listed']} to be read, {counts['overdue']} of them overdue; "
-        f"{counts['priors']} priors"
-    )
+    parts = [f"Reading list: {counts['listed']} to be read"]
+    if counts["overdue"]:
+        parts.append(
+            f"[{_OVERDUE}]{counts['overdue']} {'waits' if counts['overdue'] == 1 else 'wait'} beyond the target[/]"
+        )
+    if counts["priors"]:
+        parts.append(f"{counts['priors']} {'prior' if counts['priors'] == 1 else 'priors'} aside")
+    return ", ".join(parts)
+
+
+def _caption(worklist: Mapping[str, Any]) -> str:
+    shown, total = len(worklist["items"]), worklist["total"]
+    return f"{shown} of {total} are shown." if shown < total else ""
 
 
 def _flag(item: Mapping[str, Any]) -> str:
-    stated = {"STAT": "STAT order. ", "HIGH": "HIGH order. "}.get(item["order_priority"], "")
+    stated = f"{item['order_priority']} " if item["order_priority"] in {"STAT", "HIGH"} else ""
     if item["urgency"] is None:
         return f"{stated}{NOT_ASSESSED}"
     urgency = Urgency(item["urgency"])
     return f"[{_STYLES[urgency]}]{stated}{urgency.label}[/]"
 
 
-def _reading(item: Mapping[str, Any]) -> str:
-    reading = item["reading"]
-    who = " by ".join(filter(None, (reading["state"], reading["by"])))
-    return f"{who}, overdue" if item["overdue"] else who
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def _reading(reading: Mapping[str, Any]) -> str:
+    by = f" by {reading['by']}" if reading["by"] else ""
+    words = {"unread": "back" if reading["returned_for"] else "", "reading": f"being read{by}", "read": f"read{by}"}
+    return escape(words.get(reading["state"], reading["state"]))

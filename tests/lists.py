@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -170,9 +170,9 @@ class FilledList:
         analysis = analyzed(analysis_of(uid, findings))
         assert self.jobs.complete_score(self._claim(uid, Queue.SCORE), "w", analysis)
         if is_reported:
-            self.report(uid, crops=crops)
+            self.report(uid, crops=crops, explanation=analysis.explanation)
 
-    def report(self, uid: str, *, crops: int = 0) -> None:
+    def report(self, uid: str, *, crops: int = 0, explanation: str = "") -> None:
         """Have a study's report written, as it is once the study is complete."""
         self.intake.ingest([], [f"orthanc-{uid}"])
         job_id = self._due(uid, Queue.REPORT)
@@ -180,8 +180,7 @@ class FilledList:
         assert job
         subject = self.jobs.report_subject(job)
         assert subject.analysis
-        words = subject.analysis.explanation or "Explained."
-        explained = subject.analysis.explained(words, explainer=TEMPLATE, prompt_version="1")
+        explained = subject.analysis.explained(explanation, explainer=TEMPLATE, prompt_version="1")
         self.jobs.keep_report(job_id, "w", subject, explained)
         results = [
             StoredResult(
@@ -220,6 +219,24 @@ class FilledList:
             [],
         )
 
+    def claim(self, study: int | str, name: str) -> None:
+        """Somebody begins to read a study, given by its number or its UID."""
+        self.readings.claim(Actor(name=name, source=ActorSource.TYPED), _uid(study))
+
+    def read(self, study: int | str, name: str) -> None:
+        """Somebody has read a study."""
+        self.readings.complete(Actor(name=name, source=ActorSource.TYPED), _uid(study))
+
+    def put_back(self, study: int | str, name: str) -> None:
+        """Somebody puts a study back, given by its number or its UID."""
+        self.readings.put_back(Actor(name=name, source=ActorSource.TYPED), _uid(study))
+
+    def change_model(self, uid: str, card: ScorerCard, findings: Mapping[FindingType, float]) -> None:
+        """Bring another scorer's policy into force, and have a study scored by it that waits."""
+        self.jobs.adopt_policy(TriagePolicy.of(card, self.rules.triage))
+        scorer = replace(SCORER, name=card.name, version=card.version, sha256=card.sha256)
+        self.score(uid, findings, is_reported=False, analyzed=lambda analysis: replace(analysis, scorer=scorer))
+
     def withdraw(self, uid: str) -> None:
         """Take a study out of the PACS."""
         self.intake.record_presence(f"orthanc-{uid}", is_present=False)
@@ -254,6 +271,10 @@ class FilledList:
 def uid_of(number: int) -> str:
     """The Study Instance UID of a number."""
     return f"1.2.826.0.1.3680043.8.498.{number:04d}"
+
+
+def _uid(study: int | str) -> str:
+    return uid_of(study) if isinstance(study, int) else study
 
 
 def analysis_of(uid: str, findings: Mapping[FindingType, float]) -> Analysis:

@@ -137,9 +137,10 @@ def received(  # noqa: PLR0913 - what sets one instance apart from another
     )
 
 
-def report_of(study: str = STUDY, reader: str = "Dr Roe") -> ReceivedReport:
+def report_of(study: str = STUDY, reader: str = "Dr Roe", at: datetime = NOON) -> ReceivedReport:
     """A radiologist's own report that lies in the PACS."""
-    return ReceivedReport(study_instance_uid=study, reader=Actor(name=reader, source=ActorSource.REPORT))
+    actor = Actor(name=reader, source=ActorSource.REPORT)
+    return ReceivedReport(study_instance_uid=study, reader=actor, received_at=at)
 
 
 def result(number: int, position: int = 0, study: str = STUDY) -> StoredResult:

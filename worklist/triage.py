@@ -123,6 +123,10 @@ class TriagePolicy:
         digest = hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
         object.__setattr__(self, "digest", digest)
 
+    def __hash__(self) -> int:
+        """That of the digest."""
+        return hash(self.digest)
+
     @classmethod
     def of(cls, card: ScorerCard, site: SiteChoices, harms: Sequence[float] | None = None) -> TriagePolicy:
         """The policy of a site with a scorer.

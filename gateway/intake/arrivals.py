@@ -50,7 +50,9 @@ def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeR
     )
 
 
-def received_report(facts: InstanceFacts, report_titles: frozenset[str]) -> ReceivedReport | None:
+def received_report(
+    facts: InstanceFacts, received_at: datetime, report_titles: frozenset[str]
+) -> ReceivedReport | None:
     """The reading that an instance tells of, where it is a radiologist's own report; it must not be one of ours."""
     header = facts.header
     if not is_document(header):
@@ -67,7 +69,9 @@ def received_report(facts: InstanceFacts, report_titles: frozenset[str]) -> Rece
         verifying_observer=observer.get("VerifyingObserverName", ""),
     )
     reader = radiologist_of(document, report_titles)
-    return ReceivedReport(study_instance_uid=header["StudyInstanceUID"], reader=reader) if reader else None
+    if reader is None:
+        return None
+    return ReceivedReport(study_instance_uid=header["StudyInstanceUID"], reader=reader, received_at=received_at)
 
 
 def acquired_at(header: Mapping[str, str]) -> datetime | None:

@@ -259,7 +259,7 @@ class Intake:
                 log.error("an instance without a Study Instance UID cannot be listed", orthanc_id=orthanc_id)
                 continue
             received.append(received_instance(facts, received_at, self._rules))
-            report = received_report(facts, self._report_titles)
+            report = received_report(facts, received_at, self._report_titles)
             if report:
                 received.append(report)
         return received

@@ -148,8 +148,8 @@ def counts_of(counts: ListCounts) -> dict[str, int]:
 def item(study: ListedStudy) -> dict[str, Any]:
     """A line of the reading list as JSON values."""
     analysis, failure = study.analysis, study.failure
-    shown = set(study.triage.shown) if study.triage else set()
-    named = {one.finding for one in study.triage.named} if study.triage else set()
+    shown = {finding.type.key for finding in study.triage.shown} if study.triage else set()
+    named = {one.finding.type.key for one in study.triage.named} if study.triage else set()
     return {
         "rank": study.rank,
         "study_instance_uid": study.study_instance_uid,
@@ -172,7 +172,7 @@ def item(study: ListedStudy) -> dict[str, Any]:
         "queue_at": _moment(study.queue_at),
         "reason": study.reason,
         "findings": [
-            _finding(finding, is_named=finding in named, is_shown=finding in shown)
+            _finding(finding, is_named=finding.type.key in named, is_shown=finding.type.key in shown)
             for finding in (analysis.findings if analysis else ())
         ],
         "failure": {"code": failure.code, "message": failure.message} if failure else None,

@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from dicom_sr.findings_report import located_findings
 from dicom_sr.parse import TriageReport, parse
 from firstread.compose_worker import build_pacs, build_scorer
 from firstread.demo import Site, running_site, wait_until_done
@@ -48,14 +49,15 @@ def free_port_base() -> int:
 
 
 def film_with_effusion(seed: int) -> pydicom.Dataset:
-    """A good film whose effusion the scorer names and draws a box around: the first such one from a seed on."""
+    """A good film whose effusion is named and gets a crop: the first such one from a seed on."""
     scorer = _scorer()
     policy = TriagePolicy.of(scorer.card, SiteChoices())
     for number in count(seed):
         film = chest(number)
         pixels = simulate_film(number, finding=FindingType.PLEURAL_EFFUSION, rows=film.Rows, columns=film.Columns)
         film.PixelData = pixels.astype("u2").tobytes()
-        if any(named.finding.region for named in assess(scorer.score(read_radiograph(film)), policy).named):
+        analysis = scorer.score(read_radiograph(film))
+        if located_findings(analysis, assess(analysis, policy)):
             return film
     raise AssertionError
 

@@ -1,8 +1,9 @@
 """OHIF 3.13 on the gateway, in a real browser: a film and what gateway and worker made of it.
 
-The worker's model is the shipped one with operating points that give boxes to a simulated film, so that nothing here
-depends on what the weights of the day think of such films. The film has 8 bits, because Chromium's software WebGL
-cannot show more. With FIRSTREAD_SCREENSHOTS=FOLDER in the environment the pictures are kept there.
+The worker's model is the shipped one with a card and operating points by which findings on a simulated film are named
+and have boxes, so that nothing here depends on what the weights of the day think of such films. The film has 8 bits,
+because Chromium's software WebGL cannot show more.
+With FIRSTREAD_SCREENSHOTS=FOLDER in the environment the pictures are kept there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 
@@ -28,12 +28,11 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, generate_uid
-from worklist.urgency import Urgency
 
-from dicom_sr.content import percent
+from dicom_sr.content import two_places
 from dicom_sr.parse import TriageReport, parse
 from firstread.compose import build_job_records
-from firstread.compose_worker import build_pipeline, build_scorer
+from firstread.compose_worker import build_report, build_score, build_scorer
 from firstread.demo import Site
 from firstread.settings import Settings
 from imaging.radiograph import read_radiograph
@@ -44,9 +43,10 @@ from tests.gateways import running_gateway
 from tests.servers import OrthancServer, find_program
 from worker.pacs import Pacs
 from worklist.errors import InvalidInput
-from worklist.finding import FindingType, Region
-from worklist.records import Database, ReadingList
-from worklist.study import JobPath
+from worklist.finding import KNOWN_FINDINGS, FindingType, Region
+from worklist.job import Queue
+from worklist.records import Database, Worklist
+from worklist.triage import Urgency
 
 OHIF = Path(sys.prefix) / "share" / "ohif"
 ROWS, COLUMNS = 1024, 880  # not square: rows and columns cannot change places unseen
@@ -57,12 +57,6 @@ FILM, CROPS, BOXES, REPORT = (
     "AI findings, not a diagnosis",
     "AI triage report, not a diagnosis",
 )
-
-HEADLINES = {
-    Urgency.CRITICAL: "CRITICAL, read first.",
-    Urgency.URGENT: "URGENT, read early.",
-    Urgency.ROUTINE: "ROUTINE, read in turn.",
-}
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -216,14 +210,22 @@ def stored_pixels(film: Dataset) -> Pixels:
     return np.frombuffer(film.PixelData, np.uint8)[: ROWS * COLUMNS].reshape(ROWS, COLUMNS)
 
 
-def tuned_model(folder: Path, positive: Collection[FindingType]) -> Path:
-    """The shipped model, with operating points at which these findings are always positive and no others ever are."""
-    card = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
-    for output in card["outputs"]:
-        if output["key"] in set(FindingType):
-            output["threshold"] = 0.0 if output["key"] in positive else 1.0
+def tuned_model(folder: Path, named: Collection[FindingType]) -> Path:
+    """The shipped model with another card: these findings are always flagged, named and outlined, no others ever."""
     folder.mkdir()
-    (folder / "embedded.json").write_text(json.dumps(card), encoding="utf-8")
+    keys = {kind.key for kind in named}
+    outputs = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
+    for output in outputs["outputs"]:
+        if output["key"] in KNOWN_FINDINGS:
+            output["threshold"] = 0.0 if output["key"] in keys else 1.0
+    (folder / "embedded.json").write_text(json.dumps(outputs), encoding="utf-8")
+    card = json.loads((WEIGHTS / "card.json").read_text(encoding="utf-8"))
+    card |= {"flag_from": 1e-6, "reference_harms": [0.0]}
+    for found in card["findings"]:
+        is_named = found["key"] in keys
+        found |= {"is_shown": True, "weight": 1.0, "named_from": 0.0 if is_named else None}
+        found["precision"] = {"value": 0.9, "n": 20, "interval": None} if is_named else None
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
     (folder / "embedded.onnx").symlink_to(WEIGHTS / "embedded.onnx")
     return folder
 
@@ -235,7 +237,7 @@ def film_with_boxes(model: Path) -> tuple[Dataset, list[FindingType]]:
     """
     scorer = build_scorer(Settings(model_dir=model))
     found: list[tuple[Dataset, list[FindingType]]] = []
-    for seed, kind in product((6, 7, 8), FindingType):
+    for seed, kind in product((6, 7, 8), KNOWN_FINDINGS.values()):
         film = film_of(simulate_film(seed, finding=kind, rows=ROWS, columns=COLUMNS), "PA")
         boxes: list[Region] = []
         types: list[FindingType] = []
@@ -267,7 +269,7 @@ def served(orthanc_server: OrthancServer, tmp_path_factory: pytest.TempPathFacto
         pytest.fail(f"OHIF is not in {OHIF}: run make setup", pytrace=False)
     orthanc_server.start()
     folder = tmp_path_factory.mktemp("gateway")
-    film, located = film_with_boxes(tuned_model(folder / "all", list(FindingType)))
+    film, located = film_with_boxes(tuned_model(folder / "all", list(KNOWN_FINDINGS.values())))
     lateral = film_of(simulate_lateral_film(6, rows=ROWS, columns=COLUMNS), "LL")
     with running_gateway(folder, orthanc_server.url, viewer_dir=OHIF) as url:
         for image in (film, lateral):
@@ -284,19 +286,22 @@ def served(orthanc_server: OrthancServer, tmp_path_factory: pytest.TempPathFacto
 def work(settings: Settings, *, until_reported: Sequence[str]) -> None:
     """Do, as a worker does, all jobs that the gateway makes of its change feed, until these studies have results."""
     with closing(Database(settings.database_url)) as database:
-        pipeline, jobs, listed = build_pipeline(settings), build_job_records(settings, database), ReadingList(database)
-        tasks: dict[JobPath, Callable[[str], None]] = {JobPath.SCORE: pipeline.score, JobPath.REPORT: pipeline.report}
+        jobs, worklist = build_job_records(settings, database), Worklist(database, settings.site_rules)
+        tasks: dict[Queue, Callable[[str], None]] = {
+            Queue.SCORE: build_score(settings),
+            Queue.REPORT: build_report(settings),
+        }
         deadline = time.monotonic() + SLOWLY_MS / 1000
-        while not all((study := listed.find(uid)) and study.result_series_uids for uid in until_reported):
-            assert time.monotonic() < deadline, [listed.find(uid) for uid in until_reported]
-            for job in jobs.due(datetime.now(UTC), 10):
-                tasks[job.path](job.job_id)
+        while not all((study := worklist.find(uid)) and study.result_series_uids for uid in until_reported):
+            assert time.monotonic() < deadline, [worklist.find(uid) for uid in until_reported]
+            for job_id, queue in jobs.due(10):
+                tasks[queue](job_id)
             time.sleep(0.1)
 
 
 def written(orthanc: OrthancServer, film: Dataset) -> Written:
     """What lies beside a film in its study."""
-    pacs = Pacs(f"{orthanc.url}/dicom-web", auth=None)
+    pacs = Pacs(orthanc.url, auth=None)
     (study,) = (study for study in orthanc.get("/studies?expand") if _uid(study, "Study") == film.StudyInstanceUID)
     instances = [
         (_uid(series, "Series"), _uid(orthanc.get(f"/instances/{instance}"), "SOP"))
@@ -357,9 +362,10 @@ def test_film_opens_first(viewer: Viewer) -> None:
 def test_boxes_lie_on_their_pixels_and_become_measurements(viewer: Viewer, served: Served) -> None:
     """Each box of the AI findings is drawn where the SR has it, and the measurement panel lists it by its name."""
     located = served.judged.boxes
-    analysis = served.judged.report.analysis
-    assert analysis is not None
-    assert [box for _, box in located] == [finding.region for finding in analysis.positive_findings if finding.region]
+    triage = served.judged.report.triage
+    assert triage is not None
+    assert located
+    assert {box for _, box in located} <= {named.finding.region for named in triage.named}
     viewer.show(BOXES)
     expect(viewer.page.locator("svg.svg-layer rect")).to_have_count(len(located), timeout=SLOWLY_MS)
     viewer.page.get_by_test_id("trackedMeasurements-btn").click()
@@ -383,28 +389,26 @@ def test_boxes_lie_on_their_pixels_and_become_measurements(viewer: Viewer, serve
 
 
 def test_triage_report_reads_as_text(viewer: Viewer, served: Served) -> None:
-    """Urgency and sentence stand at the top, every list says of what it is, and nothing is lost or garbled."""
+    """Flag and findings stand at the top, every list says of what it is, and nothing is lost or garbled."""
     report = served.judged.report
-    analysis = report.analysis
+    analysis, triage = report.analysis, report.triage
     assert analysis is not None
-    assert report.urgency is not None
+    assert triage is not None
     viewer.show(REPORT)
     said = text_of_report(viewer)
     viewer.keep("ohif-triage-report.png")
-    expect(viewer.page.get_by_text(HEADLINES[report.urgency])).to_be_in_viewport()
-    names = " ".join(finding.type.code.meaning for finding in analysis.findings)
+    expect(viewer.page.get_by_text(triage.urgency.label).first).to_be_in_viewport()
     sentences = [
-        f"{HEADLINES[report.urgency]} AI suspects ",
-        f"Probability of any urgent finding {percent(analysis.score)} % (the model's threshold is ",
-        *(
-            f"{finding.type.label}{f', {finding.side}' if finding.side else ''}: {percent(finding.probability)} % "
-            f"(threshold {percent(finding.threshold)} %)."
-            for finding in analysis.positive_findings
-        ),
+        f"{triage.urgency.label}. {'; '.join(named.words for named in triage.named)}. Not a diagnosis.",
+        *(f"{named.words}: probability {two_places(named.finding.probability)}" for named in triage.named),
+        "Probabilities, from 0 to 1: ",
+        "Looked for: ",
+        "Not looked for: ",
         *(note.message for note in analysis.quality),
         analysis.explanation,
-        f"Everything that was looked for, suspected or not, coded for machines: {names}",
-        f"Scored in {analysis.elapsed_ms:.0f} ms by {analysis.scorer.name}, version {analysis.scorer.version}.",
+        f"Everything that was scored, suspected or not, coded for machines: {analysis.findings[0].type.code.meaning}",
+        f"Score for any urgent finding {two_places(analysis.score)}, computed in {analysis.elapsed_ms:.0f} ms",
+        f" ms by {analysis.scorer.name}, version {analysis.scorer.version}.",
         "Written by software, not by a radiologist.",
     ]
     places = [said.find(sentence) for sentence in sentences]
@@ -440,12 +444,11 @@ def test_refusal_reads_as_not_assessed(viewer: Viewer, served: Served) -> None:
     viewer.expect_picture(stored_pixels(film))  # a series chosen while the film still loads is an error to OHIF
     viewer.show(REPORT)
     said = text_of_report(viewer)
-    assert "NOT ASSESSED by AI." in said
+    assert "Not assessed by AI." in said
     assert "only frontal films are scored" in report.failure.message
     assert report.failure.message in said
     assert "Not looked for because of this: pneumothorax, pleural effusion, " in said
-    assert f"None of these was looked for: {' '.join(kind.code.meaning for kind in report.looked_for)}" in said
-    assert not any(headline in said for headline in HEADLINES.values())
+    assert not any(urgency.label in said for urgency in Urgency)
     assert viewer.troubles == []
     viewer.page.close()
 
@@ -460,7 +463,7 @@ def test_worklist_links_to_the_viewer(viewer: Viewer, served: Served) -> None:
     page.goto(viewer.gateway)
     row = page.locator(f"tr[data-uid='{film.StudyInstanceUID}']")
     expect(row).to_be_visible(timeout=SLOWLY_MS)
-    row.click()
+    row.locator(".name").press("Enter")
     link = page.get_by_role("link", name="Open in the viewer")
     expect(link).to_have_attribute("href", f"viewer/viewer?StudyInstanceUIDs={film.StudyInstanceUID}")
     page.close()

@@ -25,13 +25,13 @@ from sqlalchemy import text
 from gateway.intake.dispatch import Dispatcher, build_sender
 from gateway.predict.routes import Prediction, PredictLimits, build_predict
 from gateway.problems import install_problems
-from imaging.simulated.phantom import simulate_film
 from tests.acceptance.conftest import RunningSite
 from tests.bad_films import BAD_FILMS, chest
+from tests.boxed_films import boxed_picture, picture
 from tests.servers import free_ports
-from worklist.finding import FindingType
-from worklist.records import Database, JobLimits, JobRecords, PredictionRecords
-from worklist.study import ReadingPolicy
+from worklist.job import JobLimits
+from worklist.records import Database, JobRecords, PredictionRecords
+from worklist.site import SiteRules
 
 PRIOR = "Small left pleural effusion. Heart of usual size. No pneumothorax."
 
@@ -40,14 +40,6 @@ def part_10(film: Dataset) -> bytes:
     """A dataset as a file's content."""
     stream = io.BytesIO()
     film.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
-def picture(kind: str, seed: int = 3, finding: FindingType = FindingType.PLEURAL_EFFUSION) -> bytes:
-    """A simulated film as PNG or JPEG."""
-    pixels = simulate_film(seed, finding=finding, rows=600, columns=512) >> 4
-    stream = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(stream, kind)
     return stream.getvalue()
 
 
@@ -89,9 +81,9 @@ def test_a_prediction_is_what_the_list_shows(running: RunningSite) -> None:
     Prediction.model_validate(prediction)
     running.send([film])
     item = running.done(1)[film.StudyInstanceUID]
-    for shared in ("score", "urgency", "findings", "model", "explanation"):
+    for shared in ("score", "harm", "urgency", "findings", "model", "explanation"):
         assert prediction[shared] == item[shared]
-    assert prediction["label"] == ("Non-Urgent" if item["urgency"] == "routine" else "Urgent")
+    assert prediction["label"] == ("Non-Urgent" if item["urgency"] == "none" else "Urgent")
     assert prediction["image"] | {"film_path": ""} == {"rows": 512, "columns": 512, "film_path": ""}
     assert prediction["disclaimer"] == "Not a diagnosis. Research use. Unverified AI output."
     assert prediction["model_size_mb"] > 1
@@ -121,26 +113,23 @@ def test_pictures_are_judged(running: RunningSite, kind: str) -> None:
 
 def test_boxes_have_pictures(running: RunningSite) -> None:
     """Each box has a crop that shows this very part of the film with a margin, and the film itself is there."""
-    shown = 0
-    for seed in range(3, 7):
-        content = picture("PNG", seed, FindingType.CARDIOMEGALY)
-        source = Image.open(io.BytesIO(content))
-        prediction = post(running, content).json()
-        assert get_picture(running, prediction["image"]["film_path"]).size == source.size
-        for box in prediction["crops"]:
-            margin = round(0.15 * max(box["w"], box["h"]))
-            left, top = max(box["x"] - margin, 0), max(box["y"] - margin, 0)
-            part = source.crop(
-                (left, top, min(box["x"] + box["w"] + margin, 512), min(box["y"] + box["h"] + margin, 600))
-            )
-            thumbnail = get_picture(running, box["thumb_path"])
-            assert max(thumbnail.size) == min(320, max(part.size))
-            difference = np.asarray(part.resize(thumbnail.size), float) - np.asarray(thumbnail, float)
-            assert np.abs(difference).mean() < 3
-            shown += 1
-        beyond = prediction["image"]["film_path"].replace("film", f"crop-{len(prediction['crops']) + 1}")
-        assert problem(httpx.get(running.site.gateway_url + beyond, trust_env=False), 404)["code"] == "no_such_picture"
-    assert shown, "not one box on four films"
+    content = boxed_picture()
+    source = Image.open(io.BytesIO(content))
+    prediction = post(running, content).json()
+    assert prediction["crops"]
+    assert get_picture(running, prediction["image"]["film_path"]).size == source.size
+    for box in prediction["crops"]:
+        margin = round(0.15 * max(box["w"], box["h"]))
+        left, top = max(box["x"] - margin, 0), max(box["y"] - margin, 0)
+        part = source.crop((left, top, min(box["x"] + box["w"] + margin, 512), min(box["y"] + box["h"] + margin, 600)))
+        thumbnail = get_picture(running, box["thumb_path"])
+        assert max(thumbnail.size) == min(320, max(part.size))
+        difference = np.asarray(part.resize(thumbnail.size), float) - np.asarray(thumbnail, float)
+        assert np.abs(difference).mean() < 3
+    named = {finding["name"] for finding in prediction["findings"] if finding["named"]}
+    assert {box["finding"] for box in prediction["crops"]} <= named
+    beyond = prediction["image"]["film_path"].replace("film", f"crop-{len(prediction['crops']) + 1}")
+    assert problem(httpx.get(running.site.gateway_url + beyond, trust_env=False), 404)["code"] == "no_such_picture"
 
 
 def test_a_large_film_is_shown_smaller(running: RunningSite) -> None:
@@ -317,7 +306,7 @@ def test_a_worker_that_pauses_answers_late(running: RunningSite) -> None:
 
 def ask_where_nobody_works(database: Database, broker_url: str, uploads: int = 1) -> list[httpx.Response]:
     """The answers to uploads sent at once to a gateway with the patience of one second and no worker."""
-    jobs = JobRecords(database, ReadingPolicy(), JobLimits())
+    jobs = JobRecords(database, SiteRules(), JobLimits())
     limits = PredictLimits(upload_bytes=1_000_000, wait_s=1.0, keep=timedelta(hours=1))
     app = FastAPI()
     install_problems(app)

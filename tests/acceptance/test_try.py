@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import base64
-import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import httpx
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Route, expect
 
-from imaging.simulated.phantom import simulate_film
 from tests.acceptance.conftest import RunningSite
 from tests.bad_films import BAD_FILMS, chest
-from worklist.finding import FindingType
+from tests.boxed_films import boxed_picture
+from worklist.triage import Urgency
 
 PRIOR = "PA chest of 12 March. The heart is enlarged. Small left pleural effusion, unchanged."
 MARKUP = "<img src=x onerror=hack()><script>hack()</script>"
 
 
-def film(seed: int = 3, name: str = "film.png") -> FilePayload:
-    """A simulated film with an enlarged heart, 512 x 600 pixels, as PNG."""
-    pixels = simulate_film(seed, finding=FindingType.CARDIOMEGALY, rows=600, columns=512) >> 4
-    stream = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
-    return {"name": name, "mimeType": "image/png", "buffer": stream.getvalue()}
+def film(name: str = "film.png") -> FilePayload:
+    """A simulated film whose effusion is named and outlined, 512 x 600 pixels, as PNG."""
+    return {"name": name, "mimeType": "image/png", "buffer": boxed_picture()}
 
 
 @pytest.fixture
@@ -67,18 +62,19 @@ def score(page: Page, file: FilePayload | Path | None = None) -> dict[str, Any]:
 
 
 def test_the_page_shows_all_of_an_answer(open_page: Callable[..., Page]) -> None:
-    """Label, score, words, probabilities, quotations, model, latency and disclaimer stand on the page."""
+    """Flag, score, words, shown probabilities, quotations, model, latency and disclaimer stand on the page."""
     page = open_page()
     page.get_by_label("Prior report").fill(PRIOR)
     answer = score(page, film())
     result = page.locator("#result")
-    expect(page.locator("#verdict")).to_have_text(answer["label"])
+    flag = Urgency(answer["urgency"]).label
+    expect(page.locator("#verdict")).to_have_text(flag)
     assert page.evaluate("document.activeElement.id") == "verdict"
-    expect(page.get_by_role("status")).to_have_text(f"{answer['label']}, score {answer['score']:.2f}")
+    expect(page.get_by_role("status")).to_have_text(f"{flag}, score {answer['score']:.2f}")
     for text in (
         "Not a diagnosis. Research use. Unverified AI output.",
         answer["explanation"],
-        f"Score {answer['score']:.2f}, urgent from {answer['threshold']:.2f}",
+        f"Score {answer['score']:.2f}: for any urgent finding.",
         f"{answer['model']['name']} {answer['model']['version']}",
         answer["model"]["sha256"],
         f"{answer['model_size_mb']:.1f} MB",
@@ -88,12 +84,14 @@ def test_the_page_shows_all_of_an_answer(open_page: Callable[..., Page]) -> None
         expect(result).to_contain_text(text)
     assert re.search(r"[\d.]+ ms to score, [\d.]+ m?s with upload", result.inner_text())
     meters = result.locator("meter").evaluate_all("meters => meters.map(meter => [meter.ariaLabel, meter.value])")
+    shown = [finding for finding in answer["findings"] if finding["shown"]]
+    assert 0 < len(shown) < len(answer["findings"]), "the shipped model has outputs that are shown, and others"
     assert meters == [
-        [f"{finding['name']}, operating point {finding['threshold']:.2f}", finding["probability"]]
-        for finding in answer["findings"]
+        [f"{finding['name']}, operating point {finding['threshold']:.2f}", finding["probability"]] for finding in shown
     ]
-    bold = [finding for finding in answer["findings"] if finding["probability"] >= finding["threshold"]]
-    expect(result.locator(".positive")).to_have_count(len(bold))
+    named = [finding for finding in shown if finding["named"]]
+    assert named
+    expect(result.locator(".named")).to_have_count(len(named))
     expect(result.locator("blockquote")).to_have_text([quote["snippet"] for quote in answer["provenance"]])
     assert len(answer["provenance"]) == 2
 
@@ -102,7 +100,7 @@ def test_boxes_lie_where_the_answer_says(open_page: Callable[..., Page]) -> None
     """Each box is drawn to the pixel on the film, numbered as its crop, and can be taken away."""
     page = open_page()
     answer = score(page, film())
-    assert answer["crops"], "the shipped model draws boxes on this film"
+    assert answer["crops"]
     expect(page.locator("#film")).to_have_js_property("naturalWidth", 512)
     frame = page.locator("#film").bounding_box()
     assert frame
@@ -256,6 +254,16 @@ def test_nothing_needs_sideways_scrolling(width: int, open_page: Callable[..., P
     assert frame
     assert 0 <= frame["x"] < frame["x"] + frame["width"] <= width
     assert frame["height"] <= 900
+
+
+def test_the_head_says_what_the_model_looks_for(running: RunningSite, open_page: Callable[..., Page]) -> None:
+    """The same words as on the reading list, and what this model does not find reliably among them."""
+    scope = httpx.get(f"{running.site.gateway_url}/worklist/scope", trust_env=False).json()
+    assert "Pneumothorax" in scope["unreliable"]
+    said = [open_page(path=path).locator("#scope").inner_text() for path in ("try", "")]
+    assert said[0] == said[1]
+    assert f"Does not find reliably, and never flags: {', '.join(scope['unreliable'])}." in said[0]
+    assert "It flags nothing as critical." in said[0]
 
 
 def test_the_two_pages_lead_to_each_other(open_page: Callable[..., Page]) -> None:

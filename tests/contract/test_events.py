@@ -41,7 +41,7 @@ def test_the_history_of_a_study_tells_everything(records: Records) -> None:
     records.report()
     records.readings.complete(ANN, STUDY)
     records.ingest(received(image="2"))
-    records.ingest(report_of(STUDY))
+    records.ingest(report_of(STUDY, at=NOON + SECOND))
     assert records.kinds() == [
         *("arrived", "image", "complete"),
         *("scored", "triaged", "claimed", "reported", "triaged", "read"),

@@ -248,6 +248,17 @@ def test_an_image_after_the_report_in_the_same_stretch_is_unread(records: Record
     assert records.study("1.2").reading.state is ReadingState.READ
 
 
+def test_a_report_that_is_told_of_again_reads_nothing_newer(records: Records) -> None:
+    """Where a feed is read afresh, a report of before does not read the image that brought its study back."""
+    records.ingest(received("1.1"), report_of("1.1", at=NOON + SECOND))
+    records.ingest(received("1.1", image="2", at=NOON + HOUR))
+    records.clock.forward(HOUR)
+    records.ingest(report_of("1.1", at=NOON + SECOND))
+    assert records.listed() == ["1.1"]
+    records.ingest(report_of("1.1", at=NOON + 2 * HOUR))
+    assert records.listed() == []
+
+
 # ---- Priors ----
 
 OLD = "20250101"

@@ -38,6 +38,7 @@ from worklist.study import StudyState
 ABOUT_WHAT_IS_OPEN = re.compile(
     r"ix_studies_(list|arrival|priors|read|incomplete|claimed)|ix_jobs_open|ix_policies|CONSTANT ROW"
 )
+TABLE = re.compile(r"SCAN (studies|instances|analyses|reports|results|jobs\w*|events|policies)\b")
 PRIORITIES = [OrderPriority.ROUTINE, OrderPriority.ROUTINE, OrderPriority.STAT, OrderPriority.HIGH, OrderPriority.LOW]
 
 
@@ -258,5 +259,5 @@ def test_nothing_scans_what_is_done(records: Records, explain: Callable[[], list
         plans = explain()
         assert plans, name
         # SCAN without an index reads the table, and by any other index everything that was ever done.
-        scans = [plan for plan in plans if plan.startswith("SCAN ") and not ABOUT_WHAT_IS_OPEN.search(plan)]
+        scans = [plan for plan in plans if TABLE.match(plan) and not ABOUT_WHAT_IS_OPEN.search(plan)]
         assert not scans, (name, scans)

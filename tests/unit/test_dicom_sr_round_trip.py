@@ -110,7 +110,7 @@ def policies(draw: st.DrawFn) -> TriagePolicy:
         reference=draw(texts),
         reference_harms=tuple(sorted(draw(st.lists(probabilities, max_size=5)))),
     )
-    least = draw(st.timedeltas(timedelta(0), timedelta(hours=5)))
+    least = draw(st.timedeltas(timedelta(seconds=1), timedelta(hours=5)))
     horizon = least + draw(st.timedeltas(timedelta(seconds=1), timedelta(days=3)))
     site = SiteChoices(
         horizon=horizon,

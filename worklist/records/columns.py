@@ -12,6 +12,15 @@ from worklist.procedure_step import ProcedureStepState
 from worklist.reading import HowRead, ReadingState
 from worklist.study import StudyState
 
+# What a word of a later version is read as; None where nothing that this version knows is true of it.
+_UNKNOWN: dict[type[enum.Enum], enum.Enum] = {
+    StudyState: StudyState.WAITING,
+    ReadingState: ReadingState.UNREAD,
+    HowRead: HowRead.MESSAGE,
+    OrderPriority: OrderPriority.ROUTINE,
+    ProcedureStepState: ProcedureStepState.CANCELED,
+}
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC; SQLite keeps no time zone, so it is put back on the way out."""
@@ -47,6 +56,8 @@ class Word(TypeDecorator[enum.Enum]):
     def __init__(self, words: type[enum.Enum]) -> None:
         super().__init__()
         self.words = words
+        self._word_of = {word.value: word for word in words}
+        self._unknown = _UNKNOWN.get(words)
 
     def process_bind_param(self, value: enum.Enum | str | None, dialect: Dialect) -> str | None:
         """To its value."""
@@ -56,16 +67,4 @@ class Word(TypeDecorator[enum.Enum]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> enum.Enum | None:
         """From its value."""
         del dialect
-        try:
-            return None if value is None else self.words(value)
-        except ValueError:
-            return _UNKNOWN.get(self.words)
-
-
-_UNKNOWN: dict[type[enum.Enum], enum.Enum] = {
-    StudyState: StudyState.WAITING,
-    ReadingState: ReadingState.UNREAD,
-    HowRead: HowRead.MESSAGE,
-    OrderPriority: OrderPriority.ROUTINE,
-    ProcedureStepState: ProcedureStepState.CANCELED,
-}
+        return None if value is None else self._word_of.get(value, self._unknown)

@@ -67,7 +67,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that only reads."""
-        with Session(self.engine) as session, session.begin():
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def now(self, session: Session) -> datetime:
@@ -88,6 +88,11 @@ class Database:
         return self._sqlite_commits(should_stop) if self.is_sqlite else self._postgres_commits(should_stop)
 
     def _sqlite_commits(self, should_stop: Callable[[], bool]) -> Iterator[None]:
+        if self.url.database in {None, "", ":memory:"}:  # another connection would see another database
+            while not should_stop():
+                yield
+                time.sleep(_SLOW_LOOK_S)
+            return
         # data_version tells of the commits of all other connections, and this one commits nothing.
         with closing(sqlite3.connect(self.url.database or "", check_same_thread=False)) as connection:
             seen = None

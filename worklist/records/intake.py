@@ -33,10 +33,11 @@ class FeedCursor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceivedReport:
-    """A radiologist's own report that lies in the PACS: its study is read."""
+    """A radiologist's own report that lies in the PACS: what arrived before it is read."""
 
     study_instance_uid: str
     reader: Actor
+    received_at: datetime
 
 
 class IntakeRecords:
@@ -103,6 +104,9 @@ class IntakeRecords:
 
     @staticmethod
     def _complete_reading(study: Study, report: ReceivedReport, now: datetime) -> None:
+        returned_at = study.reading.since if study.reading.returned_for else study.row.received_at
+        if report.received_at < max(study.row.received_at, returned_at):
+            return  # a feed that is read afresh tells of reports again, and this one knew nothing of what came since
         read = study.reading.complete(report.reader, now, HowRead.REPORT)
         if read != study.reading and study.row.withdrawn_at is None:
             study.change_reading(EventKind.READ, read, report.reader)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -15,13 +15,12 @@ from worklist.order import OrderPriority
 from worklist.reading import Reading
 from worklist.records.documents import readable
 from worklist.records.images import is_of_instance
-from worklist.records.places import is_listed, ranks_by_arrival
+from worklist.records.places import in_pieces, is_listed, ranks_by_arrival
 from worklist.records.policies import policy_of_digest
 from worklist.records.tables import AnalysisRow, InstanceRow, ReportRow, ResultRow, StudyRow
 from worklist.study import Failure, StudyState, reason_with_places
 from worklist.triage import Triage, TriagePolicy, Urgency, assess
 
-AT_ONCE = 500  # studies that one statement names
 _KEPT_IN_MEMORY = 4096
 
 
@@ -78,7 +77,7 @@ def lines(
         overdue_before: what arrived before and is still to be read waits too long.
     """
     arrivals = ranks_by_arrival(session, [row for row in rows if row.reason])
-    analyses, results = _analyses(session, rows), _results(session, rows)
+    documents, results = _documents(session, rows), _results(session, rows)
     policies = {digest: policy_of_digest(session, digest) for digest in {row.policy_digest for row in rows}}
     return [
         _line(
@@ -86,7 +85,7 @@ def lines(
             rank=ranks[row.study_instance_uid],
             rank_by_arrival=arrivals.get(row.study_instance_uid, 0),
             is_overdue=is_listed(row) and row.received_at < overdue_before,
-            analysis=analyses.get(row.study_instance_uid),
+            documents=documents.get(row.study_instance_uid, ()),
             policy=policies[row.policy_digest],
             results=results.get(row.study_instance_uid, []),
         )
@@ -100,11 +99,12 @@ def _line(  # noqa: PLR0913 - what a line is made of
     rank: int,
     rank_by_arrival: int,
     is_overdue: bool,
-    analysis: Analysis | None,
+    documents: tuple[str, ...],
     policy: TriagePolicy | None,
     results: Sequence[tuple[str, int]],
 ) -> ListedStudy:
     highest = dict(results)  # the last position of each series counts
+    analysis, triage = _judged(documents, policy)
     return ListedStudy(
         rank=rank,
         study_instance_uid=row.study_instance_uid,
@@ -128,17 +128,12 @@ def _line(  # noqa: PLR0913 - what a line is made of
         reason=reason_with_places(row.reason, row.returned_for, rank, rank_by_arrival),
         failure=Failure(code=row.failure_code, message=row.failure_message or "") if row.failure_code else None,
         analysis=analysis,
-        triage=assess(analysis, policy) if analysis and policy else None,
+        triage=triage,
         policy=policy,
         result_series_uids=tuple(sorted(highest, key=highest.__getitem__)),
         crop_count=sum(1 for _, position in results if position),
         updated_at=row.updated_at,
     )
-
-
-def in_pieces(uids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """At most so many at once as one statement may name."""
-    return (uids[start : start + AT_ONCE] for start in range(0, len(uids), AT_ONCE))
 
 
 def _results(session: Session, rows: Sequence[StudyRow]) -> dict[str, list[tuple[str, int]]]:
@@ -162,8 +157,8 @@ def _results(session: Session, rows: Sequence[StudyRow]) -> dict[str, list[tuple
     return results
 
 
-def _analyses(session: Session, rows: Sequence[StudyRow]) -> dict[str, Analysis]:
-    """Of each study the explained Analysis of its present revision, or else what the scorer says of its images."""
+def _documents(session: Session, rows: Sequence[StudyRow]) -> dict[str, tuple[str, ...]]:
+    """Of each study what its present revision says in words, or else what the scorer says of each of its images."""
     scored = [row for row in rows if row.score is not None]
     found = _explained(session, [row for row in scored if row.reported_revision == row.revision])
     parts: dict[str, dict[str, str]] = {}
@@ -176,15 +171,14 @@ def _analyses(session: Session, rows: Sequence[StudyRow]) -> dict[str, Analysis]
         )
         for uid, image, document in documents:
             parts.setdefault(uid, {})[image] = document
-    merged = {uid: _merged(tuple(documents.values())) for uid, documents in parts.items()}
-    return found | {uid: analysis for uid, analysis in merged.items() if analysis}
+    return found | {uid: tuple(documents.values()) for uid, documents in parts.items()}
 
 
-def _explained(session: Session, rows: Sequence[StudyRow]) -> dict[str, Analysis]:
+def _explained(session: Session, rows: Sequence[StudyRow]) -> dict[str, tuple[str, ...]]:
     by_revision: dict[int, list[str]] = {}
     for row in rows:
         by_revision.setdefault(row.revision, []).append(row.study_instance_uid)
-    found: dict[str, Analysis] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for revision, reported in by_revision.items():
         for uids in in_pieces(reported):
             documents = session.execute(
@@ -192,11 +186,14 @@ def _explained(session: Session, rows: Sequence[StudyRow]) -> dict[str, Analysis
                     ReportRow.revision == revision, ReportRow.study_instance_uid.in_(uids)
                 )
             )
-            found |= {uid: analysis for uid, document in documents if document and (analysis := readable(document))}
+            found |= {uid: (document,) for uid, document in documents if document and readable(document)}
     return found
 
 
 @lru_cache(maxsize=_KEPT_IN_MEMORY)
-def _merged(documents: tuple[str, ...]) -> Analysis | None:
+def _judged(documents: tuple[str, ...], policy: TriagePolicy | None) -> tuple[Analysis | None, Triage | None]:
     analyses = [analysis for document in documents if (analysis := readable(document))]
-    return merge(analyses) if analyses else None
+    if not analyses:
+        return None, None
+    analysis = analyses[0] if len(analyses) == 1 else merge(analyses)
+    return analysis, assess(analysis, policy) if policy else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, func, select, tuple_
@@ -14,6 +14,12 @@ from worklist.records.tables import ON_THE_LIST, StudyRow
 BY_READING: Final = (StudyRow.stat_rank, StudyRow.queue_at, StudyRow.received_at, StudyRow.study_instance_uid)
 BY_ARRIVAL: Final = (StudyRow.received_at, StudyRow.study_instance_uid)
 _COUNTED_SINGLY = 4  # more places are found by one walk along the list
+_AT_ONCE = 500
+
+
+def in_pieces(uids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """At most so many at once as one statement may name."""
+    return (uids[start : start + _AT_ONCE] for start in range(0, len(uids), _AT_ONCE))
 
 
 def is_listed(row: StudyRow) -> bool:
@@ -40,9 +46,13 @@ def _places(session: Session, rows: Iterable[StudyRow], key: Sequence[Instrument
     wanted = [row for row in rows if is_listed(row)]
     if len(wanted) <= _COUNTED_SINGLY:
         return {row.study_instance_uid: 1 + count(session, and_(ON_THE_LIST, _before(row, key))) for row in wanted}
-    uids = {row.study_instance_uid for row in wanted}
-    order = session.scalars(select(StudyRow.study_instance_uid).where(ON_THE_LIST).order_by(*key))
-    return {uid: place for place, uid in enumerate(order, start=1) if uid in uids}
+    place = func.row_number().over(order_by=key).label("place")
+    order = select(StudyRow.study_instance_uid, place).where(ON_THE_LIST).subquery()
+    places: dict[str, int] = {}
+    for uids in in_pieces([row.study_instance_uid for row in wanted]):
+        found = session.execute(select(order).where(order.c.study_instance_uid.in_(uids)))
+        places |= {uid: int(number) for uid, number in found}
+    return places
 
 
 def _before(row: StudyRow, key: Sequence[InstrumentedAttribute[Any]]) -> ColumnElement[bool]:

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from worklist.reading import ReadingState
 from worklist.records.database import Database
 from worklist.records.events import changed_studies, newest_sequence
-from worklist.records.lines import ListedStudy, in_pieces, lines
-from worklist.records.places import BY_ARRIVAL, BY_READING, count, ranks
+from worklist.records.lines import ListedStudy, lines
+from worklist.records.places import BY_ARRIVAL, BY_READING, count, in_pieces, ranks
 from worklist.records.tables import ON_THE_LIST, PRESENT, PRIORS, READ, ResultRow, StudyRow
 from worklist.site import SiteRules
 from worklist.study import StudyState

@@ -1,10 +1,11 @@
-// The rows of the list: drawn a chunk at a time, so that thousands freeze nothing, and moved so that nothing jumps
-// under a pointer.
+// The rows of the list: a part of it at a time, so that thousands freeze nothing, and moved so that nothing jumps under
+// a pointer.
 
 import { isMine, reader } from "./readings.js";
 import { beingRead, byId, chipOf, counted, fill, flagOf, fromTemplate, personName, waiting } from "./words.js";
 
 const CHUNK = 200;
+const MOST = 600; // rows in the document; those beyond are drawn when the reader comes there
 const RISEN_MS = 6_000;
 const MOVE_MS = 450;
 const STEADY_MS = 500; // a click on what has moved within this time meant another row
@@ -13,14 +14,32 @@ export const tbody = byId("rows");
 const rows = new Map(); // study_instance_uid -> its table row
 const risen = new Map(); // study_instance_uid -> {from: rank, until: time} of a row that just moved up
 const prefersStill = matchMedia("(prefers-reduced-motion: reduce)");
-let budget = CHUNK; // rows that may be drawn
+let start = 0; // the drawn part of what is wanted: from this place ...
+let end = CHUNK; // ... up to this one
+let isMoving = false; // whether that part has just been moved
 
 for (const row of tbody.rows) rows.set(row.dataset.uid, row);
 
 export const rowOf = (uid) => rows.get(uid);
-export const drawMore = (count = CHUNK) => {
-  budget += count;
-};
+
+/** Draw the part that begins here. */
+export function drawFrom(place) {
+  start = Math.max(place, 0);
+  end = start + CHUNK;
+  isMoving = true;
+}
+
+/** Draw further rows below the drawn ones, or above them. */
+export function drawMore(isBelow) {
+  if (isBelow) {
+    end += CHUNK;
+    start = Math.max(start, end - MOST);
+  } else {
+    start = Math.max(start - CHUNK, 0);
+    end = Math.min(end, start + MOST);
+  }
+  isMoving = true;
+}
 
 /** The fields that a row and the details show alike. */
 export function sharedFields(item) {
@@ -75,7 +94,7 @@ function drawn(item) {
 }
 
 /**
- * Draw these studies, as many as may be drawn.
+ * Draw the part of these studies that is looked at.
  *
  * @param placed pairs of an item and its rank, in reading order.
  * @param isOverdue whether an item waits too long.
@@ -85,7 +104,8 @@ export function drawRows(placed, isOverdue) {
   const topBefore = new Map();
   for (const row of tbody.rows) topBefore.set(row, row.getBoundingClientRect().top);
 
-  const shown = placed.slice(0, budget);
+  if (start >= placed.length) drawFrom(placed.length - CHUNK);
+  const shown = placed.slice(start, end);
   const listed = new Set(shown.map(({ item }) => item.study_instance_uid));
   for (const [uid, row] of rows) {
     if (listed.has(uid)) continue;
@@ -101,13 +121,26 @@ export function drawRows(placed, isOverdue) {
     if (row === next) next = next.nextElementSibling;
     else tbody.insertBefore(row, next);
   }
-  const hidden = placed.length - shown.length;
-  byId("rest").hidden = !hidden;
-  byId("more").textContent = `Show ${counted(Math.min(hidden, CHUNK), "more study", "more studies")} of ${hidden}`;
+  offerRest("before", start);
+  offerRest("after", placed.length - start - shown.length);
 
   // A row that moves in the document loses the keyboard's focus.
   if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
-  settle(topBefore);
+  if (isMoving) hold(topBefore);
+  else settle(topBefore);
+  isMoving = false;
+}
+
+function offerRest(where, count) {
+  const note = byId(`rest-${where}`);
+  note.hidden = !count;
+  note.firstElementChild.textContent = `Show ${Math.min(count, CHUNK)} of ${counted(count, "study", "studies")} ${where === "after" ? "below" : "above"}`;
+}
+
+/** Leave what stays drawn where it was, whatever was added or taken away above it. */
+function hold(topBefore) {
+  const row = [...tbody.rows].find((kept) => topBefore.get(kept) >= 0);
+  if (row) scrollBy({ top: row.getBoundingClientRect().top - topBefore.get(row), behavior: "instant" });
 }
 
 /** A study is about to move up from this rank. */

@@ -4,8 +4,8 @@
 import { panel, showDetails, tickDetails } from "./details.js";
 import { ask, listen, refresh } from "./feed.js";
 import { countPriors, startPriors } from "./priors.js";
-import { act, forgetLost, isMine, startReadings, undo } from "./readings.js";
-import { drawMore, drawRows, expectRise, isSteady, rowOf, tbody, tickRows } from "./rows.js";
+import { act, forgetLost, isMine, notice, startReadings, undo } from "./readings.js";
+import { drawFrom, drawMore, drawRows, expectRise, isSteady, rowOf, tbody, tickRows } from "./rows.js";
 import * as store from "./store.js";
 import { byId, counted, fill, fromTemplate, now, personName, waiting } from "./words.js";
 
@@ -13,6 +13,8 @@ const TICK_MS = 5_000;
 const READY_MS = 60_000;
 const PLACES_MS = 10_000; // after a change, the places that are told of other rows may be wrong for this long
 const LONGEST = 5; // studies that the strip names
+const CONTEXT = 20; // rows above the one that is gone to
+const SURPRISE_MS = 1_500; // a key that is pressed so soon after a row has left was meant for that one
 
 const TARGET_MS = 1000 * Number(document.body.dataset.targetS);
 
@@ -23,9 +25,12 @@ let onlyOverdue = false;
 let listed = 0; // studies to be read, by the server's count
 let isWhole = false; // whether this page knows all of them
 let ranks = new Map(); // study_instance_uid -> place, from 1, as it was last drawn
+let left = null; // the row with the keyboard that left the list without this reader's doing, and when
+let doing = null; // study_instance_uid of this reader's last act
 let modelSha = byId("scope").dataset.sha256;
 
 const isOverdue = (item) => now() - Date.parse(item.received_at) > TARGET_MS;
+const nameOf = (item) => personName(item.patient_name).shown;
 const isWanted = (item) => (!shownState || item.state === shownState) && (!onlyOverdue || isOverdue(item));
 
 // ---- Drawing ----
@@ -46,17 +51,25 @@ function placed() {
 function render() {
   scheduled = false;
   const wanted = placed();
-  const at = current === null ? -1 : [...tbody.rows].indexOf(rowOf(current));
-  const hadFocus = at >= 0 && tbody.rows[at].contains(document.activeElement);
+  const before = rowOf(current);
+  const at = before ? [...tbody.rows].indexOf(before) : 0;
+  const hadFocus = Boolean(before?.contains(document.activeElement));
   byId("worklist").hidden = !store.size();
   byId("empty").hidden = Boolean(store.size()) || !isWhole;
   byId("none-shown").hidden = !store.size() || Boolean(wanted.length);
   drawRows(wanted, isOverdue);
-  if (!rowOf(current)) current = tbody.rows[Math.min(Math.max(at, 0), tbody.rows.length - 1)]?.dataset.uid ?? null;
-  if (hadFocus && !tbody.contains(document.activeElement)) rowOf(current)?.querySelector(".name").focus({ preventScroll: true });
+  if (!rowOf(current)) passOn(before, at, hadFocus);
   renderCounts();
   renderOverdue();
   renderSelection();
+}
+
+/** The row that the keyboard was on is no longer drawn: its neighbour is the current one. */
+function passOn(before, at, hadFocus) {
+  const isGone = current !== null && !store.get(current);
+  if (isGone && current !== doing && before?.shownItem) left = { item: before.shownItem, at: performance.now() };
+  current = tbody.rows[Math.min(at, tbody.rows.length - 1)]?.dataset.uid ?? null;
+  if (hadFocus && isGone) rowOf(current)?.querySelector(".name").focus({ preventScroll: true });
 }
 
 function renderCounts() {
@@ -89,7 +102,7 @@ function renderOverdue() {
     ...overdue.slice(0, LONGEST).map((item) => {
       const line = fromTemplate("longest").firstElementChild;
       line.dataset.uid = item.study_instance_uid;
-      fill(line, { name: personName(item.patient_name).shown, waiting: waiting(item.received_at) });
+      fill(line, { name: nameOf(item), waiting: waiting(item.received_at) });
       return line;
     }),
   );
@@ -141,23 +154,40 @@ function goTo(uid) {
 function step(by) {
   if (!tbody.rows.length) return;
   const inList = tbody.contains(document.activeElement) || open !== null;
-  const at = [...tbody.rows].indexOf(rowOf(current));
-  const to = at < 0 || !inList ? Math.max(at, 0) : at + by;
-  if (to >= tbody.rows.length && !byId("rest").hidden) {
-    drawMore(by === Infinity ? Infinity : undefined);
+  if (!Number.isFinite(by)) {
+    drawFrom(by < 0 ? 0 : Infinity);
+    render();
+    goTo((by < 0 ? tbody.rows[0] : tbody.rows[tbody.rows.length - 1]).dataset.uid);
+    return;
+  }
+  const indexOf = () => [...tbody.rows].indexOf(rowOf(current));
+  const isAtEdge = indexOf() + by < 0 || indexOf() + by >= tbody.rows.length;
+  if (isAtEdge && !byId(by < 0 ? "rest-before" : "rest-after").hidden) {
+    drawMore(by > 0);
     render();
   }
+  const to = indexOf() + (inList ? by : 0);
   goTo(tbody.rows[Math.min(Math.max(to, 0), tbody.rows.length - 1)].dataset.uid);
 }
 
-/** Go to a study wherever it stands, and draw as many rows as that takes. */
+/** Go to a study wherever it stands. */
 function reveal(uid) {
-  shownState = "";
   const rank = ranks.get(uid);
   if (!rank) return;
-  if (rank > tbody.rows.length) drawMore(rank);
-  render();
+  if (!rowOf(uid)) {
+    shownState = "";
+    drawFrom(rank - CONTEXT);
+    render();
+  }
   goTo(uid);
+}
+
+/** However the focus came to a row, the keys act on that one. */
+function onRowFocus(event) {
+  const { uid } = event.target.closest("tr").dataset;
+  if (uid === current) return;
+  current = uid;
+  renderSelection();
 }
 
 const STEPS = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, Home: -Infinity, End: Infinity };
@@ -187,13 +217,22 @@ function actByKey(state, isChosen) {
   const item = store.get(open ?? current);
   if (!item || !isChosen) return; // no study is claimed or read that nobody has gone to
   if (state === "unread" && !isMine(item)) return;
+  if (left && performance.now() - left.at < SURPRISE_MS) {
+    notice(`${nameOf(left.item)} has just left the list. Press again for ${nameOf(item)}.`);
+    return;
+  }
+  doAct(item, state);
+}
+
+function doAct(item, state) {
+  doing = item.study_instance_uid;
   act(item, state, state === "unread" ? "Put back" : "");
 }
 
 function onActButton(event) {
   const button = event.target.closest("button[data-act]");
   const item = button && store.get(button.closest("tr")?.dataset.uid ?? open);
-  if (item) act(item, button.dataset.act, button.dataset.act === "unread" ? "Put back" : "");
+  if (item) doAct(item, button.dataset.act);
   return Boolean(button);
 }
 
@@ -311,6 +350,7 @@ async function checkGateway() {
 // ---- The beginning ----
 
 tbody.addEventListener("click", onRowClick);
+tbody.addEventListener("focusin", onRowFocus);
 panel.addEventListener("click", onActButton);
 document.addEventListener("keydown", onKey);
 document.addEventListener("reader", render);
@@ -320,25 +360,27 @@ byId("filters").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   shownState = button.dataset.state;
+  drawFrom(0);
   render();
 });
 byId("only-overdue").addEventListener("click", () => {
   onlyOverdue = !onlyOverdue;
+  drawFrom(0);
   render();
 });
 byId("overdue-longest").addEventListener("click", (event) => {
   const line = event.target.closest("li");
   if (line) reveal(line.dataset.uid);
 });
-byId("more").addEventListener("click", () => {
-  drawMore();
-  render();
-});
-new IntersectionObserver(([rest]) => {
-  if (!rest.isIntersecting) return;
-  drawMore();
-  render();
-}, { rootMargin: "0px 0px 800px" }).observe(byId("rest"));
+for (const where of ["before", "after"]) {
+  const more = () => {
+    drawMore(where === "after");
+    render();
+  };
+  const rest = byId(`rest-${where}`);
+  rest.firstElementChild.addEventListener("click", more);
+  new IntersectionObserver(([seen]) => seen.isIntersecting && more(), { rootMargin: "600px 0px" }).observe(rest);
+}
 setInterval(tick, TICK_MS);
 setInterval(checkGateway, READY_MS);
 startReadings();

@@ -1,0 +1,55 @@
+"""The words of the reading list, as the server writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.list.words import FLAGS, STATES, being_read, waiting
+from worklist.person_name import person_name
+from worklist.study import StudyState
+from worklist.triage import NOT_ASSESSED, Urgency
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def test_every_flag_and_state_has_its_word() -> None:
+    """Flags bear the labels of the triage rule, and no state is without a word."""
+    assert [word.label for word in FLAGS] == [*(urgency.label for urgency in Urgency), NOT_ASSESSED]
+    assert {word.key for word in STATES} == set(StudyState)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("Doe^Jane", ("Doe, Jane", "")),
+        ("Doe^Jane^Ann^Dr.^PhD", ("Doe, Jane Ann, Dr. PhD", "")),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", ("Yamada, Tarou", "山田 太郎")),
+        ("=山田^太郎", ("山田 太郎", "")),
+        ("==やまだ^たろう", ("やまだ たろう", "")),
+        ("DOE", ("DOE", "")),
+        ("", ("No name", "")),
+        ("^^^=^=", ("No name", "")),
+    ],
+)
+def test_person_names_read_as_people_write_them(value: str, shown: tuple[str, str]) -> None:
+    """A PN shows family, given and middle, prefix and suffix, with its ideographic group beside the alphabetic."""
+    assert person_name(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("minutes", "shown"),
+    [(-5, "< 1 min"), (0.9, "< 1 min"), (12, "12 min"), (60, "1 h 00 min"), (185, "3 h 05 min"), (52 * 60, "2 d 4 h")],
+)
+def test_waiting_time_is_said_in_the_unit_that_matters(minutes: float, shown: str) -> None:
+    """Minutes below an hour, hours below two days, then days; a clock that runs ahead gives no negative time."""
+    assert waiting((NOON - timedelta(minutes=minutes)).isoformat(), NOON) == shown
+
+
+def test_a_reading_names_its_reader() -> None:
+    """Who reads, and since when; nothing where nobody does."""
+    since = (NOON - timedelta(minutes=2)).isoformat()
+    assert being_read({"state": "reading", "by": "Dr. N", "since": since}, NOON) == "being read by Dr. N since 2 min"
+    for state in ("unread", "read", "prior"):
+        assert being_read({"state": state, "by": "Dr. N", "since": since}, NOON) == ""
