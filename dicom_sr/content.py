@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_DOWN, Decimal
 
 import numpy as np
 from highdicom.sr import (
     CodeContentItem,
+    CodedConcept,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
@@ -35,14 +37,14 @@ HAS_OBS_CONTEXT = RelationshipTypeValues.HAS_OBS_CONTEXT
 def text(name: Code, value: str, *children: ContentItem) -> list[ContentItem]:
     """A TEXT that its parent contains; none where there is nothing to say, since Text Value must not be empty."""
     value = clean(value)
-    return [_with(TextContentItem(name, value, relationship_type=CONTAINS), children)] if value else []
+    return [_with(TextContentItem(_concept(name), value, relationship_type=CONTAINS), children)] if value else []
 
 
 def code(
     name: Code, value: Code, *children: ContentItem, relationship: RelationshipTypeValues = CONTAINS
 ) -> ContentItem:
     """A CODE below its parent."""
-    return _with(CodeContentItem(name, value, relationship_type=relationship), children)
+    return _with(CodeContentItem(_concept(name), _concept(value), relationship_type=relationship), children)
 
 
 def number(
@@ -50,7 +52,8 @@ def number(
 ) -> ContentItem:
     """A NUM below its parent: rounded to 16 characters in Numeric Value, exact in Floating Point Value (0040,A161)."""
     whole = isinstance(value, int)
-    item = NumContentItem(name, value if whole else float(value), unit, relationship_type=relationship)
+    exact = value if whole else float(value)
+    item = NumContentItem(_concept(name), exact, _concept(unit), relationship_type=relationship)
     if whole:
         item.MeasuredValueSequence[0].NumericValue = str(value)  # highdicom writes 2048 as 2048.0
     return _with(item, children)
@@ -61,7 +64,7 @@ def section(name: Code, *items: Iterable[ContentItem]) -> list[ContentItem]:
     content = [item for part in items for item in part]
     if not content:
         return []
-    return [_with(ContainerContentItem(name, relationship_type=CONTAINS), content)]
+    return [_with(ContainerContentItem(_concept(name), relationship_type=CONTAINS), content)]
 
 
 def image(reference: ImageReference, *, relationship: RelationshipTypeValues = INFERRED_FROM) -> ContentItem:
@@ -141,6 +144,12 @@ def in_a_sentence(label: str) -> str:
 def clean(value: str) -> str:
     """Text as a UT value keeps it: no control characters but line breaks and tabs, no spaces at the end (PS3.5 6.2)."""
     return CONTROL.sub(" ", value).rstrip(" ")
+
+
+@functools.lru_cache(maxsize=1024)
+def _concept(code: Code) -> CodedConcept:
+    """A code as its data set, built once: reports have hundreds of them, and nobody changes one."""
+    return CodedConcept.from_code(code)
 
 
 def _with(item: ContentItem, children: Iterable[ContentItem]) -> ContentItem:

@@ -6,6 +6,7 @@ policy can be read back, its digest computed again, and the class of the study e
 
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
 
 from highdicom.sr import ContentItem
@@ -52,8 +53,13 @@ def policy_section(policy: TriagePolicy, triage: Triage) -> list[ContentItem]:
 
 def card_section(card: ScorerCard, site: SiteChoices | None = None) -> list[ContentItem]:
     """The scorer's card; where a site is given, with the weights that it chose in the place of the card's."""
-    chosen = site.weights if site and site.weights else {}
-    return section(
+    return list(_card_section(card, frozenset(site.weights if site and site.weights else ())))
+
+
+@functools.lru_cache(maxsize=8)
+def _card_section(card: ScorerCard, chosen: frozenset[str]) -> tuple[ContentItem, ...]:
+    """Half of a report, and the same in each: built once, and changed by nobody."""
+    items = section(
         codes.CARD,
         text(codes.COMMENT, f"Weights and thresholds of {card.name} {card.version}, from {card.reference}:"),
         *(text(codes.COMMENT, _in_words(found)) for found in card.findings),
@@ -67,6 +73,7 @@ def card_section(card: ScorerCard, site: SiteChoices | None = None) -> list[Cont
         text(codes.CARD_VERSION, card.version),
         text(codes.CARD_SHA256, card.sha256),
     )
+    return tuple(items)
 
 
 def kind_items(kind: FindingType) -> list[ContentItem]:
