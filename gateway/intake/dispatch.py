@@ -56,6 +56,13 @@ class Dispatcher:
         self._jobs = jobs
         self._sender = sender
         self._broker_was_lost = False
+        self._counting: Connection | None = None
+
+    def close(self) -> None:
+        """Close what is connected to the broker."""
+        if self._counting:
+            self._counting.release()  # type: ignore[no-untyped-call]  # kombu has types, but for this
+            self._counting = None
 
     def run(self) -> int:
         """One round; returns how many messages were sent.
@@ -115,10 +122,20 @@ class Dispatcher:
         self._sender.send_task(queue.task, args=[identifier], queue=str(queue), retry=False)
 
     def _count_waiting(self, queue: Queue) -> int:
-        with _connected(self._sender) as connection:
-            channel: Any = connection.default_channel
+        """How many messages wait, over a connection that is kept: to open one takes longer than to send a message."""
+        try:
+            if self._counting is None:
+                self._counting = self._sender.connection_for_write()
+                self._counting.ensure_connection(max_retries=0, timeout=2)
+            channel: Any = self._counting.default_channel
             declared = channel.queue_declare(queue=str(queue), durable=True, auto_delete=False)  # as the workers do
             return int(declared.message_count)
+        except Exception as error:
+            lost = self._counting.connection_errors if self._counting else ()
+            self.close()
+            if isinstance(error, (OperationalError, OSError, *lost)):
+                raise _unavailable(error) from error
+            raise
 
 
 @contextmanager

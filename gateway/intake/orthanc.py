@@ -14,6 +14,7 @@ import httpx
 from pyorthanc import Orthanc
 
 from worklist.errors import PacsUnavailable
+from worklist.scope import is_own_object
 
 _PAGE = 1000
 
@@ -121,6 +122,8 @@ class OrthancClient:
             if error.code != "pacs_error":
                 raise
             tags = self._indexed(orthanc_id)
+        if tags is not None and is_own_object(_texts(tags)):
+            return InstanceFacts(header=_texts(tags), digest="", study_orthanc_id="")  # nobody asks more of our own
         digest = self._find_text(self.rest.get_instances_id_attachments_name_md5, orthanc_id, "dicom")
         if not digest:
             file = self._find(self.rest.get_instances_id_attachments_name_info, orthanc_id, "dicom") or {}
