@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+import numpy as np
+import numpy.typing as npt
 import psutil
 import requests
 from dicomweb_client.api import DICOMwebClient
@@ -29,7 +31,8 @@ from firstread.processes import Supervisor
 from firstread.settings import Settings
 from gateway.dimse.send import send
 from imaging.display import to_display
-from imaging.radiograph import read_radiograph
+from imaging.radiograph import Radiograph, read_radiograph
+from worklist.finding import ImageReference
 from worklist.records import Database, Worklist
 from worklist.records.tables import StudyRow
 from worklist.site import SiteRules
@@ -167,6 +170,19 @@ def _bursts(site: Site, supervisor: Supervisor, database: Database) -> list[Figu
     ]
 
 
+@dataclass(frozen=True)
+class _Only:
+    """The only image of a study, for whoever asks."""
+
+    prepared: Radiograph
+
+    def radiograph(self, _: ImageReference) -> Radiograph:
+        return self.prepared
+
+    def display(self, _: ImageReference) -> npt.NDArray[np.uint8]:
+        return to_display(self.prepared)
+
+
 def _plain_loop(site: Site, films: Sequence[Dataset]) -> float:
     """Seconds that a script takes for films that lie in the PACS: DICOMweb, one thread, one film after the other."""
     settings = Settings(orthanc_url=site.orthanc_url)
@@ -189,11 +205,11 @@ def _plain_loop(site: Site, films: Sequence[Dataset]) -> float:
         analysis = scorer.score(prepared)
         triage = assess(analysis, policy)
         results = build_results(
-            explainer.explain(analysis, triage, lambda _: prepared),
+            explainer.explain(analysis, triage, _Only(prepared).radiograph),
             triage=triage,
             policy=policy,
             sources={source.SOPInstanceUID: source},
-            pixels=lambda _: to_display(prepared),
+            pixels=_Only(prepared).display,
             revision=revision,
         )
         pacs.store_instances(list(results.objects))

@@ -405,7 +405,7 @@ def test_triage_report_reads_as_text(viewer: Viewer, served: Served) -> None:
         "Looked for: ",
         "Not looked for: ",
         *(note.message for note in analysis.quality),
-        analysis.explanation,
+        f"Explanation {analysis.explanation}",
         f"Everything that was scored, suspected or not, coded for machines: {analysis.findings[0].type.code.meaning}",
         f"Score for any urgent finding {two_places(analysis.score)}, computed in {analysis.elapsed_ms:.0f} ms",
         f" ms by {analysis.scorer.name}, version {analysis.scorer.version}.",
@@ -413,7 +413,7 @@ def test_triage_report_reads_as_text(viewer: Viewer, served: Served) -> None:
     ]
     places = [said.find(sentence) for sentence in sentences]
     assert -1 not in places, (sentences[places.index(-1)], said)
-    assert places == sorted(places)
+    assert places == sorted(places), said
     assert not re.search(r"undefined|NaN|\[object|not supported|unsupported", said, re.IGNORECASE)
 
 

@@ -192,7 +192,7 @@ def test_a_silent_pacs_leaves_no_half_table(tmp_path: Path) -> None:
     """Where Orthanc does not answer there is one line, exit code 1, and no file at all."""
     environment = {"FIRSTREAD_ORTHANC_URL": "http://127.0.0.1:9"}
     line = require_one_line(run("report", "--all", "--csv", tmp_path / "qa.csv", environment=environment), 1)
-    assert "start Orthanc" in line
+    assert "no answer from Orthanc" in line
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,128 +1,210 @@
-"""The card of a scorer: what may be said of its outputs, and what it must hold."""
+"""The card beside a scorer's weights: what is measured, what is chosen, and that the committed one agrees with both."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from tests.records import scorer_card
-from worklist.card import FindingCard, Precision, ScorerCard, card_of_json, card_to_json
-from worklist.finding import Code, Finding, FindingType
+from models.card import load_card
+from models.embedded.scorer import WEIGHTS
+from models.evaluation.films import FINDINGS, Label
+from models.training.judge import Judged, Listed
+from models.training.scorer_card import CHOICES, main, measure_card, read_choices
+from tests.grey_network import write_films, write_weights
+from tests.unit.test_card import table
+from worklist.card import card_of_json
+from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
 
-EFFUSION = FindingCard(
-    type=FindingType.PLEURAL_EFFUSION, weight=0.8, named_from=0.6, precision=Precision(value=0.7, n=100)
+ROOT = Path(__file__).parents[2]
+NIH = ROOT / ".." / "shared" / "data" / "nih"
+
+
+def test_the_committed_card_is_of_the_committed_weights() -> None:
+    """Name, version, digest and outputs in the card are those of the sidecar; nothing is named from below one half."""
+    sidecar = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
+    card = load_card(WEIGHTS, sha256=sidecar["sha256"])
+    assert (card.name, card.version) == (sidecar["name"], sidecar["version"])
+    assert [*(found.type.key for found in card.findings), "urgent"] == [output["key"] for output in sidecar["outputs"]]
+    assert all(found.type == FindingType.of(found.type.key) for found in card.findings)
+    for found, output in zip(card.findings, sidecar["outputs"], strict=False):
+        assert found.is_shown is (output["n_positive"] >= 5 and output["auc_ci95"][0] > 0.5)
+        assert (found.named_from is None) == (found.precision is None)
+        assert found.precision is None or (found.precision.n >= 5 and found.precision.value >= 0.5)
+
+
+def test_the_committed_card_holds_the_choices_that_are_written_down() -> None:
+    """Weights, the harm from which a study is flagged, and what is not looked for are those of scorer_card.toml."""
+    card = card_of_json(json.loads((WEIGHTS / "card.json").read_text(encoding="utf-8")))
+    choices = read_choices()
+    assert {found.type.key: found.weight for found in card.findings} == choices.weights
+    assert (card.flag_from, card.not_looked_for) == (choices.flag_from, choices.not_looked_for)
+    assert {found.type.key for found in card.findings if found.critical_from is not None} <= set(choices.emergencies)
+    assert len(card.reference_harms) == 101
+
+
+def test_the_model_card_says_what_the_scorers_card_says() -> None:
+    """Each row of embedded.md about the triage rule has the weight, the threshold and the precision of card.json."""
+    card = card_of_json(json.loads((WEIGHTS / "card.json").read_text(encoding="utf-8")))
+    text = (ROOT / "models" / "cards" / "embedded.md").read_text(encoding="utf-8")
+    rows = table(text, "What the triage rule takes from it")
+    for found in card.findings:
+        weight, shown, named_from, right, critical_from = rows[found.type.label]
+        assert (float(weight), shown) == (found.weight, "yes" if found.is_shown else "no")
+        assert named_from == ("never" if found.named_from is None else f"{found.named_from:g}")
+        assert right.split()[0] == (f"{found.precision.value:.3f}" if found.precision else "-")
+        assert (critical_from == "never") is (found.critical_from is None)
+    assert f"flagged from a harm of {card.flag_from:g} on" in text
+    assert card.reference in text
+
+
+def test_the_committed_card_is_measured_again(tmp_path: Path) -> None:
+    """Measured once more on the films for development, the card comes out as it is committed, to the last digit."""
+    if not NIH.is_dir():
+        pytest.skip("the films for development are not here")
+    for name in ("embedded.onnx", "embedded.json"):
+        (tmp_path / name).write_bytes((WEIGHTS / name).read_bytes())
+    assert main(["--films", str(NIH), "--manifest", str(NIH / "manifest.csv"), "--folder", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "card.json").read_text("utf-8")) == json.loads(
+        (WEIGHTS / "card.json").read_text("utf-8")
+    )
+
+
+IMAGE = ImageReference(
+    study_instance_uid="1.2",
+    series_instance_uid="1.3",
+    sop_class_uid="1.4",
+    sop_instance_uid="1.5",
+    rows=512,
+    columns=480,
 )
 
 
-def effusion(probability: float) -> Finding:
-    """A pleural effusion."""
-    return Finding(type=FindingType.PLEURAL_EFFUSION, probability=probability, threshold=0.5)
+def judged(number: int, truths: dict[str, bool], probabilities: dict[str, float]) -> Judged:
+    """A film of a patient of its own, of which the findings that are not named are absent and improbable."""
+    findings = (Finding(type=kind, probability=probabilities.get(kind.key, 0.01), threshold=0.5) for kind in FINDINGS)
+    truth = {kind.key: truths.get(kind.key, False) for kind in FINDINGS} | {"urgent": any(truths.values())}
+    label = Label(file=f"{number}", truth=truth, patient=f"{number}", groups={}, boxes=(), foreign_boxes=0)
+    analysis = Analysis(
+        images=(IMAGE,),
+        scorer=Algorithm(name="some", version="1", sha256="ab", device_uid="1.2"),
+        findings=tuple(findings),
+        score=0.5,
+        threshold=0.5,
+        completed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        elapsed_ms=1,
+    )
+    return Judged(listed=Listed(label=label, split="val", original=""), analysis=analysis)
+
+
+def films_with(key: str, right: int, wrong: int) -> list[Judged]:
+    """Films of which some reach a probability with the finding, some without it, and forty do not reach it."""
+    reached = [judged(n, {key: n < right}, {key: 0.618 - n / 1000}) for n in range(right + wrong)]
+    return [*reached, *(judged(100 + n, {key: n >= 34}, {key: 0.1 + n / 1000}) for n in range(40))]
 
 
 @pytest.mark.parametrize(
-    ("card", "probability", "may_name"),
+    ("right", "wrong", "precision"),
+    [(14, 5, (0.737, 19)), (3, 3, (0.5, 6)), (4, 5, None), (4, 0, None)],
+    ids=["known", "just half", "below half", "too few films"],
+)
+def test_a_finding_is_named_only_where_it_is_right_often_enough(
+    right: int, wrong: int, precision: tuple[float, int] | None
+) -> None:
+    """It takes five films at a probability of one half, half of them right, for a finding to be put into words."""
+    card = measure_card(films_with("pleural_effusion", right, wrong), read_choices())
+    found = card.of(FindingType.PLEURAL_EFFUSION)
+    assert found
+    assert found.is_shown
+    assert (found.precision and (found.precision.value, found.precision.n)) == precision
+    assert found.named_from == (0.5 if precision else None)
+
+
+def test_an_output_that_is_no_better_than_chance_is_not_shown() -> None:
+    """A finding that none of the films has, and one whose probabilities say nothing, are neither shown nor named."""
+    films = [
+        judged(
+            n,
+            {"pleural_effusion": n < 10, "consolidation": n % 3 == 0},
+            {"pleural_effusion": 0.6 if n < 10 else 0.1, "consolidation": 0.5 + n % 7 / 20},
+        )
+        for n in range(60)
+    ]
+    card = measure_card(films, read_choices())
+    assert {kind.key for kind in card.looked_for} == {"pleural_effusion"}
+    consolidation = card.of(FindingType.CONSOLIDATION)
+    assert consolidation
+    assert (consolidation.named_from, consolidation.precision) == (None, None)
+
+
+def test_an_emergency_is_critical_from_the_lowest_threshold_that_is_right_half_the_time() -> None:
+    """Eight of ten likely films have a pneumothorax, and of the next seven none: with six of these, half would."""
+    films = [judged(n, {"pneumothorax": n < 8}, {"pneumothorax": 0.6 - n / 1000}) for n in range(10)]
+    films += [judged(100 + n, {}, {"pneumothorax": 0.4 - n / 1000}) for n in range(40)]
+    found = measure_card(films, read_choices()).of(FindingType.PNEUMOTHORAX)
+    assert found
+    assert found.critical_precision
+    assert (found.critical_precision.value, found.critical_precision.n) == (0.5, 16)
+    assert found.critical_from == pytest.approx(0.4 - 0.0055)
+    effusion = measure_card(films_with("pleural_effusion", 14, 5), read_choices()).of(FindingType.PLEURAL_EFFUSION)
+    assert effusion
+    assert effusion.critical_from is None
+
+
+def test_the_reference_is_what_the_rule_makes_of_the_films() -> None:
+    """The quantiles of the harm run from that of the least harmful film to that of the most; the text counts them."""
+    card = measure_card(films_with("pleural_effusion", 14, 5), read_choices())
+    assert card.reference == "59 validation films of ChestX-ray14 at 512 px"
+    assert card.reference_harms[0] == pytest.approx(0.8 * 0.1, abs=1e-4)
+    assert card.reference_harms[-1] == pytest.approx(0.8 * 0.618, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
     [
-        (EFFUSION, 0.6, True),
-        (EFFUSION, math.nextafter(0.6, 0), False),
-        (replace(EFFUSION, named_from=None), 1.0, False),
-        (replace(EFFUSION, precision=None), 1.0, False),
-        (replace(EFFUSION, precision=Precision(value=0.5, n=8)), 0.6, True),
-        (replace(EFFUSION, precision=Precision(value=0.49, n=8)), 1.0, False),
-        (replace(EFFUSION, is_shown=False), 1.0, False),
+        ("pneumonia = 0.5", "", "weights and emergencies are about"),
+        ('["pneumothorax"]', '["sepsis"]', "weights and emergencies are about"),
+        ("flag_from", "flag_at", "does not say what a card needs"),
+        ("[weights]", "[weights", "does not say what a card needs"),
     ],
 )
-def test_a_finding_is_named_where_half_of_such_words_are_right(
-    card: FindingCard,
-    probability: float,
-    may_name: bool,  # noqa: FBT001 - expected
+def test_choices_that_are_none_end_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, old: str, new: str, says: str
 ) -> None:
-    """From the threshold on at which its precision is known, and at least one half."""
-    assert card.may_name(effusion(probability)) is may_name
+    """A file of choices that lacks or misnames something ends the command with one line and code 2."""
+    text = CHOICES.read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "choices.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    write_films(tmp_path)
+    parts = {"films": tmp_path, "manifest": tmp_path / "manifest.csv", "choices": tmp_path / "choices.toml"}
+    code = main([word for name, path in (parts | {"folder": WEIGHTS}).items() for word in (f"--{name}", str(path))])
+    assert code == 2
+    assert says in caplog.messages[-1]
+    assert "\n" not in caplog.messages[-1]
 
 
-@pytest.mark.parametrize(("precision", "word"), [(0.5, "possible"), (0.66, "possible"), (0.67, "likely")])
-def test_the_word_is_as_strong_as_the_precision(precision: float, word: str) -> None:
-    """Likely where two thirds are right, possible below."""
-    assert replace(EFFUSION, precision=Precision(value=precision, n=9)).likelihood == word
+def test_films_that_show_nothing_give_no_card(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where no output is better than chance the command says so in one line, and writes no card."""
+    write_weights(tmp_path / "weights")
+    write_films(tmp_path)
+    manifest = tmp_path / "manifest.csv"
+    rows = [line.split(",") for line in manifest.read_text(encoding="utf-8").splitlines()]
+    shuffled = [rows[0], *([*row[:7], *[str(number // 2 % 2)] * 7] for number, row in enumerate(rows[1:]))]
+    manifest.write_text("\n".join(",".join(row) for row in shuffled) + "\n", encoding="utf-8")
+    parts = {"films": tmp_path, "manifest": manifest, "folder": tmp_path / "weights"}
+    assert main([word for name, path in parts.items() for word in (f"--{name}", str(path))]) == 2
+    assert "has no weights" in caplog.messages[-1]
+    assert not (tmp_path / "weights" / "card.json").exists()
 
 
-def test_a_critical_threshold_needs_a_known_precision() -> None:
-    """Nobody is called critical at a threshold of which it is not known how often that is right."""
-    with pytest.raises(ValueError, match=r"pneumothorax is critical from 0.9, but its precision is not known"):
-        FindingCard(type=FindingType.PNEUMOTHORAX, weight=1, critical_from=0.9)
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
-def test_weights_and_thresholds_lie_between_0_and_1(value: float) -> None:
-    """Each of the three is refused outside, by the finding's name."""
-    known = Precision(value=0.6, n=50)
-    with pytest.raises(ValueError, match="pleural_effusion"):
-        replace(EFFUSION, weight=value)
-    with pytest.raises(ValueError, match="pleural_effusion"):
-        replace(EFFUSION, named_from=value)
-    with pytest.raises(ValueError, match="pleural_effusion"):
-        replace(EFFUSION, critical_from=value, critical_precision=known)
-    with pytest.raises(ValueError, match="a precision is a share"):
-        Precision(value=value, n=50)
-
-
-@pytest.mark.parametrize(
-    "findings",
-    [(), (replace(EFFUSION, weight=0.0),), (replace(EFFUSION, is_shown=False),)],
-    ids=["none", "0", "hidden"],
-)
-def test_a_card_without_weights_is_refused(findings: tuple[FindingCard, ...]) -> None:
-    """A scorer of which nothing counts can order nothing."""
-    with pytest.raises(ValueError, match="the card of a model has no weights"):
-        replace(scorer_card(), findings=findings)
-
-
-@pytest.mark.parametrize("flag_from", [0.0, 1.0, math.nan])
-def test_a_card_flags_from_a_harm_between_0_and_1(flag_from: float) -> None:
-    """Flagging everything or nothing is no threshold."""
-    with pytest.raises(ValueError, match="flag_from"):
-        scorer_card(flag_from=flag_from)
-
-
-def test_quantiles_must_rise() -> None:
-    """A card whose reference is out of order was made wrongly."""
-    with pytest.raises(ValueError, match="quantiles"):
-        replace(scorer_card(), reference_harms=(0.2, 0.1))
-
-
-def test_a_card_survives_its_file() -> None:
-    """As JSON and back it is the same, intervals, unknown kinds of finding and missing precisions included."""
-    foreign = FindingType(
-        key="rib_fracture", code=Code(value="33737001", scheme="SCT", meaning="Fracture of rib"), label="Rib fracture"
-    )
-    card = replace(
-        scorer_card(pneumothorax=0.9),
-        findings=(
-            FindingCard(type=foreign, weight=0.3, precision=Precision(value=0.5, n=20, interval=(0.3, 0.7))),
-            *scorer_card(pneumothorax=0.9).findings,
-        ),
-    )
-    assert card_of_json(json.loads(json.dumps(card_to_json(card)))) == card
-
-
-def test_a_card_says_what_it_finds_and_what_not() -> None:
-    """What is not shown to be better than chance is named as such, and can make nobody critical."""
-    card = scorer_card()
-    assert card.unreliable == (FindingType.PULMONARY_EDEMA,)
-    assert FindingType.PULMONARY_EDEMA not in card.looked_for
-    assert len(card.looked_for) == 5
-    assert not card.can_be_critical
-    assert scorer_card(pneumothorax=0.9).can_be_critical
-    assert not scorer_card(pulmonary_edema=0.9).can_be_critical
-    assert card.of(FindingType.CARDIOMEGALY) is not None
-    assert card.of(FindingType.NODULE) is None
-
-
-def test_a_finding_is_known_by_its_key() -> None:
-    """However another model words it."""
-    card: ScorerCard = scorer_card()
-    same = FindingType(key="cardiomegaly", code=Code(value="x", scheme="99X", meaning="Big heart"), label="Big heart")
-    assert card.of(same) == card.of(FindingType.CARDIOMEGALY)
+def test_a_card_that_is_measured_can_be_loaded(tmp_path: Path) -> None:
+    """What the command writes beside other weights is a card of these weights, and says which films it is from."""
+    digest = write_weights(tmp_path / "weights")
+    write_films(tmp_path)
+    parts = {"films": tmp_path, "manifest": tmp_path / "manifest.csv", "folder": tmp_path / "weights"}
+    assert main([word for name, path in parts.items() for word in (f"--{name}", str(path))]) == 0
+    card = load_card(tmp_path / "weights", sha256=digest)
+    assert (card.name, card.version) == ("grey", "9")
+    assert card.reference == "12 validation films of ChestX-ray14 at 300 px"

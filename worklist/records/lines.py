@@ -15,7 +15,7 @@ from worklist.order import OrderPriority
 from worklist.reading import Reading
 from worklist.records.documents import readable
 from worklist.records.images import is_of_instance
-from worklist.records.places import in_pieces, is_listed, ranks_by_arrival
+from worklist.records.places import in_pieces, is_listed
 from worklist.records.policies import policy_of_digest
 from worklist.records.tables import AnalysisRow, InstanceRow, ReportRow, ResultRow, StudyRow
 from worklist.study import Failure, StudyState, reason_with_places
@@ -66,7 +66,12 @@ class ListedStudy:
 
 
 def lines(
-    session: Session, rows: Sequence[StudyRow], ranks: Mapping[str, int], overdue_before: datetime
+    session: Session,
+    rows: Sequence[StudyRow],
+    *,
+    ranks: Mapping[str, int],
+    arrivals: Mapping[str, int],
+    overdue_before: datetime,
 ) -> list[ListedStudy]:
     """The lines of some studies.
 
@@ -74,9 +79,9 @@ def lines(
         session: of the transaction.
         rows: the studies'.
         ranks: what each line says its rank is.
+        arrivals: where those with a reason would stand by their arrival alone.
         overdue_before: what arrived before and is still to be read waits too long.
     """
-    arrivals = ranks_by_arrival(session, [row for row in rows if row.reason])
     documents, results = _documents(session, rows), _results(session, rows)
     policies = {digest: policy_of_digest(session, digest) for digest in {row.policy_digest for row in rows}}
     return [

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worklist.reading import ON_THE_LIST as LISTED_STATES
+from worklist.records.events import newest_sequence
 from worklist.records.tables import ON_THE_LIST, StudyRow
 
 BY_READING: Final = (StudyRow.stat_rank, StudyRow.queue_at, StudyRow.received_at, StudyRow.study_instance_uid)
@@ -32,27 +33,44 @@ def count(session: Session, condition: ColumnElement[bool]) -> int:
     return session.scalar(select(func.count()).select_from(StudyRow).where(condition)) or 0
 
 
-def ranks(session: Session, rows: Iterable[StudyRow]) -> dict[str, int]:
-    """The rank of each of these studies that is to be read, counted from 1."""
-    return _places(session, rows, BY_READING)
+class Places:
+    """Where each study stands, counted from 1. The order of arrival is found once after each change of the list."""
+
+    def __init__(self) -> None:
+        self._arrivals: tuple[int, dict[str, int]] = (-1, {})
+
+    def by_reading(self, session: Session, rows: Iterable[StudyRow]) -> dict[str, int]:
+        """The rank of each of these studies that is to be read."""
+        wanted = [row for row in rows if is_listed(row)]
+        if len(wanted) <= _COUNTED_SINGLY:
+            return _singly(session, wanted, BY_READING)
+        return _of(wanted, _walk(session, BY_READING))
+
+    def by_arrival(self, session: Session, rows: Iterable[StudyRow]) -> dict[str, int]:
+        """Where each of these studies that is to be read would stand by its arrival alone."""
+        wanted = [row for row in rows if is_listed(row)]
+        sequence = newest_sequence(session)
+        known, places = self._arrivals
+        if known != sequence or any(row.study_instance_uid not in places for row in wanted):
+            if len(wanted) <= _COUNTED_SINGLY:
+                return _singly(session, wanted, BY_ARRIVAL)
+            places = _walk(session, BY_ARRIVAL)
+            self._arrivals = (sequence, places)
+        return _of(wanted, places)
 
 
-def ranks_by_arrival(session: Session, rows: Iterable[StudyRow]) -> dict[str, int]:
-    """Where each of these studies that is to be read would stand by its arrival alone, counted from 1."""
-    return _places(session, rows, BY_ARRIVAL)
+def _of(rows: Iterable[StudyRow], places: dict[str, int]) -> dict[str, int]:
+    # A study that was read in this very moment has no place any more.
+    return {row.study_instance_uid: places[row.study_instance_uid] for row in rows if row.study_instance_uid in places}
 
 
-def _places(session: Session, rows: Iterable[StudyRow], key: Sequence[InstrumentedAttribute[Any]]) -> dict[str, int]:
-    wanted = [row for row in rows if is_listed(row)]
-    if len(wanted) <= _COUNTED_SINGLY:
-        return {row.study_instance_uid: 1 + count(session, and_(ON_THE_LIST, _before(row, key))) for row in wanted}
-    place = func.row_number().over(order_by=key).label("place")
-    order = select(StudyRow.study_instance_uid, place).where(ON_THE_LIST).subquery()
-    places: dict[str, int] = {}
-    for uids in in_pieces([row.study_instance_uid for row in wanted]):
-        found = session.execute(select(order).where(order.c.study_instance_uid.in_(uids)))
-        places |= {uid: int(number) for uid, number in found}
-    return places
+def _walk(session: Session, key: Sequence[InstrumentedAttribute[Any]]) -> dict[str, int]:
+    order = session.scalars(select(StudyRow.study_instance_uid).where(ON_THE_LIST).order_by(*key))
+    return {uid: place for place, uid in enumerate(order, start=1)}
+
+
+def _singly(session: Session, rows: Iterable[StudyRow], key: Sequence[InstrumentedAttribute[Any]]) -> dict[str, int]:
+    return {row.study_instance_uid: 1 + count(session, and_(ON_THE_LIST, _before(row, key))) for row in rows}
 
 
 def _before(row: StudyRow, key: Sequence[InstrumentedAttribute[Any]]) -> ColumnElement[bool]:

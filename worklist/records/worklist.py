@@ -14,7 +14,7 @@ from worklist.reading import ReadingState
 from worklist.records.database import Database
 from worklist.records.events import changed_studies, newest_sequence
 from worklist.records.lines import ListedStudy, lines
-from worklist.records.places import BY_ARRIVAL, BY_READING, count, in_pieces, ranks
+from worklist.records.places import BY_ARRIVAL, BY_READING, Places, count, in_pieces
 from worklist.records.tables import ON_THE_LIST, PRESENT, PRIORS, READ, ResultRow, StudyRow
 from worklist.site import SiteRules
 from worklist.study import StudyState
@@ -51,6 +51,7 @@ class Worklist:
     def __init__(self, database: Database, rules: SiteRules) -> None:
         self._database = database
         self._rules = rules
+        self._places = Places()
 
     def page(
         self,
@@ -68,7 +69,7 @@ class Worklist:
             ).all()
             places = {row.study_instance_uid: offset + place for place, row in enumerate(rows, start=1)}
             if shown is not Shown.LIST or state is not None:
-                places |= ranks(session, rows)
+                places |= self._places.by_reading(session, rows)
             return count(session, wanted), self._lines(session, rows, places)
 
     def counts(self) -> ListCounts:
@@ -95,8 +96,10 @@ class Worklist:
                 for piece in in_pieces(uids)
                 for row in session.scalars(select(StudyRow).where(StudyRow.study_instance_uid.in_(piece), ON_THE_LIST))
             ]
+            ranks = self._places.by_reading(session, rows)
+            rows = [row for row in rows if row.study_instance_uid in ranks]
             present = {row.study_instance_uid for row in rows}
-            changed = self._lines(session, rows, ranks(session, rows))
+            changed = self._lines(session, rows, ranks)
             return newest, changed, [uid for uid in uids if uid not in present]
 
     def find(self, study_instance_uid: str) -> ListedStudy | None:
@@ -105,7 +108,10 @@ class Worklist:
             row = session.scalars(
                 select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid, PRESENT)
             ).one_or_none()
-            return self._lines(session, [row], {study_instance_uid: 1, **ranks(session, [row])})[0] if row else None
+            if row is None:
+                return None
+            place = self._places.by_reading(session, [row]).get(study_instance_uid, 1)
+            return self._lines(session, [row], {study_instance_uid: place})[0]
 
     def crop(self, study_instance_uid: str, position: int) -> tuple[str, str] | None:
         """Series and SOP Instance UID of a crop of the current results, counted from 1."""
@@ -122,10 +128,16 @@ class Worklist:
             ).one_or_none()
             return (row[0], row[1]) if row else None
 
-    def _lines(self, session: Session, rows: Sequence[StudyRow], places: Mapping[str, int]) -> list[ListedStudy]:
+    def _lines(self, session: Session, rows: Sequence[StudyRow], ranks: Mapping[str, int]) -> list[ListedStudy]:
         if not rows:
             return []
-        return lines(session, rows, places, self._database.now(session) - self._rules.target_wait)
+        return lines(
+            session,
+            rows,
+            ranks=ranks,
+            arrivals=self._places.by_arrival(session, [row for row in rows if row.reason]),
+            overdue_before=self._database.now(session) - self._rules.target_wait,
+        )
 
 
 def _wanted(shown: Shown) -> ColumnElement[bool]:

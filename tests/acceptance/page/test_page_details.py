@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -98,7 +99,7 @@ def test_hostile_text_stays_text(morning: FilledList, open_page: OpenPage) -> No
             explanation=attack,
         )
 
-    texts = dict.fromkeys(("patient_id", "accession_number", "study_description", "modality"), attack)
+    texts: dict[str, Any] = dict.fromkeys(("patient_id", "accession_number", "study_description", "modality"), attack)
     uid = morning.add(50, name, findings=PNEUMOTHORAX, analyzed=spoil, **texts)
     morning.add(51, name, refused=Failure(code=attack, message=attack), uid="1.2'\"><script>hack()<script>", **texts)
     drawn = row_of(open_page(scripts=False), uid)
@@ -122,7 +123,7 @@ def test_hostile_text_stays_text(morning: FilledList, open_page: OpenPage) -> No
 @pytest.mark.parametrize("width", [1440, 1024, 800])
 def test_nothing_needs_sideways_scrolling(width: int, morning: FilledList, open_page: OpenPage) -> None:
     """The page fits its window, details open or closed, even with the longest unbroken name and UID."""
-    long = {"accession_number": "9" * 16, "patient_id": "8" * 64, "study_description": "X" * 64}
+    long: dict[str, Any] = {"accession_number": "9" * 16, "patient_id": "8" * 64, "study_description": "X" * 64}
     morning.add(99, "W" * 64, minutes=30 * 60, refused=Failure(code="x", message="y" * 200), **long)
     morning.claim(99, "N" * 64)
     morning.add(98, "P" * 64, days_old=400, findings=PNEUMOTHORAX, **long)

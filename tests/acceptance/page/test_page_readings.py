@@ -55,7 +55,12 @@ def test_two_pages_see_each_others_claim(morning: FilledList, open_page: OpenPag
 def test_a_claim_that_came_too_late_says_who_was_first(morning: FilledList, open_page: OpenPage) -> None:
     """Between another's claim and its event the gateway refuses, and the page names the reader who was first."""
     page = open_page()
-    page.route("**/state", lambda route: (morning.claim(1, "Dr. Marchetti"), route.continue_()))
+
+    def overtake(route: Route) -> None:
+        morning.claim(1, "Dr. Marchetti")
+        route.continue_()
+
+    page.route("**/state", overtake)
     row_of(page, 1).get_by_role("button", name="Claim").click()
     expect(page.get_by_text("Not done: Dr. Marchetti is reading Okafor, Ngozi since < 1 min.")).to_be_visible()
     expect(row_of(page, 1).locator("[data-field=reading]")).to_contain_text("Dr. Marchetti")
