@@ -102,6 +102,7 @@ def gateway() -> None:
         port=settings.http_port,
         log_level="warning",
         timeout_graceful_shutdown=3,
+        proxy_headers=False,  # they would hide which proxy asks; gateway.access believes those that the site trusts
     )
 
 

@@ -67,6 +67,7 @@ def build_gateway(settings: Settings) -> FastAPI:
                 dicom_aet=settings.orthanc_aet,
                 upload_mb=settings.predict_upload_mb,
                 viewer=OPEN_STUDY if settings.viewer_dir else None,
+                target_wait=settings.site_rules.target_wait,
             ),
             dicomweb=DicomWebOrigin(
                 url=settings.orthanc_url, root=settings.orthanc_dicomweb_root, auth=settings.orthanc_auth

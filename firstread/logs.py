@@ -25,4 +25,5 @@ def set_up_logging(settings: Settings) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s: %(message)s"
     )
-    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote the headers of patients' images
+    # Its warnings quote the headers of patients' images. A filter, since pydicom sets its level anew when imported.
+    logging.getLogger("pydicom").addFilter(lambda record: record.levelno >= logging.ERROR)

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.access.actors import Actors
+from gateway.access.proxies import ForwardedScheme
 from gateway.dicomweb.passthrough import DicomWebOrigin, build_dicomweb
 from gateway.fhir import build_fhir
 from gateway.intake.dispatch import Dispatcher
@@ -101,6 +102,7 @@ def build_app(parts: GatewayParts) -> FastAPI:
 
     app = FastAPI(title="Firstread", version=parts.site.version, lifespan=lifespan)
     install_problems(app)
+    app.add_middleware(ForwardedScheme, actors=parts.actors)
     app.include_router(
         build_worklist(parts.worklist, parts.readings, parts.jobs, parts.orthanc, parts.hub, parts.actors)
     )

@@ -47,7 +47,7 @@ class Actors:
         Raises:
             InvalidInput: bad_name, the proxy's name is none, or there are two.
         """
-        names = connection.headers.getlist(HEADER) if self._is_trusted(connection) else []
+        names = connection.headers.getlist(HEADER) if self.is_trusted(connection) else []
         if len(names) > 1:
             raise InvalidInput("bad_name", f"the proxy passes on a second {HEADER}: have it replace the caller's")
         name = clean_name(_text(names[0])) if names else ""
@@ -67,7 +67,8 @@ class Actors:
             raise InvalidInput("no_name", 'say who reads it: {"state": ..., "by": "your name"}')
         return Actor(name=name, source=ActorSource.TYPED)
 
-    def _is_trusted(self, connection: HTTPConnection) -> bool:
+    def is_trusted(self, connection: HTTPConnection) -> bool:
+        """Whether a request comes from a trusted proxy itself."""
         try:
             peer = ipaddress.ip_address(connection.client.host if connection.client else "")
         except ValueError:  # a Unix socket, or nothing
