@@ -278,6 +278,7 @@ def _session(weights: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # it saves no time with one image at a time, and costs megabytes
     # Idle threads that spin would take the cores from the other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
