@@ -80,11 +80,9 @@ class Prediction:
                 }
                 for position, (name, box) in enumerate(self._boxes(), start=1)
             ],
-            "image": {
-                "rows": analysis.image.rows,
-                "columns": analysis.image.columns,
-                "film_path": pictures_path and f"{pictures_path}/film.png",
-            },
+            "image": pictures_path and f"{pictures_path}/film.png",
+            "rows": analysis.image.rows,
+            "columns": analysis.image.columns,
             "provenance": [{"source": snippet.source, "snippet": snippet.snippet} for snippet in analysis.snippets],
             "findings": [
                 {

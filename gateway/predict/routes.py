@@ -68,14 +68,6 @@ class PredictedBox(BaseModel, extra="forbid"):
     finding: str
 
 
-class PredictedImage(BaseModel, extra="forbid"):
-    """The source image's size, and where it is shown at a smaller one."""
-
-    rows: int
-    columns: int
-    film_path: str
-
-
 class Quotation(BaseModel, extra="forbid"):
     """A sentence of the prior report that mentions a finding, word for word."""
 
@@ -112,7 +104,8 @@ class Prediction(BaseModel, extra="forbid"):
 
     `urgency` is "critical", "urgent", or "none" where nothing was flagged, which is never a negative; `label` is
     "Urgent" for the first two. `score` is the calibrated probability of any urgent finding, `harm` the number behind
-    the class, `threshold` the harm from which an image is flagged. `crops` are the boxes, `quality` is what bears on
+    the class, `threshold` the harm from which an image is flagged. `image` is where the whole film is shown, `rows` and
+    `columns` are the size of the source image, `crops` are the boxes, `quality` is what bears on
     the trust in the score, `elapsed_ms` the time from pixels to score.
     """
 
@@ -123,7 +116,9 @@ class Prediction(BaseModel, extra="forbid"):
     threshold: float
     explanation: str
     crops: list[PredictedBox]
-    image: PredictedImage
+    image: str
+    rows: int
+    columns: int
     provenance: list[Quotation]
     findings: list[PredictedFinding]
     quality: dict[str, str]

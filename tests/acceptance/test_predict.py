@@ -84,7 +84,7 @@ def test_a_prediction_is_what_the_list_shows(running: RunningSite) -> None:
     for shared in ("score", "harm", "urgency", "findings", "model", "explanation"):
         assert prediction[shared] == item[shared]
     assert prediction["label"] == ("Non-Urgent" if item["urgency"] == "none" else "Urgent")
-    assert prediction["image"] | {"film_path": ""} == {"rows": 512, "columns": 512, "film_path": ""}
+    assert (prediction["rows"], prediction["columns"]) == (512, 512)
     assert prediction["disclaimer"] == "Not a diagnosis. Research use. Unverified AI output."
     assert prediction["model_size_mb"] > 1
     assert prediction["elapsed_ms"] > 0
@@ -105,7 +105,7 @@ def test_pictures_are_judged(running: RunningSite, kind: str) -> None:
     """A PNG or JPEG is judged whatever its name says, and its boxes lie inside it."""
     prediction = post(running, picture(kind), name="film.dcm").json()
     Prediction.model_validate(prediction)
-    assert (prediction["image"]["columns"], prediction["image"]["rows"]) == (512, 600)
+    assert (prediction["columns"], prediction["rows"]) == (512, 600)
     for crop in prediction["crops"]:
         assert 0 <= crop["x"] < crop["x"] + crop["w"] <= 512
         assert 0 <= crop["y"] < crop["y"] + crop["h"] <= 600
@@ -117,7 +117,7 @@ def test_boxes_have_pictures(running: RunningSite) -> None:
     source = Image.open(io.BytesIO(content))
     prediction = post(running, content).json()
     assert prediction["crops"]
-    assert get_picture(running, prediction["image"]["film_path"]).size == source.size
+    assert get_picture(running, prediction["image"]).size == source.size
     for box in prediction["crops"]:
         margin = round(0.15 * max(box["w"], box["h"]))
         left, top = max(box["x"] - margin, 0), max(box["y"] - margin, 0)
@@ -128,7 +128,7 @@ def test_boxes_have_pictures(running: RunningSite) -> None:
         assert np.abs(difference).mean() < 3
     named = {finding["name"] for finding in prediction["findings"] if finding["named"]}
     assert {box["finding"] for box in prediction["crops"]} <= named
-    beyond = prediction["image"]["film_path"].replace("film", f"crop-{len(prediction['crops']) + 1}")
+    beyond = prediction["image"].replace("film", f"crop-{len(prediction['crops']) + 1}")
     assert problem(httpx.get(running.site.gateway_url + beyond, trust_env=False), 404)["code"] == "no_such_picture"
 
 
@@ -137,8 +137,8 @@ def test_a_large_film_is_shown_smaller(running: RunningSite) -> None:
     stream = io.BytesIO()
     Image.open(io.BytesIO(picture("PNG"))).resize((2500, 2048)).save(stream, "PNG")
     prediction = post(running, stream.getvalue()).json()
-    assert (prediction["image"]["columns"], prediction["image"]["rows"]) == (2500, 2048)
-    assert get_picture(running, prediction["image"]["film_path"]).size == (1024, 839)
+    assert (prediction["columns"], prediction["rows"]) == (2500, 2048)
+    assert get_picture(running, prediction["image"]).size == (1024, 839)
 
 
 @pytest.mark.parametrize("as_file", [False, True])

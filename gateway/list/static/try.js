@@ -104,7 +104,7 @@ function showResult(answer, file, roundTrip) {
   const flag = firstOf(`flag-${answer.urgency}`);
   const said = flag.textContent.trim(); // before it moves into the page
   const shown = answer.findings.filter((finding) => finding.shown);
-  const { model, image } = answer;
+  const { model, rows, columns } = answer;
   fill(result, {
     flag,
     file: file.name,
@@ -116,7 +116,7 @@ function showResult(answer, file, roundTrip) {
     quality: Object.values(answer.quality).map((message) => element("li", message)),
     crops: answer.crops.map(cropFigure),
     quotes: quotes(answer.provenance),
-    film: `${image.columns} × ${image.rows} pixels`,
+    film: `${columns} × ${rows} pixels`,
     model: `${model.name} ${model.version}`,
     size: `${answer.model_size_mb.toFixed(1)} MB`,
     latency: `${milliseconds(answer.elapsed_ms)} to score, ${milliseconds(roundTrip)} with upload and pictures`,
@@ -132,20 +132,20 @@ function showResult(answer, file, roundTrip) {
   byId("verdict").focus();
 }
 
-function showFilm({ image, crops }) {
+function showFilm({ image, rows, columns, crops }) {
   const count = crops.length;
-  byId("frame").style.setProperty("--ratio", String(image.columns / image.rows));
+  byId("frame").style.setProperty("--ratio", String(columns / rows));
   byId("film").alt = count ? `The film, ${count} ${count === 1 ? "part" : "parts"} marked` : "The film, nothing marked";
-  byId("film").src = image.film_path.slice(1);
+  byId("film").src = image.slice(1);
   byId("toggle").hidden = !count;
   boxes.replaceChildren(
     ...crops.map((crop, index) => {
       const box = firstOf("box");
       box.firstElementChild.textContent = index + 1;
-      box.style.left = `${(100 * crop.x) / image.columns}%`;
-      box.style.top = `${(100 * crop.y) / image.rows}%`;
-      box.style.width = `${(100 * crop.w) / image.columns}%`;
-      box.style.height = `${(100 * crop.h) / image.rows}%`;
+      box.style.left = `${(100 * crop.x) / columns}%`;
+      box.style.top = `${(100 * crop.y) / rows}%`;
+      box.style.width = `${(100 * crop.w) / columns}%`;
+      box.style.height = `${(100 * crop.h) / rows}%`;
       return box;
     }),
   );
