@@ -162,7 +162,7 @@ def test_many_at_once(running: RunningSite) -> None:
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda seed: post(running, picture("PNG", seed)), seeds))
     assert [answer.json()["score"] for answer in answers] == [alone[seed] for seed in seeds]
-    paths = {answer.json()["image"]["film_path"] for answer in answers}
+    paths = {answer.json()["image"] for answer in answers}
     assert len(paths) == 12
 
 
