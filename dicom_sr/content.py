@@ -146,10 +146,15 @@ def clean(value: str) -> str:
     return CONTROL.sub(" ", value).rstrip(" ")
 
 
-@functools.lru_cache(maxsize=1024)
 def _concept(code: Code) -> CodedConcept:
+    # Not by the code itself: two that differ only in their meaning are equal to pydicom.
+    return _built_concept(code.value, code.scheme_designator, code.meaning, code.scheme_version)
+
+
+@functools.lru_cache(maxsize=1024)
+def _built_concept(value: str, scheme: str, meaning: str, version: str | None) -> CodedConcept:
     """A code as its data set, built once: reports have hundreds of them, and nobody changes one."""
-    return CodedConcept.from_code(code)
+    return CodedConcept(value, scheme, meaning, version)
 
 
 def _with(item: ContentItem, children: Iterable[ContentItem]) -> ContentItem:

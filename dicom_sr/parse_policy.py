@@ -73,7 +73,12 @@ def _named(analysis: Analysis, policy: TriagePolicy, kind: FindingType) -> Named
     if card is None or card.precision is None:
         raise LookupError(f"it names {kind.key}, of which its card knows no precision")
     finding = next(finding for finding in analysis.findings if finding.type == kind)
-    return NamedFinding(finding=finding, likelihood=card.likelihood, precision=card.precision)
+    return NamedFinding(
+        finding=finding,
+        likelihood=card.likelihood,
+        precision=card.precision,
+        is_reason=policy.flags(finding, card),
+    )
 
 
 def _finding_card(item: Dataset, kind: FindingType) -> FindingCard:

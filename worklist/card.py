@@ -70,6 +70,10 @@ class FindingCard:
             and finding.probability >= self.named_from
         )
 
+    def is_critical(self, finding: Finding) -> bool:
+        """Whether a finding of this kind makes a study critical by itself."""
+        return self.critical_from is not None and finding.probability >= self.critical_from
+
     @property
     def likelihood(self) -> str:
         """The word for a named finding: likely or possible."""

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from worklist.card import Precision, ScorerCard, card_of_json, card_to_json
+from worklist.card import FindingCard, Precision, ScorerCard, card_of_json, card_to_json
 from worklist.errors import InvalidInput
 from worklist.finding import Analysis, Finding
 from worklist.order import OrderPriority
@@ -163,6 +163,10 @@ class TriagePolicy:
         """The harm at which the head start begins to grow, so that it is the least that counts at flag_from."""
         return _sigmoid(_logit(self.flag_from) - self._least_excess / self.site.steepness)
 
+    def flags(self, finding: Finding, card: FindingCard) -> bool:
+        """Whether a finding flags its study by itself."""
+        return card.is_critical(finding) or card.weight * finding.probability >= self.flag_from
+
     def head_start(self, harm: float) -> timedelta:
         """How much earlier than it arrived a study of this harm is queued; zero below flag_from."""
         site = self.site
@@ -274,18 +278,14 @@ def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
         default=None,
     )
     harm = harms[leading.type.key] if leading else 0.0
-    critical = {
-        finding.type.key
-        for finding, card in counted
-        if card.critical_from is not None and finding.probability >= card.critical_from
-    }
+    critical = {finding.type.key for finding, card in counted if card.is_critical(finding)}
     urgency = Urgency.CRITICAL if critical else Urgency.URGENT if harm >= policy.flag_from else Urgency.NONE
     in_words = [
         NamedFinding(
             finding=finding,
             likelihood=card.likelihood,
             precision=card.precision,
-            is_reason=finding.type.key in critical or harms[finding.type.key] >= policy.flag_from,
+            is_reason=policy.flags(finding, card),
         )
         for finding, card in counted
         if card.precision is not None and card.may_name(finding)
