@@ -52,6 +52,27 @@ def test_what_is_read_leaves_the_list_at_once(records: Records) -> None:
     assert (total, read.study_instance_uid) == (1, "1.1")
 
 
+def test_on_the_second_morning_todays_emergency_stands_first(records: Records) -> None:
+    """However many were read yesterday, what came today is on the first page, and a critical study leads it."""
+    records.jobs.adopt_policy(policy())
+    yesterday = [f"1.{number}" for number in range(1, 31)]
+    records.ingest(*(received(study, at=NOON) for study in yesterday))
+    for study in yesterday:
+        records.readings.complete(ANN, study)
+    today = NOON + 24 * HOUR
+    records.clock.forward(24 * HOUR)
+    records.ingest(received("2.1", at=today), received("2.2", at=today + SECOND))
+    while records.due(Queue.SCORE):
+        job = records.claim(Queue.SCORE)
+        is_sick = job.study_instance_uid == "2.2"
+        findings = PNEUMOTHORAX if is_sick else {FindingType.PLEURAL_EFFUSION: 0.1}
+        assert records.jobs.complete_score(job.job_id, "w", records.analysis_of(job, findings))
+    total, first_page = records.worklist.page(limit=10)
+    assert total == 2
+    assert [(line.rank, line.study_instance_uid) for line in first_page] == [(1, "2.2"), (2, "2.1")]
+    assert first_page[0].urgency is Urgency.CRITICAL
+
+
 def test_a_claimed_study_stays_on_the_list_under_its_readers_name(records: Records) -> None:
     """At its place, until it is read; a renewal moves the lease and nothing else, and makes no history."""
     records.ingest(received("1.1"), received("1.2"))
