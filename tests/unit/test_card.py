@@ -15,12 +15,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from models.embedded import WEIGHTS
 from models.evaluation.films import Box
 from models.film import Film
 from models.training.card import main, write_card
+from models.training.compare import compare
 from models.training.failures import MAX_PICTURES, Simulated, save_real, worst
 from models.training.judge import Judged, judge, mean_of_findings, read_boxes, read_manifest, with_boxes
 from models.training.measure import OUTPUTS
@@ -276,6 +277,38 @@ def test_the_mean_of_findings_is_that_of_its_areas(tmp_path: Path, films: Path) 
     assert few.value is not None
     assert few.low is None
     assert mean_of_findings(judged[:1]).value is None
+
+
+def test_two_networks_are_compared_on_films_outside_training(tmp_path: Path, films: Path) -> None:
+    """A network beside itself shows its areas twice and no difference; sensitivity is that of scikit-learn's curve."""
+    for name in ("old", "new"):
+        write_weights(tmp_path / name)
+    compared = compare(
+        manifest=[films / "manifest.csv"], old=tmp_path / "old", new=tmp_path / "new", boxes=films / "bbox.csv"
+    )
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in compared.splitlines() if line]
+    listed = [film for film in read_manifest(films / "manifest.csv") if film.split == "val"]
+    sharp = [film for film in judge(tmp_path / "old", films, listed) if film.is_sharp]
+    truth, scores = zip(*((f.listed.label.truth["urgent"], f.probability("urgent")) for f in sharp), strict=True)
+    found = {name: cells for name, *cells in rows[: rows.index(["val, 128 px: 12 films", *rows[0][1:]])]}
+    positives, old, new, difference = found["urgent, AUC"]
+    assert positives == "6"
+    assert old == new
+    assert float(old.split()[0]) == pytest.approx(roc_auc_score(truth, scores), abs=0.001)
+    assert difference == "0.000 (0.000 to 0.000)"
+    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
+    at_90 = found["urgent, sensitivity at 90 % specificity"][1]
+    assert float(at_90.split()[0]) == pytest.approx(true[false <= 0.1].max(), abs=0.001)
+    assert [cells[1] for cells in rows if cells[0] == "all"] == ["2"]
+
+
+def test_boxes_of_both_challenges_are_read(films: Path, tmp_path: Path) -> None:
+    """Where a film has boxes of an opacity they are of pneumonia, beside those of the archive."""
+    rsna = tmp_path / "rsna.csv"
+    rsna.write_text('image,boxes_xywh_1024\no0,"[[1, 2, 3, 4], [5, 6, 7, 8]]"\no9,[]\n', encoding="utf-8")
+    drawn = read_boxes(films / "bbox.csv", rsna)
+    assert [box.target for box in drawn["o0"]] == ["pneumonia", "pneumonia", "pleural_effusion"]
+    assert "o9" not in drawn
 
 
 def test_real_films_stay_out_of_the_repository(tmp_path: Path) -> None:
