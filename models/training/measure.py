@@ -53,6 +53,7 @@ class OperatingPoints:
 
     youden: float
     sensitivity_95: float
+    specificity_90: float
     specificity_95: float
 
 
@@ -150,7 +151,7 @@ def calibration_error(label: Vector, probability: Vector, bins: int = 10) -> flo
 
 
 def operating_points(label: Vector, probability: Vector) -> OperatingPoints:
-    """Choose the thresholds of Youden's index and of 95 % sensitivity and specificity.
+    """Choose the thresholds of Youden's index, of 95 % sensitivity, and of 90 and 95 % specificity.
 
     Each lies halfway between two films, so that none changes sides by the last digit of its probability.
     """
@@ -160,11 +161,13 @@ def operating_points(label: Vector, probability: Vector) -> OperatingPoints:
     sensitivity = np.array([(probability[positive] >= level).mean() for level in levels])
     specificity = np.array([(probability[~positive] < level).mean() for level in levels])
     enough = np.flatnonzero(sensitivity >= 0.95)  # noqa: PLR2004
-    strict = np.flatnonzero(specificity >= 0.95)  # noqa: PLR2004
+    strict = [np.flatnonzero(specificity >= share) for share in (0.90, 0.95)]
+    often, rarely = (float(levels[found[0]]) if len(found) else 1.0 for found in strict)
     return OperatingPoints(
         youden=float(levels[int(np.argmax(sensitivity + specificity))]),
         sensitivity_95=float(levels[enough[-1]]),
-        specificity_95=float(levels[strict[0]] if len(strict) else 1.0),
+        specificity_90=often,
+        specificity_95=rarely,
     )
 
 
@@ -183,7 +186,9 @@ def describe(key: str, label: Vector, logit: Vector, patient: NDArray[np.str_]) 
         "bias": round(calibration.bias, 6),
         "threshold": round(points.youden if key == "urgent" else points.specificity_95, 6),
         "threshold_sensitivity_95": round(points.sensitivity_95, 6),
+        "threshold_specificity_90": round(points.specificity_90, 6),
         "threshold_specificity_95": round(points.specificity_95, 6),
+        "prevalence": round(float(label.mean()), 6),
         "auc": round(auc(label, logit), 4),
         "auc_ci95": [round(end, 4) for end in interval(auc, label, logit, patient)],
         "n_positive": int(label.sum()),

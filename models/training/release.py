@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from . import measure
-from .export import DeployedNetwork, largest_difference, round_to_half, run_onnx, write_onnx
-from .films import COLUMNS, FINDINGS, URGENT, Films
+from .export import OTHERS, DeployedNetwork, largest_difference, round_to_half, run_onnx, write_onnx
+from .films import FINDINGS, KEYS, URGENT, Films
 from .fitting import predict
 from .measure import OUTPUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .network import ChestNetwork
 
 _NAME = "firstread-embedded"
-_VERSION = "1.2.0"
+_VERSION = "1.3.0"
 _TOLERANCE = 1e-3  # logit units, between torch and ONNX Runtime
 # No box of theirs was centered in a reader's (models/cards/embedded.md): a box that points wrong is worse than none.
 _WITHOUT_BOXES = {"pneumothorax", "pneumonia", URGENT}
@@ -38,7 +39,8 @@ _PREPROCESSING = (
 )
 _ATTRIBUTION = (
     "NIH Clinical Center ChestX-ray14 (Wang et al., ChestX-ray8, CVPR 2017), "
-    "nihcc.app.box.com/v/ChestXray-NIHCC; no restrictions on use, attribution required"
+    "nihcc.app.box.com/v/ChestXray-NIHCC; no restrictions on use, attribution required. Opacities and boxes: "
+    "RSNA Pneumonia Detection Challenge 2018 (Shih et al., Radiology: Artificial Intelligence 2019)"
 )
 
 
@@ -47,8 +49,8 @@ class Validation:
     """The films figures are given for, and the films the urgency weights are fitted on.
 
     Attributes:
-        native: Films found at more than the input's side; calibration and headline figures.
-        small: Films found at the input's side or less.
+        native: Sharp films; calibration and headline figures.
+        small: The others.
         apart: The films of `small` whose patients have no film in `native`.
 
     """
@@ -58,9 +60,9 @@ class Validation:
     apart: Films
 
 
-def split_validation(films: Films, input_px: int) -> Validation:
-    """Sort validation films by the side at which they were found."""
-    large = films.source_px > input_px
+def split_validation(films: Films, sharp_px: int) -> Validation:
+    """Sort validation films by the side at which they were found; of sharp ones it is more than `sharp_px`."""
+    large = films.source_px > sharp_px
     native, small = films.subset(large), films.subset(~large)
     return Validation(
         native=native,
@@ -70,8 +72,7 @@ def split_validation(films: Films, input_px: int) -> Validation:
 
 
 def _truth(films: Films) -> NDArray[np.float64]:
-    keys = list(COLUMNS)
-    return films.labels[:, [keys.index(key) for key in OUTPUTS]].astype(np.float64)
+    return films.labels[:, [KEYS.index(key) for key in OUTPUTS]].astype(np.float64)
 
 
 def _rounded(value: float, digits: int = 4) -> float | None:
@@ -80,9 +81,7 @@ def _rounded(value: float, digits: int = 4) -> float | None:
 
 def deploy(network: ChestNetwork, apart: Films) -> DeployedNetwork:
     """Fit the urgency weights and return the network to ship, weights rounded to float16."""
-    keys = list(COLUMNS)
-    chosen = [keys.index(key) for key in OUTPUTS]
-    logits = predict(network, apart)[:, chosen].astype(np.float64)
+    logits = predict(network, apart)[:, [KEYS.index(key) for key in OUTPUTS]].astype(np.float64)
     urgency = measure.combine(_truth(apart)[:, -1], logits)
     deployed = DeployedNetwork(network, np.array(urgency.weights), urgency.bias)
     round_to_half(deployed)
@@ -111,7 +110,7 @@ def release(  # noqa: PLR0913 - everything a release records
     recipe: Recipe,
     *,
     seed: int,
-    manifest: Path,
+    manifests: Sequence[Path],
     out: Path,
 ) -> dict[str, Any]:
     """Write `embedded.onnx` and `embedded.json` into `out`; return figures for the log.
@@ -121,7 +120,7 @@ def release(  # noqa: PLR0913 - everything a release records
 
     """
     input_px = recipe.films.cached_px
-    validation = split_validation(val, input_px)
+    validation = split_validation(val, recipe.films.degraded_px)
     deployed = deploy(network, validation.apart)
     file = out / "embedded.onnx"
     write_onnx(deployed, file, input_px)
@@ -130,7 +129,7 @@ def release(  # noqa: PLR0913 - everything a release records
     if difference > _TOLERANCE:
         message = f"ONNX Runtime differs from torch by {difference}"
         raise RuntimeError(message)
-    logits, evidence = run_onnx(file, native.numpy())
+    logits, evidence, others = run_onnx(file, native.numpy())
     exact = logits.astype(np.float64)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     truth, patient = _truth(validation.native), validation.native.patient
@@ -145,11 +144,13 @@ def release(  # noqa: PLR0913 - everything a release records
         "input_px": input_px,
         "evidence_shape": list(evidence.shape[1:]),
         "outputs": outputs,
+        "others": [_other(key, validation.native, others[:, number]) for number, key in enumerate(OTHERS)],
         "prevalence": _rounded(float(truth[:, -1].mean())),
         "data": {
-            "source": "NIH ChestX-ray14, a sample of it at 512 px and at 128 px",
+            "source": "NIH ChestX-ray14, a sample of it at 512 px and at 128 px; readings of RSNA 2018",
             "attribution": _ATTRIBUTION,
-            "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+            "manifest_sha256": [hashlib.sha256(manifest.read_bytes()).hexdigest() for manifest in manifests],
+            "held_out_folds": recipe.films.folds,
             "n_train": len(train),
             "n_train_patients": len(np.unique(train.patient)),
             "n_calibration": len(validation.native),
@@ -159,7 +160,7 @@ def release(  # noqa: PLR0913 - everything a release records
         "trained": {
             "seed": seed,
             "epochs": recipe.fit.epochs,
-            "network_px": recipe.network.network_px,
+            "network_px": recipe.fit.network_px,
             "torch": torch.__version__,
             "recipe": recipe.as_dict(),
         },
@@ -176,6 +177,16 @@ def release(  # noqa: PLR0913 - everything a release records
         },
         **_reported(validation, exact, file),
     }
+
+
+def _other(key: str, films: Films, logits: NDArray[np.float32]) -> dict[str, Any]:
+    """Calibration and figures of an output beside the findings, on the films of which its label is known."""
+    number = KEYS.index(key)
+    known = films.believed[:, number] > 0
+    label = films.labels[known, number].astype(np.float64)
+    return {"n": int(known.sum())} | measure.describe(
+        key, label, logits[known].astype(np.float64), films.patient[known]
+    )
 
 
 def _reported(validation: Validation, native: NDArray[np.float64], file: Path) -> dict[str, Any]:
