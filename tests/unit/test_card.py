@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,8 +24,10 @@ from models.film import Film
 from models.training.card import main, write_card
 from models.training.compare import compare
 from models.training.failures import MAX_PICTURES, Simulated, save_real, worst
-from models.training.judge import Judged, judge, mean_of_findings, read_boxes, read_manifest, with_boxes
+from models.training.judge import Judged, judge, load_film, mean_of_findings, read_boxes, read_manifest, with_boxes
 from models.training.measure import OUTPUTS
+from models.training.robust import elsewhere, steadiness
+from models.training.robust import main as measure_robustness
 from worklist.errors import InvalidInput
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
 
@@ -309,6 +312,33 @@ def test_boxes_of_both_challenges_are_read(films: Path, tmp_path: Path) -> None:
     drawn = read_boxes(films / "bbox.csv", rsna)
     assert [box.target for box in drawn["o0"]] == ["pneumonia", "pneumonia", "pleural_effusion"]
     assert "o9" not in drawn
+
+
+def test_steadiness_is_measured(tmp_path: Path, films: Path) -> None:
+    """To a network of the mean grey, bits and JPEG change next to nothing, brightness and gamma what they must."""
+    write_weights(tmp_path / "weights")
+    film = load_film(films, "0.png")
+    found = {each.change: each for each in steadiness(tmp_path / "weights", [film])}
+    grey = float(film.pixels.mean())
+
+    def urgent(mean: float) -> float:
+        return 1 / (1 + math.exp(4 - 8 * mean))
+
+    assert found["3 % brighter"].mean == pytest.approx(abs(urgent(grey + 0.03) - urgent(grey)), abs=0.002)
+    assert found["16 bits in place of 8"].mean < 1e-4
+    assert found["JPEG 80"].mean < 0.01
+    assert found["gamma 0.8"].mean > found["3 % brighter"].mean
+    assert {each.flipped for each in found.values()} <= {0.0, 1.0}
+
+
+def test_films_of_another_hospital_are_counted(tmp_path: Path, films: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Films that are no chests are refused, and a folder without films is named in one line."""
+    write_weights(tmp_path / "weights")
+    assert elsewhere(tmp_path / "weights", films).refused > 0.9
+    (tmp_path / "none").mkdir()
+    words = ["--weights", str(tmp_path / "weights"), "--manifest", str(films / "manifest.csv")]
+    assert measure_robustness([*words, "--elsewhere", str(tmp_path / "none")]) == 2
+    assert "holds no film" in caplog.messages[-1]
 
 
 def test_real_films_stay_out_of_the_repository(tmp_path: Path) -> None:
