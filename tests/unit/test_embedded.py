@@ -333,6 +333,19 @@ def test_a_wrong_card_is_refused(tmp_path: Path, code: str, changes: Callable[[d
     assert "embedded" in refused.value.message
 
 
+def test_a_network_may_tell_more_than_is_asked(tmp_path: Path) -> None:
+    """An output beside logits and evidence does not stop the network from loading."""
+    write_network(tmp_path)
+    network = onnx.load(tmp_path / "embedded.onnx")
+    network.graph.output.append(helper.make_tensor_value_info("means", TensorProto.FLOAT, ["n", 6]))
+    content = network.SerializeToString()
+    (tmp_path / "embedded.onnx").write_bytes(content)
+    card = json.loads((tmp_path / "embedded.json").read_text(encoding="utf-8"))
+    card["sha256"] = hashlib.sha256(content).hexdigest()
+    (tmp_path / "embedded.json").write_text(json.dumps(card), encoding="utf-8")
+    assert EmbeddedScorer(tmp_path).score(film_of(spot(64, 64, 0.5, 0.5))).score > 0
+
+
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     """A folder without weights says which folder, and what to do."""
     with pytest.raises(ModelUnavailable, match=f"{re.escape(str(tmp_path))}: install") as refused:
