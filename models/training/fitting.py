@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .config import PhaseConfig, Recipe
 
 
+_SAVED_EVERY = 25  # steps: some minutes on one core
+
+
 def build(recipe: Recipe) -> ChestNetwork:
     """Return the network that a recipe describes, with random weights, as of its last phase."""
     return ChestNetwork(
@@ -64,9 +67,9 @@ def _pointing_loss(evidence: Tensor, shares: Tensor) -> Tensor:
 
 
 class Fit:
-    """One training run, resumable after every epoch.
+    """One training run, resumable where it was last saved: after every epoch, and now and then within one.
 
-    Each epoch seeds its own random streams from (seed, epoch), so that a resumed run draws the
+    Each step seeds its own random streams from (seed, epoch, step), so that a resumed run draws the
     same films and the same augmentation as an uninterrupted one.
     """
 
@@ -90,7 +93,8 @@ class Fit:
         """
         torch.manual_seed(seed)
         self.taught = taught
-        self.recipe, self.films, self.seed, self.epoch = recipe, films, seed, 0
+        self.recipe, self.films, self.seed = recipe, films, seed
+        self.epoch, self.step, self._losses = 0, 0, (0.0, 0.0)
         self.network = build(recipe).to(memory_format=torch.channels_last)
         load_imagenet(self.network, pretrained)
         self.averaged = build(recipe).to(memory_format=torch.channels_last)
@@ -129,8 +133,8 @@ class Fit:
     def run(self, checkpoint: Path, after_epoch: Callable[[dict[str, Any]], None]) -> None:
         """Train to the last epoch; save and call `after_epoch` with figures after each one."""
         while self.epoch < self.recipe.fit.epochs:
-            figures = self._one_epoch()
-            self.epoch += 1
+            figures = self._one_epoch(checkpoint)
+            self.epoch, self.step, self._losses = self.epoch + 1, 0, (0.0, 0.0)
             self.save(checkpoint)
             after_epoch(figures)
             if self.epoch < self.recipe.fit.epochs and self.phase[1] == 0:
@@ -140,6 +144,8 @@ class Fit:
         """Write the state of the run; a crash while writing leaves the previous state."""
         state = {
             "epoch": self.epoch,
+            "step": self.step,
+            "losses": self._losses,
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -151,10 +157,11 @@ class Fit:
     def resume(self, checkpoint: Path) -> None:
         """Continue from a saved state."""
         state = torch.load(checkpoint, weights_only=True)
-        self.epoch = int(state["epoch"])
+        self.epoch, self.step = int(state["epoch"]), int(state["step"])
+        self._losses = tuple(state["losses"])
         self.averaged.load_state_dict(state["averaged"])
         self._begin_phase()
-        if self.phase[1]:
+        if self.phase[1] or self.step:
             self.network.load_state_dict(state["network"])
             self.optimiser.load_state_dict(state["optimiser"])
 
@@ -166,27 +173,34 @@ class Fit:
         falling = (phase.epochs - over - passed) / phase.decay_epochs
         return phase.learning_rate * min(rising, falling, 1.0)
 
-    def _one_epoch(self) -> dict[str, Any]:
+    def _one_epoch(self, checkpoint: Path) -> dict[str, Any]:
         began, fit = time.monotonic(), self.recipe.fit
-        stream = torch.Generator().manual_seed(self.seed * 10_000 + self.epoch)
-        torch.manual_seed(self.seed * 10_000 + self.epoch)
         draws = np.random.default_rng((self.seed, self.epoch))
         order = draw_epoch(self.films, self.recipe.films, draws)
         # A last batch of a few films would give batch statistics of a few films.
         steps = len(order) // fit.batch
         self.network.train()
-        total = np.zeros(2)
-        bar = tqdm(range(steps), desc=f"epoch {self.epoch + 1}/{fit.epochs}", unit="step", mininterval=10)
-        for step in bar:
-            rate = self._rate(step / steps)
+        bar = tqdm(
+            initial=self.step, total=steps, desc=f"epoch {self.epoch + 1}/{fit.epochs}", unit="step", mininterval=10
+        )
+        while self.step < steps:
+            rate = self._rate(self.step / steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            losses = self._step(order[step * fit.batch : (step + 1) * fit.batch], stream)
-            total += losses
+            seed = int(np.random.SeedSequence((self.seed, self.epoch, self.step)).generate_state(1)[0])
+            torch.manual_seed(seed)
+            index = order[self.step * fit.batch : (self.step + 1) * fit.batch]
+            losses = self._step(index, torch.Generator().manual_seed(seed))
+            self._average(self.phase[1] * steps + self.step)
+            self._losses = (self._losses[0] + losses[0], self._losses[1] + losses[1])
+            self.step += 1
             bar.set_postfix(loss=f"{losses[0]:.3f}", refresh=False)
-            self._average(self.phase[1] * steps + step)
+            bar.update()
+            if self.step % _SAVED_EVERY == 0:
+                self.save(checkpoint)
+        bar.close()
         seconds = round(time.monotonic() - began, 1)
-        labels, boxes = (round(float(value), 4) for value in total / steps)
+        labels, boxes = (round(value / steps, 4) for value in self._losses)
         return {"loss": labels, "box_loss": boxes, "films": len(order), "seconds": seconds}
 
     def _step(self, index: NDArray[np.int64], stream: torch.Generator) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 pytest.importorskip("torch", reason="the extra `training` is not installed")
@@ -23,6 +24,17 @@ from models.training.fitting import Fit, build, predict
 from models.training.split import is_held_out
 
 CONFIG = Path(__file__).parents[2] / "models" / "training" / "config.toml"
+
+
+class Stopped(Fit):
+    """A run that is interrupted before a step of an epoch."""
+
+    end = (0, 0)
+
+    def _step(self, index: NDArray[np.int64], stream: torch.Generator) -> tuple[float, float]:
+        if (self.epoch, self.step) == self.end:
+            raise KeyboardInterrupt
+        return super()._step(index, stream)
 
 
 @pytest.fixture(scope="module")
@@ -176,24 +188,21 @@ def test_the_chosen_collections_are_known(films: Films) -> None:
     assert not films.subset(films.chosen < 0).offset.any()
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("end", [(1, 0), (2, 0), (2, 1)])
 def test_resumed_run_ends_as_an_uninterrupted_one(
-    recipe: Recipe, films: Films, weights: dict[str, Any], tmp_path: Path, epoch: int
+    recipe: Recipe, films: Films, weights: dict[str, Any], tmp_path: Path, end: tuple[int, int]
 ) -> None:
-    """A run stopped at the end of a phase, or within it, and resumed gives the same network to the last bit."""
+    """A run stopped after a phase, an epoch or a step, and resumed, gives the same network to the last bit."""
     whole = Fit(recipe, films, 1, weights)
     whole.run(tmp_path / "whole.pt", lambda _: None)
-    first = Fit(recipe, films, 1, weights)
-
-    def stop(_: dict[str, Any]) -> None:
-        if first.epoch == epoch:
-            raise KeyboardInterrupt
-
+    first = Stopped(recipe, films, 1, weights)
+    first.end = end
     with pytest.raises(KeyboardInterrupt):
-        first.run(tmp_path / "stopped.pt", stop)
+        first.run(tmp_path / "stopped.pt", lambda _: None)
+    first.save(tmp_path / "stopped.pt")
     second = Fit(recipe, films, 1, weights)
     second.resume(tmp_path / "stopped.pt")
-    assert second.epoch == epoch
+    assert (second.epoch, second.step) == end
     second.run(tmp_path / "stopped.pt", lambda _: None)
     assert np.array_equal(predict(whole.averaged, films), predict(second.averaged, films))
 
