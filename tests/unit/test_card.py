@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -123,9 +124,10 @@ def write_weights(folder: Path, threshold: float = 0.5) -> str:
     folder.mkdir()
     onnx.save(model, folder / "embedded.onnx")
     digest = hashlib.sha256((folder / "embedded.onnx").read_bytes()).hexdigest()
-    thresholds = dict.fromkeys(("threshold", "threshold_sensitivity_95", "threshold_specificity_95"), threshold)
+    names = ("threshold", "threshold_sensitivity_95", "threshold_specificity_90", "threshold_specificity_95")
+    thresholds = dict.fromkeys(names, threshold)
     output = {"scale": 1.0, "bias": -4.0, "auc": 0.5, "ece_cross_fitted": 0.1, **thresholds}
-    data = {"n_train": 8, "n_train_patients": 8, "n_urgency_fit": 8, "manifest_sha256": "0" * 64}
+    data = {"n_train": 8, "n_train_patients": 8, "n_urgency_fit": 8, "manifest_sha256": ["0" * 64]}
     sidecar = {
         "name": "grey",
         "version": "9",
@@ -162,9 +164,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def arguments(films: Path, weights: Path, out: Path) -> dict[str, Path]:
+def arguments(films: Path, weights: Path, out: Path) -> dict[str, Any]:
     """What every card needs."""
-    return {"films": films, "manifest": films / "manifest.csv", "weights": weights, "out": out}
+    return {"films": films, "manifest": [films / "manifest.csv"], "weights": weights, "out": out}
 
 
 def test_a_card_is_measured_on_its_films(tmp_path: Path, films: Path) -> None:
@@ -189,6 +191,7 @@ def test_a_card_is_measured_on_its_films(tmp_path: Path, films: Path) -> None:
     assert [float(cell.split()[0]) for cell in point[1:3]] == pytest.approx([sensitivity, specificity], abs=0.001)
     assert 0 < sensitivity < 1
     assert table(card, "Where it looks")["All"][0] == "2"
+    assert float(table(card, "Steadiness")["16 bits in place of 8"][0]) < 1e-4
     captions = (tmp_path / "real" / "captions.md").read_text(encoding="utf-8")
     shown = re.findall(r"^(\d+)\.png: (miss|alarm) of \w+, probability ([\d.]+)", captions, re.MULTILINE)
     assert len(shown) == len(list((tmp_path / "real").glob("*.png"))) > 0
