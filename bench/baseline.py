@@ -46,7 +46,7 @@ def measure_baseline(films: Path) -> dict[str, float]:
     Args:
         films: the folder of labelled films that its table of the model is measured on.
     """
-    with _exported() as folder:
+    with exported() as folder:
         _run([sys.executable, "-m", "bench"], folder, films)
         measured = json.loads((folder / "bench" / "results.json").read_text(encoding="utf-8"))
     return {figure["name"]: float(figure["value"]) for figure in measured["figures"]}
@@ -55,7 +55,7 @@ def measure_baseline(films: Path) -> dict[str, float]:
 @lru_cache
 def baseline_list(films: Path) -> dict[str, dict[str, Any]]:
     """What the list of the earlier commit did with each validation film, by file: head_start_s, is_flagged, named."""
-    with _exported() as folder:
+    with exported() as folder:
         files: dict[str, dict[str, Any]] = json.loads(
             _run([sys.executable, "-c", _OLD_LIST, str(films.resolve())], folder, films)
         )
@@ -63,7 +63,7 @@ def baseline_list(films: Path) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def _exported() -> Iterator[Path]:
+def exported() -> Iterator[Path]:
     """A folder with the files of the commit, removed at the end."""
     archive = subprocess.run(
         ["git", "archive", COMMIT],  # noqa: S607 - git is wherever the machine has it

@@ -125,7 +125,8 @@ def worker(
     settings = _settings()
     set_up_logging(settings)
     if together or len(names) == 1:
-        arguments = ["--queues", ",".join(names), "--hostname", f"{'-'.join(names)}@%h", "--loglevel", "WARNING"]
+        served_queues = ",".join(Queue(name).task for name in names)
+        arguments = ["--queues", served_queues, "--hostname", f"{'-'.join(names)}@%h", "--loglevel", "WARNING"]
         served = build_worker_app(settings, tuple(map(Queue, names)))
         served.worker_main(["worker", *arguments, "--without-gossip", "--without-mingle"])
         return

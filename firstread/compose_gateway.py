@@ -20,7 +20,7 @@ from gateway.list.viewer import OPEN_STUDY
 from gateway.predict.routes import PredictLimits
 from worklist.records import Database, ExclusiveLock, IntakeRecords, PredictionRecords, ReadingRecords, Worklist
 
-_FEED_LOCK = 7_319_002
+_FEED_LOCK = 7_319_004  # not the 7_319_002 of versions before readings: one that still runs can write nothing any more
 
 
 def build_gateway(settings: Settings) -> FastAPI:

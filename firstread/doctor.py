@@ -169,7 +169,7 @@ def _queues(settings: Settings) -> str:
     check_broker(sender)
     served = sender.control.inspect(timeout=2).active_queues() or {}
     by_queue = {
-        path: [name for name, queues in served.items() if any(queue["name"] == path for queue in queues)]
+        path: [name for name, queues in served.items() if any(queue["name"] == path.task for queue in queues)]
         for path in Queue
     }
     missing = [str(path) for path, workers in by_queue.items() if not workers]

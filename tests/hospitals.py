@@ -185,7 +185,7 @@ class Site:
     def messages(self, queue: Queue) -> list[tuple[str, str]]:
         """Task name and job identifier of each message in the broker."""
         with redis.Redis.from_url(self.redis_url) as client:
-            messages = [json.loads(message) for message in client.lrange(str(queue), 0, -1)]
+            messages = [json.loads(message) for message in client.lrange(queue.task, 0, -1)]
         return [
             (message["headers"]["task"], json.loads(base64.b64decode(message["body"]))[0][0]) for message in messages
         ]

@@ -20,7 +20,10 @@ class Queue(StrEnum):
 
     @property
     def task(self) -> str:
-        """The name of the Celery task that takes up what lies in the queue."""
+        """The name of the queue at the broker, and of the Celery task that takes up what lies in it.
+
+        A worker of a version before readings serves queues named as the values are, and would throw these away.
+        """
         return f"firstread.{self.value}"
 
 

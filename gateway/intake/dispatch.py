@@ -119,7 +119,7 @@ class Dispatcher:
         return len(sent)
 
     def _send(self, queue: Queue, identifier: str) -> None:
-        self._sender.send_task(queue.task, args=[identifier], queue=str(queue), retry=False)
+        self._sender.send_task(queue.task, args=[identifier], queue=queue.task, retry=False)
 
     def _count_waiting(self, queue: Queue) -> int:
         """How many messages wait, over a connection that is kept: to open one takes longer than to send a message."""
@@ -128,7 +128,7 @@ class Dispatcher:
                 self._counting = self._sender.connection_for_write()
                 self._counting.ensure_connection(max_retries=0, timeout=2)
             channel: Any = self._counting.default_channel
-            declared = channel.queue_declare(queue=str(queue), durable=True, auto_delete=False)  # as the workers do
+            declared = channel.queue_declare(queue=queue.task, durable=True, auto_delete=False)  # as the workers do
             return int(declared.message_count)
         except Exception as error:
             lost = self._counting.connection_errors if self._counting else ()

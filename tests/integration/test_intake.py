@@ -206,7 +206,7 @@ def test_the_broker_holds_few_messages(site: Site) -> None:
     intake.look()
     assert len(site.messages(Queue.SCORE)) == 64
     with redis.Redis.from_url(site.redis_url) as client:
-        client.rpop(str(Queue.SCORE))
+        client.rpop(Queue.SCORE.task)
     intake.tick()
     newest = site.messages(Queue.SCORE)[0]
     job = site.jobs.claim(newest[1], "w")
