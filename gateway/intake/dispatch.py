@@ -123,19 +123,17 @@ class Dispatcher:
 
     def _count_waiting(self, queue: Queue) -> int:
         """How many messages wait, over a connection that is kept: to open one takes longer than to send a message."""
+        if self._counting is None:
+            self._counting = self._sender.connection_for_write()
+        connection = self._counting
         try:
-            if self._counting is None:
-                self._counting = self._sender.connection_for_write()
-                self._counting.ensure_connection(max_retries=0, timeout=2)
-            channel: Any = self._counting.default_channel
+            connection.ensure_connection(max_retries=0, timeout=2)
+            channel: Any = connection.default_channel
             declared = channel.queue_declare(queue=queue.task, durable=True, auto_delete=False)  # as the workers do
             return int(declared.message_count)
-        except Exception as error:
-            lost = self._counting.connection_errors if self._counting else ()
+        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
             self.close()
-            if isinstance(error, (OperationalError, OSError, *lost)):
-                raise _unavailable(error) from error
-            raise
+            raise _unavailable(error) from error
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Database:
         ):
             yield session
             session.flush()
-            if write_events(session, self.now(session), is_sqlite=self.is_sqlite) and not self.is_sqlite:
+            if write_events(session, self.now, is_sqlite=self.is_sqlite) and not self.is_sqlite:
                 session.execute(text(f"NOTIFY {_CHANNEL}"))
 
     @contextmanager

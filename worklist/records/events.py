@@ -9,7 +9,7 @@ seen a number has seen all smaller ones.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -73,13 +73,14 @@ def record(
     )
 
 
-def write_events(session: Session, now: datetime, *, is_sqlite: bool) -> bool:
+def write_events(session: Session, clock: Callable[[Session], datetime], *, is_sqlite: bool) -> bool:
     """Write what was noted in this transaction, as its last step; whether there was anything."""
     pending: list[EventRow] = session.info.pop(_PENDING, [])
     if not pending:
         return False
     if not is_sqlite:  # SQLite has one writer at a time
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    now = clock(session)
     for event in pending:
         event.at = now
     session.add_all(pending)
