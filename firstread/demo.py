@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 import httpx
 import redis
@@ -34,6 +34,8 @@ _LOOPBACK = "127.0.0.1"
 _AET = "ORTHANC"
 _VIEWER = Path(sys.prefix) / "share" / "ohif"  # where make setup puts it
 _QUIET_S = 2.0
+_Arguments = TypeVarTuple("_Arguments")
+_Outcome = TypeVar("_Outcome")
 _WORKERS = ((Queue.SCORE,), (Queue.REPORT, Queue.PREDICT))  # a process for each: a third would cost its memory
 _PATIENCE_S = 1800  # a demo that has not ended by then never will
 _UNFINISHED = {"waiting", "scored"}
@@ -258,7 +260,7 @@ def _check(site: Site, programs: Sequence[Program]) -> None:
         require_free_port(_LOOPBACK, site.port_base + offset, name, "choose --port-base")
 
 
-def _in_a_process_of_its_own(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what work returns
+def _in_a_process_of_its_own(work: Callable[[*_Arguments], _Outcome], *arguments: *_Arguments) -> _Outcome:
     """Do something with a process of its own, whose memory goes with it.
 
     Raises:
@@ -281,7 +283,7 @@ def _in_a_process_of_its_own(work: Callable[..., Any], *arguments: object) -> An
         process.join()
     if isinstance(outcome, FirstreadError):
         raise outcome
-    return outcome
+    return cast("_Outcome", outcome)
 
 
 def _work(sender: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:

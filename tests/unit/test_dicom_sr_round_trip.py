@@ -37,7 +37,7 @@ from worklist.finding import (
 from worklist.study import Failure
 from worklist.triage import SiteChoices, TriagePolicy, Urgency, assess
 
-FORMAT_1 = Path(__file__).with_name("format_1")
+FORMAT_1 = Path(__file__).with_name("format_1")  # written by 31f01ca on simulated films of nobody, kept as they are
 SCORED_AT = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
 REVISION = Revision(
     number=3,
