@@ -14,6 +14,7 @@ from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
 from firstread.tables import print_json
 from imaging.files import read_image_file
+from worklist.answers import finding_answer
 from worklist.card import ScorerCard, card_to_json
 from worklist.errors import InvalidInput
 from worklist.finding import DISCLAIMER, Analysis, Finding
@@ -159,16 +160,9 @@ def report_json(report: TriageReport) -> dict[str, Any]:
 
 def _finding_json(report: TriageReport, analysis: Analysis, finding: Finding) -> dict[str, Any]:
     box = finding.region
-    return {
-        "name": finding.type.label,
+    answer = finding_answer(finding, is_named=report.is_named(finding), is_shown=report.is_shown(finding))
+    return answer | {
         "key": finding.type.key,
-        "code": finding.type.code.value,
-        "scheme": finding.type.code.scheme,
-        "probability": finding.probability,
-        "threshold": finding.threshold,
-        "side": finding.side,
         "region": {"x": box.x, "y": box.y, "w": box.width, "h": box.height} if box else None,
         "sop_instance_uid": analysis.image_of(finding).sop_instance_uid,
-        "shown": report.is_shown(finding),
-        "named": report.is_named(finding),
     }

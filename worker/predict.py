@@ -21,6 +21,7 @@ from imaging.files import read_image, reading_dicom
 from imaging.radiograph import Radiograph, read_radiograph
 from models import Explainer, Scorer
 from worker.failures import log_failure
+from worklist.answers import finding_answer, model_answer
 from worklist.errors import FirstreadError, OutOfScope
 from worklist.finding import DISCLAIMER, Analysis, Region
 from worklist.job import Queue
@@ -85,24 +86,11 @@ class Prediction:
             "columns": analysis.image.columns,
             "provenance": [{"source": snippet.source, "snippet": snippet.snippet} for snippet in analysis.snippets],
             "findings": [
-                {
-                    "name": finding.type.label,
-                    "code": finding.type.code.value,
-                    "scheme": finding.type.code.scheme,
-                    "probability": finding.probability,
-                    "threshold": finding.threshold,
-                    "side": finding.side,
-                    "shown": finding.type.key in shown,
-                    "named": finding.type.key in named,
-                }
+                finding_answer(finding, is_named=finding.type.key in named, is_shown=finding.type.key in shown)
                 for finding in analysis.findings
             ],
             "quality": {note.code: note.message for note in analysis.quality},
-            "model": {
-                "name": analysis.scorer.name,
-                "version": analysis.scorer.version,
-                "sha256": analysis.scorer.sha256,
-            },
+            "model": model_answer(analysis.scorer),
             "elapsed_ms": analysis.elapsed_ms,
             "model_size_mb": self.model_size_mb,
             "disclaimer": DISCLAIMER,

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from worklist.finding import Finding, Side
+from gateway.schemas import FindingSchema, ModelSchema
+from worklist.answers import finding_answer, model_answer
 from worklist.order import OrderPriority
 from worklist.reading import Reading, ReadingState
 from worklist.records import ListCounts, ListedStudy
@@ -29,24 +30,6 @@ class ItemReading(BaseModel, extra="forbid"):
     returned_for: str | None = Field(description="Why it is to be read again after it was read; null where it is not.")
 
 
-class ItemFinding(BaseModel, extra="forbid"):
-    """One finding that was looked for.
-
-    Attributes:
-        named: whether it may be put into words, since it is known how often such words are right.
-        shown: whether it may be shown to people at all, since the output is better than chance.
-    """
-
-    name: str
-    code: str
-    scheme: str
-    probability: float
-    threshold: float
-    side: Side | None
-    named: bool
-    shown: bool
-
-
 class ItemFailure(BaseModel, extra="forbid"):
     """Why a study has no result: a stable code, and a line that a radiologist understands."""
 
@@ -59,14 +42,6 @@ class ItemQuality(BaseModel, extra="forbid"):
 
     code: str
     message: str
-
-
-class ItemModel(BaseModel, extra="forbid"):
-    """What computed the probabilities; sha256 is its weights'."""
-
-    name: str
-    version: str
-    sha256: str
 
 
 class WorklistItem(BaseModel, extra="forbid"):
@@ -104,14 +79,14 @@ class WorklistItem(BaseModel, extra="forbid"):
     overdue: bool
     queue_at: datetime
     reason: str
-    findings: list[ItemFinding]
+    findings: list[FindingSchema]
     failure: ItemFailure | None
     result_series_uids: list[str]
     crop_count: int
     explanation: str
     quality: list[ItemQuality]
     prior: None
-    model: ItemModel | None
+    model: ModelSchema | None
 
 
 class WorklistCounts(BaseModel, extra="forbid"):
@@ -172,7 +147,7 @@ def item(study: ListedStudy) -> dict[str, Any]:
         "queue_at": _moment(study.queue_at),
         "reason": study.reason,
         "findings": [
-            _finding(finding, is_named=finding.type.key in named, is_shown=finding.type.key in shown)
+            finding_answer(finding, is_named=finding.type.key in named, is_shown=finding.type.key in shown)
             for finding in (analysis.findings if analysis else ())
         ],
         "failure": {"code": failure.code, "message": failure.message} if failure else None,
@@ -181,24 +156,7 @@ def item(study: ListedStudy) -> dict[str, Any]:
         "explanation": analysis.explanation if analysis else "",
         "quality": [{"code": note.code, "message": note.message} for note in (analysis.quality if analysis else ())],
         "prior": None,
-        "model": (
-            {"name": analysis.scorer.name, "version": analysis.scorer.version, "sha256": analysis.scorer.sha256}
-            if analysis
-            else None
-        ),
-    }
-
-
-def _finding(finding: Finding, *, is_named: bool, is_shown: bool) -> dict[str, Any]:
-    return {
-        "name": finding.type.label,
-        "code": finding.type.code.value,
-        "scheme": finding.type.code.scheme,
-        "probability": finding.probability,
-        "threshold": finding.threshold,
-        "side": finding.side,
-        "named": is_named,
-        "shown": is_shown,
+        "model": model_answer(analysis.scorer) if analysis else None,
     }
 
 

@@ -25,8 +25,8 @@ from starlette.types import Message, Receive
 
 from gateway.intake.dispatch import Dispatcher
 from gateway.problems import MEDIA_TYPE, Problem
+from gateway.schemas import FindingSchema, ModelSchema
 from worklist.errors import InvalidInput, ModelUnavailable
-from worklist.finding import Side
 from worklist.media import HEAD_BYTES, image_format
 from worklist.records import PredictionRecords, Upload
 from worklist.triage import Urgency
@@ -75,38 +75,14 @@ class Quotation(BaseModel, extra="forbid"):
     snippet: str
 
 
-class PredictedFinding(BaseModel, extra="forbid"):
-    """One finding that was looked for: calibrated probability and operating point.
-
-    `named` says whether it may be put into words, `shown` whether it may be shown to people at all.
-    """
-
-    name: str
-    code: str
-    scheme: str
-    probability: float
-    threshold: float
-    side: Side | None
-    named: bool
-    shown: bool
-
-
-class PredictionModel(BaseModel, extra="forbid"):
-    """What computed the probabilities; sha256 is its weights'."""
-
-    name: str
-    version: str
-    sha256: str
-
-
 class Prediction(BaseModel, extra="forbid"):
     """What the models say of one image. Not a diagnosis.
 
     `urgency` is "critical", "urgent", or "none" where nothing was flagged, which is never a negative; `label` is
     "Urgent" for the first two. `score` is the calibrated probability of any urgent finding, `harm` the number behind
     the class, `threshold` the harm from which an image is flagged. `image` is where the whole film is shown, `rows` and
-    `columns` are the size of the source image, `crops` are the boxes, `quality` is what bears on
-    the trust in the score, `elapsed_ms` the time from pixels to score.
+    `columns` are the size of the source image, `crops` are the boxes, `quality` is what bears on the trust in the
+    score, `elapsed_ms` the time from pixels to score.
     """
 
     label: Literal["Urgent", "Non-Urgent"]
@@ -120,9 +96,9 @@ class Prediction(BaseModel, extra="forbid"):
     rows: int
     columns: int
     provenance: list[Quotation]
-    findings: list[PredictedFinding]
+    findings: list[FindingSchema]
     quality: dict[str, str]
-    model: PredictionModel
+    model: ModelSchema
     elapsed_ms: float
     model_size_mb: float
     disclaimer: str
