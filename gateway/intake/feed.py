@@ -207,13 +207,13 @@ class Intake:
         self._dispatcher.run()
 
     def _read_feed(self) -> None:
-        cursor = self._records.cursor(FEED)
-        if cursor is None or not self._is_same_feed(cursor):
-            if cursor:
-                log.warning("the change log is another one: Orthanc was emptied or replaced, looking at all it holds")
-            cursor = self._look_at_everything(is_first=cursor is None)
+        cursor = self._records.cursor(FEED) or self._look_at_everything(is_first=True)
         while not self._stop.is_set():
-            changes = self._orthanc.changes(cursor.sequence, _STRETCH)
+            changes = self._news(cursor)
+            if changes is None:
+                log.warning("the change log is another one: Orthanc was emptied or replaced, looking at all it holds")
+                cursor = self._look_at_everything(is_first=False)
+                continue
             if changes:
                 last = changes[-1]
                 cursor = FeedCursor(sequence=last.sequence, marks=_thinned([last.mark, *cursor.marks]))
@@ -223,8 +223,16 @@ class Intake:
                 return
             self._attempt(self._dispatch)  # an absent broker keeps no film off the list
 
+    def _news(self, cursor: FeedCursor) -> Sequence[Change] | None:
+        """The changes after a cursor; None where the log is another one."""
+        if cursor.marks:
+            found = self._orthanc.changes(_sequence(cursor.marks[0]) - 1, _STRETCH + 1)
+            if found and found[0].mark == cursor.marks[0]:
+                return found[1:]
+        # Deleting a study deletes its changes too, so the newest mark may be missing for a good reason.
+        return self._orthanc.changes(cursor.sequence, _STRETCH) if self._is_same_feed(cursor) else None
+
     def _is_same_feed(self, cursor: FeedCursor) -> bool:
-        # Deleting a study deletes its changes too, so the newest mark alone may be missing for a good reason.
         for mark in cursor.marks:
             found = self._orthanc.changes(_sequence(mark) - 1, 1)
             if found and found[0].mark == mark:
