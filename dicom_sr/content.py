@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_DOWN, Decimal
+from typing import TypeVar
 
 import numpy as np
 from highdicom.sr import (
@@ -12,7 +13,6 @@ from highdicom.sr import (
     CodedConcept,
     ContainerContentItem,
     ContentItem,
-    ContentSequence,
     ImageContentItem,
     NumContentItem,
     RelationshipTypeValues,
@@ -32,6 +32,8 @@ INFERRED_FROM = RelationshipTypeValues.INFERRED_FROM
 SELECTED_FROM = RelationshipTypeValues.SELECTED_FROM
 HAS_CONCEPT_MOD = RelationshipTypeValues.HAS_CONCEPT_MOD
 HAS_OBS_CONTEXT = RelationshipTypeValues.HAS_OBS_CONTEXT
+
+_Item = TypeVar("_Item", bound=ContentItem)
 
 
 def text(name: Code, value: str, *children: ContentItem) -> list[ContentItem]:
@@ -116,8 +118,7 @@ def device_observer(device: Algorithm) -> list[ContentItem]:
 def root(title: Code, template: str, *items: Iterable[ContentItem]) -> ContainerContentItem:
     """The root container of a document that follows a DCMR template."""
     container = ContainerContentItem(title, template_id=template)
-    container.ContentSequence = ContentSequence([item for part in items for item in part])
-    return container
+    return _with(container, [item for part in items for item in part])
 
 
 def percent(probability: float) -> float:
@@ -157,8 +158,8 @@ def _built_concept(value: str, scheme: str, meaning: str, version: str | None) -
     return CodedConcept(value, scheme, meaning, version)
 
 
-def _with(item: ContentItem, children: Iterable[ContentItem]) -> ContentItem:
+def _with(item: _Item, children: Iterable[ContentItem]) -> _Item:
     children = list(children)
     if children:
-        item.ContentSequence = ContentSequence(children)
+        item.ContentSequence = children  # type: ignore[assignment]  # highdicom makes a ContentSequence of it itself
     return item
