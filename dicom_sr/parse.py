@@ -27,7 +27,7 @@ from worklist.finding import (
     Region,
     Snippet,
 )
-from worklist.scope import is_own_object
+from worklist.scope import is_own_manufacturer
 from worklist.study import Failure
 from worklist.triage import Triage, TriagePolicy, Urgency
 
@@ -106,7 +106,7 @@ def is_own(tags: Dataset | Mapping[str, Any]) -> bool:
         value = tags.get(_MANUFACTURER_TAG)
         if isinstance(value, Mapping):
             value = next(iter(value.get("Value") or ()), None)
-    return isinstance(value, str) and is_own_object({"Manufacturer": value})
+    return isinstance(value, str) and is_own_manufacturer(value)
 
 
 def parse(dataset: Dataset) -> TriageReport:

@@ -16,8 +16,8 @@ import pydicom
 import redis
 from pydicom.uid import (
     BasicTextSRStorage,
-    ComprehensiveSRStorage,
     DigitalXRayImageStorageForPresentation,
+    EnhancedSRStorage,
     ExplicitVRLittleEndian,
     generate_uid,
 )
@@ -250,7 +250,7 @@ def analysis_of(job: Job) -> Analysis:
 
 def own_report(study_instance_uid: str) -> pydicom.Dataset:
     """A document as Firstread writes it, as far as the intake can tell."""
-    report = film(study_instance_uid, SOPClassUID=ComprehensiveSRStorage, Modality="SR", Manufacturer="Firstread")
+    report = film(study_instance_uid, SOPClassUID=EnhancedSRStorage, Modality="SR", Manufacturer="Firstread")
     for keyword in ("PixelData", "Rows", "Columns"):
         delattr(report, keyword)
     return report

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -270,9 +271,7 @@ class OrthancServer(Server):
 
     def spoil(self, study_instance_uid: str, *, is_absent: bool) -> None:
         """Cut the file of a study's only instance short, or remove it, behind Orthanc's back; it starts anew."""
-        (study,) = self._http.post("/tools/lookup", content=study_instance_uid).raise_for_status().json()
-        (instance,) = self.get(f"/studies/{study['ID']}/instances")
-        uuid = self.get(f"/instances/{instance['ID']}/attachments/dicom/info")["Uuid"]
+        uuid = self.get(f"/instances/{self.find(study_instance_uid)}/attachments/dicom/info")["Uuid"]
         self.stop()  # it keeps what it read last in memory
         (file,) = self._storage.rglob(uuid)
         if is_absent:
@@ -280,6 +279,12 @@ class OrthancServer(Server):
         else:
             os.truncate(file, 200)
         self.start()
+
+    def find(self, study_instance_uid: str) -> str:
+        """Orthanc's identifier of a study's only instance."""
+        (study,) = self._http.post("/tools/lookup", content=study_instance_uid).raise_for_status().json()
+        (instance,) = self.get(f"/studies/{study['ID']}/instances")
+        return str(instance["ID"])
 
     def delete_everything(self) -> None:
         """Remove every study; the numbers of the change log go on."""
@@ -290,6 +295,21 @@ class OrthancServer(Server):
         """Be another Orthanc at the same place: nothing stored, and changes numbered from 1."""
         self.stop()
         shutil.rmtree(self._storage)
+        self.start()
+
+    def back_up(self) -> Path:
+        """A copy of what it holds now."""
+        self.stop()
+        copy = Path(tempfile.mkdtemp(dir=self._storage.parent)) / "backup"
+        shutil.copytree(self._storage, copy)
+        self.start()
+        return copy
+
+    def restore(self, copy: Path) -> None:
+        """Hold what a copy holds, and forget all that came since."""
+        self.stop()
+        shutil.rmtree(self._storage)
+        shutil.copytree(copy, self._storage)
         self.start()
 
     def stop(self) -> None:

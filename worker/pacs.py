@@ -27,7 +27,7 @@ from dicom_sr.revision import InstanceReference
 from imaging.elements import PYDICOM_ERRORS
 from worker.encoding import encode
 from worklist.errors import PacsUnavailable, UnusableImage
-from worklist.scope import MANUFACTURER, is_own_object
+from worklist.scope import MANUFACTURER, is_own_manufacturer
 
 _PAGE = 500
 _UNKNOWN_RESOURCE = 17  # Orthanc's own number for a path that neither it nor a plug-in serves
@@ -36,6 +36,7 @@ TIMEOUT_S = (3.0, 20.0)  # to connect, between two pieces of an answer: both end
 
 _DICOM_JSON = {"Accept": "application/dicom+json"}
 _REFERENCED, _FAILED, _REASON = "00081199", "00081198", "00081197"
+_REFERENCED_UID = "00081155"
 
 
 class Pacs:
@@ -150,11 +151,14 @@ class Pacs:
         )
         outcome = _json(answer)
         stored, refused = (outcome.get(tag, {}).get("Value") or [] for tag in (_REFERENCED, _FAILED))
-        if len(stored) < len(datasets):  # on a full disk Orthanc 1.10 says neither of any object, under the status 200
+        named = {uid for item in stored for uid in item.get(_REFERENCED_UID, {}).get("Value") or []}
+        unnamed = {str(dataset.SOPInstanceUID) for dataset in datasets} - named
+        if unnamed:  # on a full disk Orthanc 1.10 says neither of any object, under the status 200
             reasons = {f"{(item.get(_REASON, {}).get('Value') or [0])[0]:04X}" for item in refused}
             why = f"reason {', '.join(sorted(reasons))}" if reasons else "no reason given: is its disk full?"
             raise PacsUnavailable(
-                "store_refused", f"the PACS stored {len(stored)} of {len(datasets)} objects ({why}): see Orthanc's log"
+                "store_refused",
+                f"the PACS lacks {len(unnamed)} of {len(datasets)} objects that were sent ({why}): see its log",
             )
 
     def _ask(
@@ -206,7 +210,7 @@ class _BadRequest(PacsUnavailable):
 
 
 def _is_own(dataset: pydicom.Dataset) -> bool:
-    return is_own_object({"Manufacturer": str(dataset.get("Manufacturer", ""))})
+    return is_own_manufacturer(str(dataset.get("Manufacturer", "")))
 
 
 def _uids(dataset: pydicom.Dataset) -> tuple[str, str, str]:

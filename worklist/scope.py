@@ -33,6 +33,7 @@ _RADIOGRAPH_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray Image Storage - For Presentation
 }
 _FOR_PROCESSING_CLASS = "1.2.840.10008.5.1.4.1.1.1.1.1"
+_DOCUMENT_CLASSES = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.11.")  # SR and KOS, presentation states
 _SECONDARY_CAPTURE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.7",
     "1.2.840.10008.5.1.4.1.1.7.1",
@@ -116,9 +117,20 @@ def assess_scope(header: Mapping[str, str], rules: ScopeRules) -> Failure | None
     return _kind(header, rules) or _body_part(header, rules) or _view(header) or _child(header)
 
 
+def is_own_manufacturer(manufacturer: str) -> bool:
+    """Whether Manufacturer (0008,0070) is what Firstread writes there."""
+    return manufacturer.strip() == MANUFACTURER
+
+
 def is_own_object(header: Mapping[str, str]) -> bool:
-    """Whether Firstread itself wrote the object: such objects never start a job."""
-    return header.get("Manufacturer", "").strip() == MANUFACTURER
+    """Whether Firstread itself wrote the object: such objects never start a job.
+
+    The name of the manufacturer alone is not enough, since a device may bear it too: ours are documents, and crops.
+    """
+    sop_class_uid = header.get("SOPClassUID", "").strip()
+    is_document = sop_class_uid.startswith(_DOCUMENT_CLASSES)
+    is_crop = sop_class_uid in _SECONDARY_CAPTURE_CLASSES and header.get("Modality", "").strip() == "OT"
+    return is_own_manufacturer(header.get("Manufacturer", "")) and (is_document or is_crop)
 
 
 def _kind(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:

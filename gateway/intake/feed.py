@@ -1,26 +1,30 @@
 """From Orthanc's change log to studies, instances, readings and jobs: the only way in.
 
-The log is read from a stored cursor; instances, jobs and the new cursor are written in one transaction. Where
-none of the changes that the cursor remembers is found again, Orthanc was emptied or replaced: everything it
-holds is then looked at afresh. Reading a change twice changes nothing.
+The log is read from a stored cursor; instances, jobs and the new cursor are written in one transaction. Where the log
+is not the one that the cursor is of, Orthanc was emptied, replaced or restored: everything it holds is then looked at
+again, newest first, beside what arrives. Reading a change twice changes nothing.
 
-Whoever holds the feed also keeps time for all: studies that are complete, claims that lapse, jobs of dead workers.
+Whoever holds the feed also keeps time for all: studies that are complete, claims that lapse, jobs of dead workers. And
+it patrols: study by study it compares what the records know with what Orthanc holds.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import structlog
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError, StatementError
 
 from gateway.intake.arrivals import received_instance, received_report
+from gateway.intake.changelog import ChangeLog, advanced
 from gateway.intake.dispatch import Dispatcher
+from gateway.intake.lookback import LookBack
 from gateway.intake.orthanc import Change, OrthancClient
 from worklist.errors import FirstreadError
 from worklist.records import (
@@ -37,10 +41,13 @@ from worklist.scope import ScopeRules, is_own_object
 FEED = "orthanc"
 _HEADERS_AT_ONCE = 4
 _STRETCH = 50  # changes written in one transaction: a burst shows up film by film, not all at its end
-_MARKS = 16  # that are remembered; ...
-_MOST_MARKS = 4 * _MARKS  # ... that are gathered before they are thinned
 _SILENCE = timedelta(seconds=60)  # a round ends long before this, unless the database or a neighbour holds it
-_PATROL_EVERY = timedelta(seconds=60)  # a study's presence in the PACS is checked no more often than this
+_PATROL_EVERY = timedelta(seconds=60)  # a study is compared with the PACS no more often than this ...
+_OVERDUE = timedelta(minutes=30)  # ... and one a round, unless there are so many that this much has passed: then
+_MOST_COMPARED = 30  # so many a round, which is 100,000 an hour
+_HINTS_A_ROUND = 20  # of deleted studies that are checked
+_MOST_HINTS = 1000  # that are kept; the patrol finds the rest
+_OF_THE_DATABASE = (OperationalError, ProgrammingError, InterfaceError)  # troubles that no single instance makes
 _TICK_S = 0.25  # how often it is looked whether a study has become complete
 _HOUSEKEEPING_EVERY_S = 3.0
 _BUDGET_EVERY_S = 3600.0
@@ -54,7 +61,7 @@ class IntakePace:
 
     Attributes:
         poll: pause between two readings when the doorbell is silent.
-        lookback: how old an image may be when a whole PACS is looked at afresh.
+        lookback: how long ago a study may have changed when a whole PACS is looked at.
     """
 
     poll: timedelta = timedelta(seconds=1)
@@ -98,6 +105,9 @@ class Intake:
         self._rules = rules
         self._report_titles = report_titles
         self._pace = pace
+        self._log = ChangeLog(orthanc)
+        self._past = LookBack(orthanc, records, self._ingest, pace.lookback)
+        self._has_past = False
         self._next: dict[str, float] = {}
         self._bell = threading.Event()
         self._stop = threading.Event()
@@ -111,7 +121,7 @@ class Intake:
     def ring(self, deleted_studies: Iterable[str] = ()) -> None:
         """The doorbell: look now. What it says of deleted studies is checked, not believed."""
         self.last_rung_at = datetime.now(UTC)
-        self._deleted.update(deleted_studies)
+        self._deleted.update(islice(deleted_studies, max(0, _MOST_HINTS - len(self._deleted))))
         self._bell.set()
 
     def stop(self) -> None:
@@ -130,7 +140,7 @@ class Intake:
                     return
                 if has_rung or time.monotonic() >= next_look:
                     self.look()
-                    next_look = time.monotonic() + self._pace.poll.total_seconds()
+                    next_look = time.monotonic() + (0 if self._has_past else self._pace.poll.total_seconds())
                 else:
                     self.tick()
         finally:
@@ -145,6 +155,7 @@ class Intake:
             self._troubles = {step: trouble for step, trouble in self._troubles.items() if step == "take_feed"}
             return
         self._attempt(self._read_feed)
+        self._attempt(self._look_back)
         self.tick()
         self._attempt(self._patrol)
 
@@ -207,46 +218,53 @@ class Intake:
         self._dispatcher.run()
 
     def _read_feed(self) -> None:
-        cursor = self._records.cursor(FEED) or self._look_at_everything(is_first=True)
+        cursor = self._records.cursor(FEED)
+        if cursor is None:
+            cursor = self._begin()
         while not self._stop.is_set():
-            changes = self._news(cursor)
+            changes = self._log.after(cursor, _STRETCH)
             if changes is None:
-                log.warning("the change log is another one: Orthanc was emptied or replaced, looking at all it holds")
-                cursor = self._look_at_everything(is_first=False)
+                log.warning("the change log is another one: Orthanc was emptied, replaced or restored; looking again")
+                cursor = self._begin_again()
                 continue
             if changes:
-                last = changes[-1]
-                cursor = FeedCursor(sequence=last.sequence, marks=_thinned([last.mark, *cursor.marks]))
+                cursor = advanced(cursor, changes)
                 self._ingest(changes, cursor)
             self.last_read_at = datetime.now(UTC)
             if len(changes) < _STRETCH:
                 return
             self._attempt(self._dispatch)  # an absent broker keeps no film off the list
 
-    def _news(self, cursor: FeedCursor) -> Sequence[Change] | None:
-        """The changes after a cursor; None where the log is another one."""
-        if cursor.marks:
-            found = self._orthanc.changes(_sequence(cursor.marks[0]) - 1, _STRETCH + 1)
-            if found and found[0].mark == cursor.marks[0]:
-                return found[1:]
-        # Deleting a study deletes its changes too, so the newest mark may be missing for a good reason.
-        return self._orthanc.changes(cursor.sequence, _STRETCH) if self._is_same_feed(cursor) else None
+    def _begin(self) -> FeedCursor:
+        # The end first: what arrives from here on is told by the feed, whatever the look back finds meanwhile.
+        end = self._log.end()
+        self._past.begin(end)
+        self._records.ingest([], [], feed=FEED, cursor=end)
+        return end
 
-    def _is_same_feed(self, cursor: FeedCursor) -> bool:
-        for mark in cursor.marks:
-            found = self._orthanc.changes(_sequence(mark) - 1, 1)
-            if found and found[0].mark == mark:
-                return True
-        return not cursor.marks and cursor.sequence == 0
+    def _begin_again(self) -> FeedCursor:
+        end = self._begin()
+        for orthanc_id in set(self._records.listed()) - self._orthanc.study_ids():
+            self._records.record_presence(orthanc_id, is_present=False)
+        self._records.forget_checks()  # so that the patrol looks for the results of those that are still there
+        return end
+
+    def _look_back(self) -> bool:
+        self._has_past = self._past.go_on()
+        return True
 
     def _ingest(self, changes: Sequence[Change], following: FeedCursor | None = None) -> None:
-        # A study that is new to Orthanc, and reported by us, was deleted and sent again while nobody looked.
-        self._reopen_lost_reports([change.orthanc_id for change in changes if change.change_type == "NewStudy"])
+        # A study that is new to Orthanc, and known here, was deleted and sent again while nobody looked.
+        begun = [change.orthanc_id for change in changes if change.change_type == "NewStudy"]
+        for orthanc_id in sorted(self._records.listed_of(begun)) if begun else ():
+            self._compare(orthanc_id)
         arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
         try:
-            self._records.ingest(self._receive(arrived), stable, feed=FEED, cursor=following)
-        except (DataError, IntegrityError):
+            self._records.ingest(self._receive(arrived), stable, feed=FEED if following else "", cursor=following)
+        except (StatementError, ValueError) as error:
+            if isinstance(error, _OF_THE_DATABASE):
+                raise
             if len(changes) > 1:  # find the one that the database refuses, so that it blocks no other
                 for change in changes:
                     self._ingest([change])
@@ -272,70 +290,23 @@ class Intake:
                 received.append(report)
         return received
 
-    def _look_at_everything(self, *, is_first: bool) -> FeedCursor:
-        horizon = datetime.now(UTC) - self._pace.lookback
-        undated = self._orthanc.instance_ids()
-        recent: list[Change] = []
-        marks: list[str] = []
-        for change in self._orthanc.all_changes():
-            marks.insert(0, change.mark)
-            if len(marks) > _MOST_MARKS:
-                marks = list(_thinned(marks))
-            if change.change_type == "NewInstance" and change.orthanc_id in undated:
-                undated.discard(change.orthanc_id)
-                if change.date >= horizon:
-                    recent.append(change)
-        for orthanc_id in undated:  # the log of these was deleted
-            date = self._orthanc.reception_date(orthanc_id)
-            if date and date >= horizon:
-                recent.append(Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date))
-        if not is_first:
-            self._part_with_the_absent()
-        recent.sort(key=lambda change: change.date)
-        for start in range(0, len(recent), _STRETCH):
-            self._ingest(recent[start : start + _STRETCH])
-            self._attempt(self._dispatch)
-        if not is_first:
-            self._reopen_lost_reports(self._records.listed())
-        cursor = FeedCursor(sequence=_sequence(marks[0]) if marks else 0, marks=_thinned(marks))
-        self._records.ingest([], [], feed=FEED, cursor=cursor)
-        return cursor
-
-    def _part_with_the_absent(self) -> None:
-        for orthanc_id in self._records.listed():
-            if self._orthanc.study(orthanc_id) is None:
-                self._records.record_presence(orthanc_id, is_present=False)
-
-    def _reopen_lost_reports(self, orthanc_ids: Collection[str]) -> None:
-        for study_instance_uid, sop_instance_uid in self._records.reported_documents(orthanc_ids):
-            if not self._orthanc.lookup(sop_instance_uid):
-                self._records.reopen_report(study_instance_uid)
-
     def _patrol(self) -> None:
-        for orthanc_id in tuple(self._deleted):
-            self._check_presence(orthanc_id)
+        if self._deleted:
+            self._deleted &= self._records.listed_of(tuple(self._deleted))
+        for orthanc_id in sorted(self._deleted)[:_HINTS_A_ROUND]:
+            self._compare(orthanc_id)
             self._deleted.discard(orthanc_id)
-        overdue = self._records.longest_unchecked(_PATROL_EVERY)
-        if overdue:
-            self._check_presence(overdue)
+        overdue = self._records.longest_unchecked(_OVERDUE, _MOST_COMPARED)
+        for orthanc_id in overdue or self._records.longest_unchecked(_PATROL_EVERY, 1):
+            self._compare(orthanc_id)
 
-    def _check_presence(self, orthanc_id: str) -> None:
-        is_present = self._orthanc.study(orthanc_id) is not None
-        self._records.record_presence(orthanc_id, is_present=is_present)
-
-
-def _sequence(mark: str) -> int:
-    return int(mark.split(maxsplit=1)[0])
-
-
-def _thinned(marks: Sequence[str]) -> tuple[str, ...]:
-    """A few of the marks, newest first: close together at the near end, far apart at the other.
-
-    So the deletion of the newest studies, which deletes their changes, leaves others to know the feed by.
-    """
-    kept = list(marks)
-    while len(kept) > _MARKS:
-        numbers = [_sequence(mark) for mark in kept]
-        gaps = [(newer - older) / (numbers[0] - older + 1) for newer, older in zip(numbers, numbers[2:], strict=False)]
-        del kept[1 + gaps.index(min(gaps))]
-    return tuple(kept)
+    def _compare(self, orthanc_id: str) -> None:
+        """Compare what the records know of a study with what Orthanc holds of it."""
+        expected = self._records.expected(orthanc_id)
+        found = self._orthanc.study_instances(orthanc_id)
+        if found is None:
+            self._records.record_presence(orthanc_id, is_present=False)
+            return
+        # What lies in Orthanc under another patient or study is not missing.
+        missing = [uid for uid in expected.difference(found.values()) if not self._orthanc.lookup(uid)]
+        self._records.record_presence(orthanc_id, is_present=True, missing=missing)

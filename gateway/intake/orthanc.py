@@ -5,7 +5,7 @@ Each request has a time-out, so that a silent Orthanc can never hold the gateway
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ import httpx
 from pyorthanc import Orthanc
 
 from worklist.errors import PacsUnavailable
-from worklist.scope import is_own_object
+from worklist.scope import is_own_manufacturer, is_own_object
 
 _PAGE = 1000
 
@@ -98,16 +98,25 @@ class OrthancClient:
             for entry in answer["Changes"]
         ]
 
-    def all_changes(self) -> Iterator[Change]:
-        """The whole change log, oldest first."""
-        since = 0
-        while page := self.changes(since):
-            yield from page
-            since = page[-1].sequence
+    def last_sequence(self) -> int:
+        """The number of the last change there ever was; it stays where changes are deleted."""
+        return int(self._json(self.rest.get_changes, {"since": 2**62, "limit": 1})["Last"])
 
-    def instance_ids(self) -> set[str]:
-        """Orthanc's identifiers of every instance it holds."""
-        return {str(orthanc_id) for orthanc_id in self._json(self.rest.get_instances)}
+    def study_ids(self) -> set[str]:
+        """Orthanc's identifiers of every study that it holds."""
+        return {str(orthanc_id) for orthanc_id in self._json(self.rest.get_studies)}
+
+    def studies(self, offset: int, limit: int) -> list[tuple[str, datetime]]:
+        """A page of the studies that it holds, in its own order: identifier, and when the study last changed."""
+        page = self._json(self.rest.get_studies, {"since": offset, "limit": limit, "expand": ""})
+        return [(str(study["ID"]), _moment(study["LastUpdate"])) for study in page]
+
+    def study_instances(self, orthanc_id: str) -> dict[str, str] | None:
+        """The instances of a study, SOP Instance UID by Orthanc's identifier; None where the study is gone."""
+        found = self._find(self.rest.get_studies_id_instances, orthanc_id)
+        if found is None:
+            return None
+        return {str(one["ID"]): str(one["MainDicomTags"].get("SOPInstanceUID", "")) for one in found}
 
     def instance(self, orthanc_id: str) -> InstanceFacts | None:
         """Header, digest and study of an instance; None where it is gone.
@@ -117,14 +126,17 @@ class OrthancClient:
         digests ("StoreMD5ForAttachments": false) the name of the stored file is the digest: a repetition counts as new.
         """
         # Of our own objects nobody asks more, and the header of a report takes Orthanc 7 ms to write out.
-        manufacturer = self._value(orthanc_id, "0008-0070")
-        if is_own_object({"Manufacturer": manufacturer}):
-            return InstanceFacts(header={"Manufacturer": manufacturer}, digest="", study_orthanc_id="")
+        own = {"Manufacturer": self._value(orthanc_id, "0008-0070")}
+        if is_own_manufacturer(own["Manufacturer"]):
+            own |= {
+                "SOPClassUID": self._value(orthanc_id, "0008-0016"),
+                "Modality": self._value(orthanc_id, "0008-0060"),
+            }
+            if is_own_object(own):
+                return InstanceFacts(header=own, digest="", study_orthanc_id="")
         try:
             tags = self._find(self.rest.get_instances_id_simplified_tags, orthanc_id)
-        except PacsUnavailable as error:
-            if error.code != "pacs_error":
-                raise
+        except PacsUnavailable:  # of this file, or of everything: then the index does not answer either
             tags = self._indexed(orthanc_id)
         digest = self._find_text(self.rest.get_instances_id_attachments_name_md5, orthanc_id, "dicom")
         if not digest:
@@ -144,10 +156,8 @@ class OrthancClient:
     def _value(self, orthanc_id: str, tag: str) -> str:
         """A value as it stands in the file; "" where the file has none, or Orthanc cannot read it."""
         try:
-            return self._find_text(self.rest.get_instances_id_content_path, orthanc_id, tag) or ""
-        except PacsUnavailable as error:
-            if error.code != "pacs_error":
-                raise
+            return (self._find_text(self.rest.get_instances_id_content_path, orthanc_id, tag) or "").strip("\x00")
+        except PacsUnavailable:
             return ""
 
     def _indexed(self, orthanc_id: str) -> dict[str, Any] | None:

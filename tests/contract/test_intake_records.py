@@ -376,14 +376,33 @@ def test_patrol_takes_turns(records: Records) -> None:
     records.ingest(received("1.1"))
     records.clock.forward(SECOND)
     records.ingest(received("1.2"))
-    assert records.intake.longest_unchecked(SECOND) is None
+    assert records.intake.longest_unchecked(SECOND, 2) == []
     records.clock.forward(SECOND)
-    assert records.intake.longest_unchecked(timedelta(0)) == "o1.1"
+    assert records.intake.longest_unchecked(timedelta(0), 2) == ["o1.1", "o1.2"]
     records.intake.record_presence("o1.1", is_present=True)
-    assert records.intake.longest_unchecked(timedelta(0)) == "o1.2"
+    assert records.intake.longest_unchecked(timedelta(0), 1) == ["o1.2"]
     records.intake.record_presence("o1.2", is_present=False)
     records.clock.forward(SECOND)
-    assert records.intake.longest_unchecked(timedelta(0)) == "o1.1"
+    assert records.intake.longest_unchecked(timedelta(0), 2) == ["o1.1"]
+    records.intake.forget_checks()
+    assert records.intake.longest_unchecked(HOUR, 2) == ["o1.1"]
+
+
+def test_an_image_that_is_gone_takes_its_score_with_it(records: Records) -> None:
+    """The study is reported anew from the images that are left; without any nothing is said of it."""
+    records.ingest(received(image="1"), received(image="2"), stable=[STUDY])
+    records.score(score=0.9)
+    records.score(score=0.2)
+    records.report(result(1))
+    records.intake.record_presence(f"o{STUDY}", is_present=True, missing=[f"{STUDY}.1.1"])
+    study = records.study()
+    assert (study.state, study.score) == (StudyState.SCORED, 0.2)
+    records.ingest(stable=[STUDY])
+    assert records.report(result(2)).revision == 2
+    records.ingest(received(image="3", scope_failure=LATERAL))
+    records.intake.record_presence(f"o{STUDY}", is_present=True, missing=[f"{STUDY}.1.2"])
+    study = records.study()
+    assert (study.state, study.score, study.result_series_uids) == (StudyState.OUT_OF_SCOPE, None, ())
 
 
 def test_a_study_that_comes_back_begins_anew(records: Records) -> None:
@@ -416,10 +435,12 @@ def test_lost_results_are_written_again(records: Records) -> None:
     records.score(score=0.9)
     records.score(score=0.9)
     records.report(result(1))
-    assert records.intake.reported_documents([f"o{STUDY}", "o1.9", "nobody"]) == [(STUDY, result(1).sop_instance_uid)]
-    records.intake.reopen_report(STUDY)
-    records.intake.reopen_report("1.2.999")
-    assert records.intake.reported_documents([f"o{STUDY}"]) == []
+    lost = result(1).sop_instance_uid
+    assert lost in records.intake.expected(f"o{STUDY}")
+    assert lost not in records.intake.expected("o1.9") | records.intake.expected("nobody")
+    records.intake.record_presence(f"o{STUDY}", is_present=True, missing=[lost])
+    records.intake.record_presence("nobody", is_present=True, missing=[lost])
+    assert lost not in records.intake.expected(f"o{STUDY}")
     assert records.study().state is StudyState.SCORED
     records.ingest(stable=[STUDY])
     assert records.report(result(7)).revision == 1

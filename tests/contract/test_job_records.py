@@ -479,7 +479,7 @@ def test_lost_results_say_the_same_again(records: Records) -> None:
     records.report()
     before = records.study().analysis
     records.clock.forward(DAY)
-    records.intake.reopen_report(STUDY)
+    records.intake.record_presence(f"o{STUDY}", is_present=True, missing=[result(1).sop_instance_uid])
     records.ingest(stable=[STUDY])
     subject = records.jobs.report_subject(records.claim(Queue.REPORT))
     assert (subject.analysis, subject.is_kept, subject.reported_at) == (before, True, NOON)

@@ -194,7 +194,7 @@ def test_the_present_code_goes_on_where_the_earlier_version_stopped(old_site: Da
     assert intake.complete_quiet() == 8  # scored, waiting, refused and failed ones were never reported
     assert jobs.retry([]) == 2
     assert intake.cursor("f") == FeedCursor(sequence=9, marks=("9 x",))
-    intake.reopen_report("1.2.826.0")
+    intake.record_presence("o1.2.826.0", is_present=True, missing=["1.2.826.0.9.1"])
     assert {queue for _, queue in jobs.due(100)} == {Queue.SCORE, Queue.REPORT}
 
 

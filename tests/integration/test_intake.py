@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
@@ -21,13 +23,14 @@ from structlog.testing import capture_logs
 from gateway.intake.feed import FEED
 from gateway.intake.orthanc import OrthancClient
 from tests.hospitals import SOON_S, Site, answering, film, look_until, own_report, running_intake, wait_until
+from tests.proxies import proxied
 from tests.servers import OrthancServer, RedisServer, free_ports, running
 from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.records import Database, IntakeRecords, Shown
 from worklist.study import StudyState
 
-ANOTHER_FEED = "the change log is another one: Orthanc was emptied or replaced, looking at all it holds"
+ANOTHER_FEED = "the change log is another one: Orthanc was emptied, replaced or restored; looking again"
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
@@ -229,9 +232,8 @@ def test_what_the_database_refuses_blocks_nothing_else(site: Site, is_first: boo
     try:
         studies = site.send(film(), film(PatientName="Poison"), film())
         with capture_logs() as logs:
-            intake.look()
-        assert set(site.listed()) == {studies[0], studies[2]}
-        assert [log["event"] for log in logs] == ["passed over: the database refuses what this change brings"]
+            look_until(intake, lambda: set(site.listed()) == {studies[0], studies[2]})
+        assert {log["event"] for log in logs} == {"passed over: the database refuses what this change brings"}
         assert "Poison" not in str(logs)
         (later,) = site.send(film())
         intake.look()
@@ -320,6 +322,85 @@ def test_a_replaced_orthanc_is_noticed(site: Site, is_overtaken: bool) -> None: 
     assert set(site.listed()) == set(new)
 
 
+def test_films_that_arrive_during_the_first_look_are_listed(site: Site) -> None:
+    """Whatever Orthanc has just answered, a film that comes before the answer arrives is on the list soon after."""
+    early = site.send(film(), film())
+    late: list[str] = []
+    seen: set[str] = set()
+
+    def send_another(request: str, answer: httpx.Response) -> httpx.Response:
+        kind = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{8}){4}|\d+", "*", request)
+        if kind not in seen:
+            seen.add(kind)
+            late.extend(site.send(film()))
+        return answer
+
+    with proxied(site.orthanc.url, send_another) as url:
+        intake = site.intake(orthanc_url=url)
+        look_until(intake, lambda: len(late) >= 5 and set(site.listed()) == {*early, *late})
+
+
+def test_a_large_past_is_taken_in_step_by_step(site: Site) -> None:
+    """The newest study comes first, and another process goes on where the first one stopped."""
+    studies = site.send(*[film() for _ in range(12)])
+    asked = 0
+
+    def fail_later(request: str, answer: httpx.Response) -> httpx.Response:
+        nonlocal asked
+        asked += "/simplified-tags" in request
+        return httpx.Response(500) if asked > 3 else answer
+
+    with proxied(site.orthanc.url, fail_later) as url, capture_logs():
+        site.intake(orthanc_url=url).look()
+    first = set(site.listed())
+    assert first
+    assert first < set(studies)
+    assert first == set(studies[-len(first) :])
+    site.gateways.close()
+    (new,) = site.send(film())
+    look_until(site.intake(), lambda: set(site.listed()) == {*studies, new})
+
+
+def test_studies_of_which_the_log_tells_nothing_are_listed(site: Site) -> None:
+    """Where somebody deleted the change log, all that Orthanc holds is listed nevertheless."""
+    studies = site.send(film(), film())
+    site.orthanc.delete("/changes")
+    look_until(site.intake(), lambda: set(site.listed()) == set(studies))
+
+
+@pytest.mark.parametrize("later", [1, 12])
+def test_a_restored_orthanc_is_noticed(site: Site, later: int) -> None:
+    """A copy of an earlier day is read to its end, also when its log has outgrown the cursor; lost films leave."""
+    intake = site.intake()
+    kept = site.send(film())
+    intake.look()
+    backup = site.orthanc.back_up()
+    lost = site.send(*[film() for _ in range(3)])
+    intake.look()
+    assert set(site.listed()) == {*kept, *lost}
+    site.orthanc.restore(backup)
+    new = site.send(*[film() for _ in range(later)])
+    with capture_logs() as logs:
+        look_until(intake, lambda: set(site.listed()) == {*kept, *new})
+    assert ANOTHER_FEED in [log["event"] for log in logs]
+
+
+def test_results_that_a_restored_orthanc_lacks_are_written_again(site: Site) -> None:
+    """Its films were reported after the copy was made: the patrol finds that the reports are missing."""
+    intake = site.intake()
+    intake.look()
+    (study,) = site.send(film())
+    wait_until(lambda: site.changes("StableStudy") == 1)
+    backup = site.orthanc.back_up()
+    intake.look()
+    site.work()
+    assert site.listed()[study].state is StudyState.REPORTED
+    site.send(film())
+    intake.look()
+    site.orthanc.restore(backup)
+    look_until(intake, lambda: site.listed()[study].state is StudyState.SCORED)
+
+
 def test_results_that_a_replaced_orthanc_lacks_are_written_again(site: Site) -> None:
     """A study that was restored from its modality is reported anew, and not scored anew."""
     intake = site.intake(quiet=timedelta(seconds=1))
@@ -366,6 +447,75 @@ def test_a_hint_of_a_deletion_is_checked(site: Site) -> None:
     intake.ring(hints)
     intake.look()
     assert list(site.listed()) == [kept]
+
+
+def test_hints_without_end_delay_nothing(site: Site) -> None:
+    """Of a thousand hints at studies that nobody lists none costs a request, and a film is listed in the same round."""
+    requests: list[str] = []
+
+    def note(request: str, answer: httpx.Response) -> httpx.Response:
+        requests.append(request)
+        return answer
+
+    with proxied(site.orthanc.url, note) as url:
+        intake = site.intake(orthanc_url=url)
+        intake.look()
+        for _ in range(60):
+            intake.ring(generate_uid() for _ in range(1000))
+        (study,) = site.send(film())
+        requests.clear()
+        intake.look()
+        assert study in site.listed()
+    assert len(requests) < 20
+
+
+def test_an_image_that_leaves_a_study_takes_its_score_with_it(site: Site) -> None:
+    """Deleted from Orthanc or split off, it speaks for the study no longer, and another report is due."""
+    intake = site.intake()
+    intake.look()
+    first = film()
+    study = str(first.StudyInstanceUID)
+    wrong = film(study)
+    site.send(first, wrong)
+    wait_until(lambda: site.changes("StableStudy") == 1)
+    intake.look()
+    site.work()
+    before = site.listed()[study].analysis
+    assert before is not None
+    assert len(before.images) == 2
+    (found,) = [
+        one["ID"]
+        for one in site.orthanc.get(f"/studies/{site.orthanc_id(study)}/instances")
+        if one["MainDicomTags"]["SOPInstanceUID"] == wrong.SOPInstanceUID
+    ]
+    site.orthanc.delete(f"/instances/{found}")
+    with site.database.write() as session:
+        session.execute(text("UPDATE studies SET checked_at = checked_at - interval '61 seconds'"))
+    look_until(intake, lambda: site.listed()[study].state is StudyState.SCORED)
+    after = site.listed()[study].analysis
+    assert after is not None
+    assert [image.sop_instance_uid for image in after.images] == [first.SOPInstanceUID]
+
+
+def test_a_device_of_our_name_is_listed(site: Site) -> None:
+    """A radiograph whose Manufacturer is Firstread is a radiograph like any other."""
+    intake = site.intake()
+    studies = site.send(film(Manufacturer="Firstread"), film(Manufacturer="Firstread", Modality="CR"))
+    intake.look()
+    assert set(site.listed()) == set(studies)
+
+
+def test_a_header_that_never_comes_holds_up_nobody(site: Site) -> None:
+    """Where Orthanc answers for all but one file, that one is listed by what the index knows of it."""
+    (slow,) = site.send(film())
+    others = site.send(film(), film())
+    slow_path = f"/instances/{site.orthanc.find(slow)}/simplified-tags"
+
+    def garble(request: str, answer: httpx.Response) -> httpx.Response:
+        return httpx.Response(200, text="{" + "x" * 10) if request == f"GET {slow_path}" else answer
+
+    with proxied(site.orthanc.url, garble) as url:
+        look_until(site.intake(orthanc_url=url), lambda: set(site.listed()) == {slow, *others})
 
 
 def test_a_hint_outlives_an_absent_orthanc(site: Site) -> None:

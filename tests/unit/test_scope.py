@@ -6,6 +6,15 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    EnhancedSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from tests.servers import find_shared_data
 from worklist.scope import HEADER_KEYWORDS, ScopeRules, assess_scope, is_own_object
@@ -223,12 +232,24 @@ def test_a_site_may_refuse_secondary_captures_and_choose_its_modalities() -> Non
 
 
 @pytest.mark.parametrize(
-    ("manufacturer", "own"),
-    [("Firstread", True), ("Firstread ", True), ("FIRSTREADER", False), ("Fuji", False), ("", False)],
+    ("manufacturer", "sop_class_uid", "modality", "own"),
+    [
+        ("Firstread", EnhancedSRStorage, "SR", True),
+        ("Firstread ", Comprehensive3DSRStorage, "SR", True),
+        ("Firstread", KeyObjectSelectionDocumentStorage, "KO", True),
+        ("Firstread", GrayscaleSoftcopyPresentationStateStorage, "PR", True),
+        ("Firstread", SecondaryCaptureImageStorage, "OT", True),
+        ("Firstread", SecondaryCaptureImageStorage, "CR", False),
+        ("Firstread", ComputedRadiographyImageStorage, "CR", False),
+        ("Firstread", DigitalXRayImageStorageForPresentation, "DX", False),
+        ("FIRSTREADER", EnhancedSRStorage, "SR", False),
+        ("", EnhancedSRStorage, "SR", False),
+    ],
 )
-def test_our_own_objects_are_known(manufacturer: str, own: bool) -> None:  # noqa: FBT001 - the expectation
-    """By the manufacturer that Firstread writes into each."""
-    assert is_own_object({"Manufacturer": manufacturer}) is own
+def test_our_own_objects_are_known(manufacturer: str, sop_class_uid: str, modality: str, own: bool) -> None:  # noqa: FBT001 - the expectation
+    """By our name on a kind of object that we write: a device of that name makes radiographs."""
+    header = {"Manufacturer": manufacturer, "SOPClassUID": sop_class_uid, "Modality": modality}
+    assert is_own_object(header) is own
     assert not is_own_object({})
 
 

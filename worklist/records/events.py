@@ -44,6 +44,7 @@ class EventKind(StrEnum):
     RETURNED = "returned"
     POLICY = "policy"
     LOST = "report lost"
+    IMAGE_GONE = "image gone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
 from worklist.reading import Actor, HowRead
 from worklist.records.database import Database
 from worklist.records.events import EventKind
+from worklist.records.places import in_pieces
 from worklist.records.received import ReceivedInstance
 from worklist.records.studies import Study
-from worklist.records.tables import CHECKED, INCOMPLETE, PRESENT, FeedRow, ResultRow, StudyRow
+from worklist.records.tables import CHECKED, INCOMPLETE, PRESENT, FeedRow, InstanceRow, ResultRow, StudyRow
 from worklist.site import SiteRules
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,50 +133,72 @@ class IntakeRecords:
                     study.complete()
         return len(quiet)
 
-    def longest_unchecked(self, age: timedelta) -> str | None:
-        """Orthanc's identifier of the listed study whose presence was checked longest ago, and longer than that."""
+    def longest_unchecked(self, age: timedelta, limit: int) -> list[str]:
+        """Orthanc's identifiers of the studies that were compared with the PACS longest ago, and longer than that."""
         with self._database.read() as session:
-            return session.scalars(
-                select(StudyRow.orthanc_id)
-                .where(CHECKED, StudyRow.checked_at < self._database.now(session) - age)
-                .order_by(StudyRow.checked_at)
-                .limit(1)
-            ).one_or_none()
+            return list(
+                session.scalars(
+                    select(StudyRow.orthanc_id)
+                    .where(CHECKED, StudyRow.checked_at < self._database.now(session) - age)
+                    .order_by(StudyRow.checked_at)
+                    .limit(limit)
+                )
+            )
 
-    def record_presence(self, orthanc_id: str, *, is_present: bool) -> None:
-        """Note that a study still lies in the PACS, or take it off the list."""
+    def expected(self, orthanc_id: str) -> set[str]:
+        """SOP Instance UIDs that a study's images and current results have, as far as the records know."""
+        with self._database.read() as session:
+            of_study = and_(StudyRow.orthanc_id == orthanc_id, PRESENT)
+            images = select(InstanceRow.sop_instance_uid).join(
+                StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid
+            )
+            results = (
+                select(ResultRow.sop_instance_uid)
+                .join(StudyRow, StudyRow.study_instance_uid == ResultRow.study_instance_uid)
+                .where(ResultRow.revision == StudyRow.reported_revision)
+            )
+            return {*session.scalars(images.where(of_study)), *session.scalars(results.where(of_study))}
+
+    def record_presence(self, orthanc_id: str, *, is_present: bool, missing: Collection[str] = ()) -> None:
+        """Note what of a study still lies in the PACS.
+
+        Args:
+            orthanc_id: the study's.
+            is_present: whether any of it does; otherwise it leaves the list.
+            missing: SOP Instance UIDs of it that do not: results are written again, images leave the study.
+        """
+        with self._database.read() as session:
+            uids = session.scalars(select(StudyRow.study_instance_uid).where(StudyRow.orthanc_id == orthanc_id)).all()
+        for uid in sorted(uids):
+            with self._database.write() as session:
+                now = self._database.now(session)
+                study = Study.lock(session, uid, self._rules, now)
+                if study is None:
+                    continue
+                study.row.checked_at = now
+                if study.row.withdrawn_at is not None:
+                    continue
+                if not is_present:
+                    study.withdraw()
+                elif missing:
+                    study.part_with(missing)
+
+    def listed_of(self, orthanc_ids: Sequence[str]) -> set[str]:
+        """Those of Orthanc's identifiers whose studies are thought to be in the PACS."""
+        found: set[str] = set()
+        with self._database.read() as session:
+            for piece in in_pieces(orthanc_ids):
+                found |= set(
+                    session.scalars(select(StudyRow.orthanc_id).where(StudyRow.orthanc_id.in_(piece), PRESENT))
+                )
+        return found
+
+    def forget_checks(self) -> None:
+        """Have every study compared with the PACS anew, as soon as the patrol comes to it."""
         with self._database.write() as session:
-            now = self._database.now(session)
-            for row in session.scalars(select(StudyRow).where(StudyRow.orthanc_id == orthanc_id).with_for_update()):
-                row.checked_at = now
-                if not is_present and row.withdrawn_at is None:
-                    Study(session, row, self._rules, now).withdraw()
+            session.execute(update(StudyRow).where(CHECKED).values(checked_at=_LONG_AGO))
 
     def listed(self) -> list[str]:
         """Orthanc's identifiers of every study that is thought to be in the PACS."""
         with self._database.read() as session:
             return list(session.scalars(select(StudyRow.orthanc_id).where(PRESENT)))
-
-    def reported_documents(self, orthanc_ids: Collection[str]) -> list[tuple[str, str]]:
-        """Pairs of Study Instance UID and SOP Instance UID of the current results of listed studies."""
-        pairs = []
-        with self._database.read() as session:
-            for orthanc_id in orthanc_ids:
-                rows = session.execute(
-                    select(ResultRow.study_instance_uid, ResultRow.sop_instance_uid)
-                    .join(StudyRow, StudyRow.study_instance_uid == ResultRow.study_instance_uid)
-                    .where(
-                        StudyRow.orthanc_id == orthanc_id,
-                        StudyRow.withdrawn_at.is_(None),
-                        ResultRow.revision == StudyRow.reported_revision,
-                    )
-                )
-                pairs += [(row[0], row[1]) for row in rows]
-        return pairs
-
-    def reopen_report(self, study_instance_uid: str) -> None:
-        """Have a revision's results written again, under the same UIDs, because the PACS has lost them."""
-        with self._database.write() as session:
-            study = Study.lock(session, study_instance_uid, self._rules, self._database.now(session))
-            if study:
-                study.reopen_report()

@@ -8,11 +8,12 @@ Whoever locks more than one study does so by rising Study Instance UID, and a st
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, select
 from sqlalchemy.orm import Session
 
 from worklist.finding import Analysis
@@ -203,6 +204,35 @@ class Study:
             )
         )
         record(self._session, EventKind.WITHDRAWN, row.study_instance_uid, reading=row.reading_state)
+
+    def part_with(self, missing: Collection[str]) -> None:
+        """Some of it is no longer in the PACS: what was said of these images is no longer said, lost results are."""
+        uid = self.row.study_instance_uid
+        of_missing = and_(InstanceRow.study_instance_uid == uid, InstanceRow.sop_instance_uid.in_(missing))
+        gone = self._session.scalars(select(InstanceRow).where(of_missing)).all()
+        if any(row.scope_code is None for row in gone):
+            self._open_revision()
+            for row in gone:
+                record(self._session, EventKind.IMAGE_GONE, uid, image=row.sop_instance_uid)
+            jobs = and_(JobRow.study_instance_uid == uid, JobRow.sop_instance_uid.in_(missing))
+            self._session.execute(delete(JobRow).where(jobs, JobRow.state == ProcedureStepState.SCHEDULED))
+        self._session.execute(delete(InstanceRow).where(of_missing))
+        if any(row.scope_code is None for row in gone):
+            if self._has_images():
+                self._await_completion()
+            else:
+                self.row.incomplete_since = self.row.reported_revision = None
+            self.recompute()
+        elif self._session.scalar(
+            select(ResultRow.sop_instance_uid)
+            .where(
+                ResultRow.study_instance_uid == uid,
+                ResultRow.revision == self.row.reported_revision,
+                ResultRow.sop_instance_uid.in_(missing),
+            )
+            .limit(1)
+        ):
+            self.reopen_report()
 
     def reopen_report(self) -> None:
         """The PACS has lost the results of the present revision: have them written again, under the same UIDs."""
