@@ -16,6 +16,7 @@ def run() -> None:
     database: Database = context.config.attributes["database"]
     with database.engine.connect().execution_options(writes=True) as connection, connection.begin():
         if not database.is_sqlite:
+            connection.execute(text("SET LOCAL statement_timeout = 0"))  # years of studies take their time
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         context.configure(
             connection=connection,

@@ -6,8 +6,10 @@ is, stands in the records. A message may therefore come twice, late, or never.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
@@ -16,6 +18,12 @@ from worker.memory import FreedMemory
 from worklist.job import Queue
 
 VISIBILITY_S = 3600  # Redis hands an unacknowledged message to another worker after this long
+_KEEPALIVE: Final = {  # a broker whose host is gone is noticed within half a minute, not after hours
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 20_000,  # ms
+}
 _LOADING_S = 600  # in which a process may load its models; Celery's own 4 s would kill it, again and again
 
 
@@ -63,6 +71,7 @@ def build_worker(broker_url: str, services: Mapping[Queue, Service]) -> Celery:
             "visibility_timeout": VISIBILITY_S,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            "socket_keepalive_options": _KEEPALIVE,
         },
     )
     freed = FreedMemory()

@@ -472,6 +472,20 @@ def test_the_true_time_of_storing_stands_beside_the_fixed_one(records: Records) 
         assert (row.reported_at, row.stored_at) == (NOON, later)
 
 
+def test_a_clock_that_is_set_back_holds_up_no_work(records: Records) -> None:
+    """Moments that lie further ahead than they can be count as past: no film waits as long as the step was."""
+    records.ingest(received("1.1"), received("1.2"))
+    held = records.claim(Queue.SCORE)
+    records.jobs.record_enqueued([job_id for job_id, _ in records.jobs.due(9)])
+    assert records.jobs.due(9) == []
+    records.clock.forward(-HOUR / 3)
+    assert len(records.jobs.due(9)) == 1
+    records.jobs.sweep()
+    assert len(records.jobs.due(9, Queue.SCORE)) == 2
+    assert records.jobs.claim(held.job_id, "v") is not None
+    assert records.intake.complete_quiet() == 2
+
+
 def test_lost_results_say_the_same_again(records: Records) -> None:
     """A report that the PACS has lost is built from what was kept, at its first time."""
     records.ingest(received(), stable=[STUDY])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
@@ -20,6 +20,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from worklist.records.events import write_events
 
 _BUSY_S = 30
+_STATEMENT_S = 60  # no statement of ours takes nearly as long, but for migrations, which lift the limit
+_SILENT_S, _PROBE_S, _PROBES, _UNANSWERED_S = 10, 5, 3, 20  # so half a minute after a host is gone its locks are free
 _LOOK_EVERY_S = 0.05  # SQLite tells nobody: one read of a counter in shared memory each time
 _CHANNEL = "firstread_events"
 _SLOW_LOOK_S = 1.0  # where PostgreSQL's notice was lost
@@ -40,7 +42,7 @@ class Database:
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.url: URL = parsed
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        arguments = {"timeout": _BUSY_S} if self.is_sqlite else {"connect_timeout": 5}
+        arguments = {"timeout": _BUSY_S} if self.is_sqlite else _patience(parsed)
         # Parameters are hidden because they hold patients' names, and errors are logged.
         self.engine = create_engine(
             parsed, connect_args=arguments, pool_pre_ping=not self.is_sqlite, hide_parameters=True
@@ -107,8 +109,12 @@ class Database:
         import psycopg  # noqa: PLC0415 - 5 MB in each process, which SQLite has no need of
 
         address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        patience: dict[str, Any] = _patience(self.url)
         while not should_stop():
-            with suppress(psycopg.OperationalError), psycopg.connect(address, autocommit=True) as connection:
+            with (
+                suppress(psycopg.OperationalError),
+                psycopg.connect(address, autocommit=True, **patience) as connection,
+            ):
                 connection.execute(f"LISTEN {_CHANNEL}")
                 while not should_stop():
                     yield
@@ -119,6 +125,30 @@ class Database:
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()
+
+
+def _patience(url: URL) -> dict[str, object]:
+    """How a connection to PostgreSQL ends where the other side has vanished without a word, on both sides.
+
+    What the URL says itself comes first.
+    """
+    options = {
+        "statement_timeout": _STATEMENT_S * 1000,
+        "idle_in_transaction_session_timeout": _STATEMENT_S * 1000,
+        "tcp_keepalives_idle": _SILENT_S,
+        "tcp_keepalives_interval": _PROBE_S,
+        "tcp_keepalives_count": _PROBES,
+        "tcp_user_timeout": _UNANSWERED_S * 1000,
+    }
+    arguments: dict[str, object] = {
+        "connect_timeout": 5,
+        "keepalives_idle": _SILENT_S,
+        "keepalives_interval": _PROBE_S,
+        "keepalives_count": _PROBES,
+        "tcp_user_timeout": _UNANSWERED_S * 1000,
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+    }
+    return {name: value for name, value in arguments.items() if name not in url.query}
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from worklist.reading import Actor, HowRead
@@ -18,6 +18,7 @@ from worklist.records.studies import Study
 from worklist.records.tables import CHECKED, INCOMPLETE, PRESENT, FeedRow, InstanceRow, ResultRow, StudyRow
 from worklist.site import SiteRules
 
+_CLOCKS_APART = timedelta(seconds=5)  # a moment further ahead was written before the clock was set back
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -117,10 +118,11 @@ class IntakeRecords:
     def complete_quiet(self, limit: int = 200) -> int:
         """Schedule the reports of studies without a new image for the site's quiet time; returns how many."""
         with self._database.read() as session:
-            before = self._database.now(session) - self._rules.quiet
+            now = self._database.now(session)
+            is_quiet = StudyRow.incomplete_since <= now - self._rules.quiet
             quiet = session.scalars(
                 select(StudyRow.study_instance_uid)
-                .where(INCOMPLETE, StudyRow.incomplete_since <= before)
+                .where(INCOMPLETE, or_(is_quiet, StudyRow.incomplete_since > now + _CLOCKS_APART))
                 .order_by(StudyRow.incomplete_since)
                 .limit(limit)
             ).all()
@@ -129,7 +131,7 @@ class IntakeRecords:
                 now = self._database.now(session)
                 study = Study.lock(session, uid, self._rules, now)
                 since = study.row.incomplete_since if study else None
-                if study and since is not None and since <= now - self._rules.quiet:
+                if study and since is not None and not now - self._rules.quiet < since <= now + _CLOCKS_APART:
                     study.complete()
         return len(quiet)
 

@@ -27,6 +27,8 @@ from worklist.site import SiteRules
 from worklist.study import Failure
 from worklist.triage import TriagePolicy
 
+_LONGEST_PAUSE = timedelta(minutes=1)  # before the next try of a job; ...
+_IMPOSSIBLE = 2 * _LONGEST_PAUSE  # ... a moment further ahead was written before the clock was set back
 _DOUBLINGS = 6  # of the wait before a message is sent again ...
 _LONGEST_WAIT = timedelta(minutes=10)  # ... and then each time after this long
 _WORKER_LOST = Failure(
@@ -70,7 +72,13 @@ class JobRecords:
         with self._database.read() as session:
             now = self._database.now(session)
             waits = {f"sent_{sent}": now - self.limits.requeue_after * 2**sent for sent in range(_DOUBLINGS)}
-            values = {"now": now, "longest": now - _LONGEST_WAIT, "most": limit, **waits}
+            values = {
+                "now": now,
+                "impossible": now + _IMPOSSIBLE,
+                "longest": now - _LONGEST_WAIT,
+                "most": limit,
+                **waits,
+            }
             return [(job_id, found) for job_id, found in session.execute(_due(queue), values)]
 
     def record_enqueued(self, job_ids: Iterable[str]) -> None:
@@ -95,14 +103,16 @@ class JobRecords:
             now = self._database.now(session)
             lapsed = session.scalars(
                 select(JobRow.job_id).where(
-                    OPEN, JobRow.state == ProcedureStepState.IN_PROGRESS, JobRow.lease_until < now
+                    OPEN,
+                    JobRow.state == ProcedureStepState.IN_PROGRESS,
+                    or_(JobRow.lease_until < now, JobRow.lease_until > now + self.limits.lease + _IMPOSSIBLE),
                 )
             ).all()
         for job_id in lapsed:
             with self._database.write() as session:
                 now = self._database.now(session)
                 row, study = self._lock(session, job_id, now)
-                if row is None or study is None or not _is_lapsed(row, now):
+                if row is None or study is None or not self._is_lapsed(row, now):
                     continue
                 if row.attempts >= self.limits.max_attempts:
                     _cancel(session, row, _WORKER_LOST, now)
@@ -120,8 +130,8 @@ class JobRecords:
             row, _ = self._lock(session, job_id, now)  # with its study: an image that arrives now is the next report's
             if row is None:
                 return None
-            can_begin = row.state == ProcedureStepState.SCHEDULED and row.not_before <= now
-            can_go_on = _is_lapsed(row, now) and row.attempts < self.limits.max_attempts  # else the sweep fails it
+            can_begin = row.state == ProcedureStepState.SCHEDULED and not now < row.not_before <= now + _IMPOSSIBLE
+            can_go_on = self._is_lapsed(row, now) and row.attempts < self.limits.max_attempts  # else the sweep fails it
             if not (can_begin or can_go_on):
                 return None
             if row.queue is Queue.REPORT and session.scalar(select(image_is_open(row.study_instance_uid))):
@@ -213,7 +223,7 @@ class JobRecords:
                 _postpone(row, now + min(self.limits.first_pause * 2**row.attempts, timedelta(seconds=10)))
                 row.attempts = min(row.attempts, self.limits.max_attempts - 1)
             elif isinstance(error, TransientError) and row.attempts < self.limits.max_attempts:
-                _postpone(row, now + min(self.limits.first_pause * 2 ** (row.attempts - 1), timedelta(minutes=1)))
+                _postpone(row, now + min(self.limits.first_pause * 2 ** (row.attempts - 1), _LONGEST_PAUSE))
             else:
                 _cancel(session, row, Failure(code=error.code, message=error.message), now)
             study.recompute()
@@ -280,6 +290,11 @@ class JobRecords:
         with self._database.read() as session:
             return policies_in_force(session)
 
+    def _is_lapsed(self, row: JobRow, now: datetime) -> bool:
+        if row.state != ProcedureStepState.IN_PROGRESS or row.lease_until is None:
+            return False
+        return not now <= row.lease_until <= now + self.limits.lease + _IMPOSSIBLE
+
     def _lock(self, session: Session, job_id: str, now: datetime) -> tuple[JobRow | None, Study | None]:
         # The study first, then the job: all take both locks in this order.
         uid = session.scalar(select(JobRow.study_instance_uid).where(JobRow.job_id == job_id))
@@ -290,10 +305,6 @@ class JobRecords:
 
 def _is_held(row: JobRow, holder: str) -> bool:
     return row.state == ProcedureStepState.IN_PROGRESS and row.holder == holder
-
-
-def _is_lapsed(row: JobRow, now: datetime) -> bool:
-    return row.state == ProcedureStepState.IN_PROGRESS and row.lease_until is not None and row.lease_until < now
 
 
 def _rerun(row: JobRow, now: datetime) -> None:
@@ -339,13 +350,14 @@ def _due(queue: Queue | None) -> Select[str, Queue]:
         and_(JobRow.enqueues == sent, enqueued_at < bindparam(f"sent_{sent}", type_=moment))
         for sent in range(_DOUBLINGS)
     ]
-    forgotten = or_(enqueued_at.is_(None), *waits, enqueued_at < bindparam("longest", type_=moment))
+    now, impossible = bindparam("now", type_=moment), bindparam("impossible", type_=moment)
+    forgotten = or_(enqueued_at.is_(None), *waits, enqueued_at < bindparam("longest", type_=moment), enqueued_at > now)
     is_ready = and_(JobRow.queue == Queue.REPORT, ~image_is_open(JobRow.study_instance_uid))
     return (
         select(JobRow.job_id, JobRow.queue)
         .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
         .where(OPEN, JobRow.state == ProcedureStepState.SCHEDULED)
-        .where(JobRow.not_before <= bindparam("now", type_=moment), forgotten)
+        .where(or_(JobRow.not_before <= now, JobRow.not_before > impossible), forgotten)
         .where(JobRow.queue == queue if queue else true())
         .where(or_(JobRow.queue == Queue.SCORE, is_ready))
         .order_by(StudyRow.stat_rank, StudyRow.queue_at, JobRow.created_at)
