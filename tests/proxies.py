@@ -44,7 +44,10 @@ def proxied(target: str, meddle: Meddle) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - name of the library
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

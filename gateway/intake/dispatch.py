@@ -91,14 +91,14 @@ class Dispatcher:
         """How many jobs are neither done nor failed."""
         return self._jobs.count_open()
 
-    def check_broker(self) -> None:
-        """Connect to the broker.
+    def check_broker(self) -> str:
+        """Connect to the broker; returns what it is, such as redis.
 
         Raises:
             BrokerUnavailable: it does not answer.
         """
         try:
-            check_broker(self._sender)
+            return check_broker(self._sender)
         except BrokerUnavailable:
             self._broker_was_lost = True
             raise

@@ -50,6 +50,7 @@ _MOST_HINTS = 1000  # that are kept; the patrol finds the rest
 _OF_THE_DATABASE = (OperationalError, ProgrammingError, InterfaceError)  # troubles that no single instance makes
 _TICK_S = 0.25  # how often it is looked whether a study has become complete
 _HOUSEKEEPING_EVERY_S = 3.0
+_SAY_READ_EVERY_S = 10.0
 _BUDGET_EVERY_S = 3600.0
 
 log = structlog.get_logger()
@@ -232,8 +233,15 @@ class Intake:
                 self._ingest(changes, cursor)
             self.last_read_at = datetime.now(UTC)
             if len(changes) < _STRETCH:
+                self._say_read()
                 return
             self._attempt(self._dispatch)  # an absent broker keeps no film off the list
+
+    def _say_read(self) -> None:
+        # For those that stand by, in another process or on another host.
+        if time.monotonic() >= self._next.get(FEED, 0.0):
+            self._records.note_read(FEED)
+            self._next[FEED] = time.monotonic() + _SAY_READ_EVERY_S
 
     def _begin(self) -> FeedCursor:
         # The end first: what arrives from here on is told by the feed, whatever the look back finds meanwhile.

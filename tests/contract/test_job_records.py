@@ -472,6 +472,23 @@ def test_the_true_time_of_storing_stands_beside_the_fixed_one(records: Records) 
         assert (row.reported_at, row.stored_at) == (NOON, later)
 
 
+def test_work_that_nobody_takes_is_known(records: Records) -> None:
+    """By queue, with the wait of its oldest job; a queue of which somebody works off jobs waits in order."""
+    records.ingest(received("1.1"))
+    records.clock.forward(HOUR)
+    records.ingest(received("1.2"))
+    assert records.jobs.waiting_in_vain() == {Queue.SCORE: HOUR}
+    records.score()
+    assert records.jobs.waiting_in_vain() == {}
+    records.clock.forward(HOUR)
+    assert records.jobs.waiting_in_vain() == {Queue.SCORE: HOUR}
+    records.claim(Queue.SCORE)
+    assert records.jobs.waiting_in_vain() == {}
+    records.ingest(stable=["1.1"])
+    records.clock.forward(10 * SECOND)
+    assert records.jobs.waiting_in_vain() == {Queue.REPORT: 10 * SECOND}
+
+
 def test_a_clock_that_is_set_back_holds_up_no_work(records: Records) -> None:
     """Moments that lie further ahead than they can be count as past: no film waits as long as the step was."""
     records.ingest(received("1.1"), received("1.2"))

@@ -9,7 +9,7 @@ seen a number has seen all smaller ones.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +23,7 @@ from worklist.records.tables import EventRow
 
 _LOCK = 7_319_003  # advisory lock on PostgreSQL: events are numbered in the order of their commits
 _PENDING = "events"
+_LAST = 200  # events that are looked at, where only what just happened matters
 
 
 class EventKind(StrEnum):
@@ -87,6 +88,12 @@ def write_events(session: Session, clock: Callable[[Session], datetime], *, is_s
     session.add_all(pending)
     session.flush()
     return True
+
+
+def lately(session: Session, kinds: Collection[EventKind], since: datetime) -> set[str]:
+    """Which of some kinds are among the last events, back to a moment."""
+    last = select(EventRow.kind, EventRow.at).order_by(EventRow.sequence.desc()).limit(_LAST).subquery()
+    return set(session.scalars(select(last.c.kind).where(last.c.kind.in_(kinds), last.c.at >= since)))
 
 
 def newest_sequence(session: Session) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import and_, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from worklist.reading import Actor, HowRead
@@ -18,6 +20,7 @@ from worklist.records.studies import Study
 from worklist.records.tables import CHECKED, INCOMPLETE, PRESENT, FeedRow, InstanceRow, ResultRow, StudyRow
 from worklist.site import SiteRules
 
+_TEST = "write test"
 _CLOCKS_APART = timedelta(seconds=5)  # a moment further ahead was written before the clock was set back
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -61,6 +64,23 @@ class IntakeRecords:
         with self._database.read() as session:
             row = session.get(FeedRow, feed)
             return FeedCursor(sequence=row.sequence, marks=tuple(row.marks.splitlines())) if row else None
+
+    def note_read(self, feed: str) -> None:
+        """The feed was read to its end just now, also where it told of nothing."""
+        with self._database.write() as session:
+            session.execute(update(FeedRow).where(FeedRow.name == feed).values(read_at=self._database.now(session)))
+
+    def silence(self, feed: str) -> timedelta | None:
+        """How long ago the feed was read, by whichever process; None where it never was."""
+        with self._database.read() as session:
+            row = session.get(FeedRow, feed)
+            return self._database.now(session) - row.read_at if row else None
+
+    def write_test(self) -> None:
+        """Write something, to learn whether that is possible: a full disk still reads."""
+        with suppress(IntegrityError), self._database.write() as session:  # another one writes it for the first time
+            now = self._database.now(session)
+            session.merge(FeedRow(name=_TEST, sequence=0, marks="", read_at=now))
 
     def ingest(
         self,

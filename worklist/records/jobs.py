@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, and_, bindparam, exists, func, or_, select, true, update
+from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
@@ -17,6 +16,7 @@ from worklist.procedure_step import ProcedureStepState
 from worklist.records import adoption, reports
 from worklist.records.database import Database
 from worklist.records.documents import analysis_to_document
+from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, waiting_in_vain
 from worklist.records.events import EventKind, record
 from worklist.records.images import image_is_open
 from worklist.records.policies import newest_policy, policies_in_force
@@ -27,10 +27,6 @@ from worklist.site import SiteRules
 from worklist.study import Failure
 from worklist.triage import TriagePolicy
 
-_LONGEST_PAUSE = timedelta(minutes=1)  # before the next try of a job; ...
-_IMPOSSIBLE = 2 * _LONGEST_PAUSE  # ... a moment further ahead was written before the clock was set back
-_DOUBLINGS = 6  # of the wait before a message is sent again ...
-_LONGEST_WAIT = timedelta(minutes=10)  # ... and then each time after this long
 _WORKER_LOST = Failure(
     code="worker_lost",
     message="the worker died or hung on this image each time; see its log, then run: firstread retry",
@@ -71,15 +67,7 @@ class JobRecords:
         """
         with self._database.read() as session:
             now = self._database.now(session)
-            waits = {f"sent_{sent}": now - self.limits.requeue_after * 2**sent for sent in range(_DOUBLINGS)}
-            values = {
-                "now": now,
-                "impossible": now + _IMPOSSIBLE,
-                "longest": now - _LONGEST_WAIT,
-                "most": limit,
-                **waits,
-            }
-            return [(job_id, found) for job_id, found in session.execute(_due(queue), values)]
+            return due_jobs(session, now, limit, self.limits.requeue_after, queue)
 
     def record_enqueued(self, job_ids: Iterable[str]) -> None:
         """Note that the broker took a message for each of these jobs."""
@@ -105,7 +93,7 @@ class JobRecords:
                 select(JobRow.job_id).where(
                     OPEN,
                     JobRow.state == ProcedureStepState.IN_PROGRESS,
-                    or_(JobRow.lease_until < now, JobRow.lease_until > now + self.limits.lease + _IMPOSSIBLE),
+                    or_(JobRow.lease_until < now, JobRow.lease_until > now + self.limits.lease + IMPOSSIBLE),
                 )
             ).all()
         for job_id in lapsed:
@@ -130,7 +118,7 @@ class JobRecords:
             row, _ = self._lock(session, job_id, now)  # with its study: an image that arrives now is the next report's
             if row is None:
                 return None
-            can_begin = row.state == ProcedureStepState.SCHEDULED and not now < row.not_before <= now + _IMPOSSIBLE
+            can_begin = row.state == ProcedureStepState.SCHEDULED and not now < row.not_before <= now + IMPOSSIBLE
             can_go_on = self._is_lapsed(row, now) and row.attempts < self.limits.max_attempts  # else the sweep fails it
             if not (can_begin or can_go_on):
                 return None
@@ -223,7 +211,7 @@ class JobRecords:
                 _postpone(row, now + min(self.limits.first_pause * 2**row.attempts, timedelta(seconds=10)))
                 row.attempts = min(row.attempts, self.limits.max_attempts - 1)
             elif isinstance(error, TransientError) and row.attempts < self.limits.max_attempts:
-                _postpone(row, now + min(self.limits.first_pause * 2 ** (row.attempts - 1), _LONGEST_PAUSE))
+                _postpone(row, now + min(self.limits.first_pause * 2 ** (row.attempts - 1), LONGEST_PAUSE))
             else:
                 _cancel(session, row, Failure(code=error.code, message=error.message), now)
             study.recompute()
@@ -272,6 +260,11 @@ class JobRecords:
         with self._database.read() as session:
             return session.scalar(select(func.count()).select_from(JobRow).where(OPEN)) or 0
 
+    def waiting_in_vain(self) -> dict[Queue, timedelta]:
+        """Of each queue whose due jobs nobody has taken for a while, how long the oldest of them has waited."""
+        with self._database.read() as session:
+            return waiting_in_vain(session, self._database.now(session))
+
     def adopt_policy(self, policy: TriagePolicy) -> bool:
         """Bring a scorer's policy into force and triage all that is to be read by it; False where it is already."""
         return adoption.adopt_policy(self._database, self._rules, policy)
@@ -293,7 +286,7 @@ class JobRecords:
     def _is_lapsed(self, row: JobRow, now: datetime) -> bool:
         if row.state != ProcedureStepState.IN_PROGRESS or row.lease_until is None:
             return False
-        return not now <= row.lease_until <= now + self.limits.lease + _IMPOSSIBLE
+        return not now <= row.lease_until <= now + self.limits.lease + IMPOSSIBLE
 
     def _lock(self, session: Session, job_id: str, now: datetime) -> tuple[JobRow | None, Study | None]:
         # The study first, then the job: all take both locks in this order.
@@ -340,26 +333,3 @@ def _finish(row: JobRow, event: JobEvent, now: datetime) -> None:
     row.state = next_state(row.state, event)
     row.finished_at = now
     row.holder = row.lease_until = None
-
-
-@functools.lru_cache
-def _due(queue: Queue | None) -> Select[str, Queue]:
-    # Built once: it is asked several times a second, and building it takes six times as long as running it.
-    enqueued_at, moment = JobRow.enqueued_at, JobRow.not_before.type
-    waits = [
-        and_(JobRow.enqueues == sent, enqueued_at < bindparam(f"sent_{sent}", type_=moment))
-        for sent in range(_DOUBLINGS)
-    ]
-    now, impossible = bindparam("now", type_=moment), bindparam("impossible", type_=moment)
-    forgotten = or_(enqueued_at.is_(None), *waits, enqueued_at < bindparam("longest", type_=moment), enqueued_at > now)
-    is_ready = and_(JobRow.queue == Queue.REPORT, ~image_is_open(JobRow.study_instance_uid))
-    return (
-        select(JobRow.job_id, JobRow.queue)
-        .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
-        .where(OPEN, JobRow.state == ProcedureStepState.SCHEDULED)
-        .where(or_(JobRow.not_before <= now, JobRow.not_before > impossible), forgotten)
-        .where(JobRow.queue == queue if queue else true())
-        .where(or_(JobRow.queue == Queue.SCORE, is_ready))
-        .order_by(StudyRow.stat_rank, StudyRow.queue_at, JobRow.created_at)
-        .limit(bindparam("most"))
-    )

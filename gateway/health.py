@@ -1,0 +1,189 @@
+"""`GET /health` and `GET /ready`: whether the gateway lives, and whether the whole site gets its work done.
+
+Readiness looks at progress, not at connections alone: who reads the feed, whichever process that is; how long the
+oldest work has waited while nobody does any; and whether the database takes a write.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.intake.dispatch import Dispatcher
+from gateway.intake.feed import FEED, Intake
+from gateway.intake.orthanc import OrthancClient
+from worklist.errors import FirstreadError
+from worklist.job import Queue
+from worklist.records import Database, IntakeRecords, JobRecords
+
+_MOST_BEHIND = 1000  # changes that are counted; beyond it the number no longer matters
+_TOO_LONG = timedelta(seconds=60)  # that work waits, or the feed is not read, before somebody should look
+_FRESH_S = 1.0  # for which an answer of a neighbour is believed, so that many who ask cost no more than one
+
+
+class Check(BaseModel):
+    """One thing the site needs."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(BaseModel):
+    """Whether the site can do its work, and what keeps it from it.
+
+    Attributes:
+        oldest_job_s: how long the oldest job that could be done has waited.
+    """
+
+    ready: bool
+    changes_behind: int | None
+    open_jobs: int | None
+    oldest_job_s: float | None
+    checks: dict[str, Check]
+
+
+class Health:
+    """What readiness is told from.
+
+    Args:
+        version: Firstread's.
+        database: to be written to.
+        records: know when the feed was read last.
+        jobs: know what waits.
+        dispatcher: reaches the broker.
+        orthanc: the PACS.
+        intake: of this process.
+    """
+
+    def __init__(  # noqa: PLR0913 - everything that can fail
+        self,
+        *,
+        version: str,
+        database: Database,
+        records: IntakeRecords,
+        jobs: JobRecords,
+        dispatcher: Dispatcher,
+        orthanc: OrthancClient,
+        intake: Intake,
+    ) -> None:
+        self.version = version
+        self._database = database
+        self._records = records
+        self._jobs = jobs
+        self._orthanc = orthanc
+        self._intake = intake
+        self._ask_database = _Shared(self._check_database)
+        self._ask_broker = _Shared(lambda: _checked(dispatcher.check_broker))
+        self._ask_orthanc = _Shared(lambda: _checked(self._describe_orthanc))
+
+    def readiness(self) -> Readiness:
+        """Ask all parts."""
+        database, orthanc = self._ask_database(), self._ask_orthanc()
+        checks = {"database": database, "broker": self._ask_broker(), "orthanc": orthanc}
+        behind, oldest, open_jobs = None, None, None
+        if database.ok:
+            open_jobs = self._jobs.count_open()
+            waiting = self._jobs.waiting_in_vain()
+            oldest = max((span.total_seconds() for span in waiting.values()), default=0.0)
+            checks["work"] = _work(waiting)
+        if database.ok and orthanc.ok:
+            behind, checks["feed"] = self._check_feed()
+        else:
+            checks["feed"] = Check(ok=False, detail="cannot be read without the database and Orthanc")
+        is_ready = all(check.ok for check in checks.values())
+        return Readiness(ready=is_ready, changes_behind=behind, open_jobs=open_jobs, oldest_job_s=oldest, checks=checks)
+
+    def _check_database(self) -> Check:
+        try:
+            self._records.write_test()
+        except SQLAlchemyError as error:
+            return Check(
+                ok=False,
+                detail=f"cannot be written ({type(error).__name__}): check FIRSTREAD_DATABASE_URL and its disk, "
+                "run: firstread db upgrade",
+            )
+        return Check(ok=True, detail=self._database.url.get_backend_name())
+
+    def _describe_orthanc(self) -> str:
+        return f"Orthanc {self._orthanc.system().get('Version', '')} at {self._orthanc.url}"
+
+    def _check_feed(self) -> tuple[int | None, Check]:
+        try:
+            cursor = self._records.cursor(FEED)
+            behind = len(self._orthanc.changes(cursor.sequence if cursor else 0, _MOST_BEHIND))
+            silent = self._records.silence(FEED)
+        except (FirstreadError, SQLAlchemyError) as error:
+            return None, Check(ok=False, detail=str(error))
+        rung = self._intake.last_rung_at
+        bell = (
+            f"doorbell rang {(datetime.now(UTC) - rung).total_seconds():.0f} s ago" if rung else "doorbell never rang"
+        )
+        count = f"{behind} changes" if behind < _MOST_BEHIND else f"{behind} changes or more"
+        detail = f"{count} behind, {bell}"
+        if self._intake.is_standing_by:
+            if silent is None or silent > _TOO_LONG:
+                since = "ever" if silent is None else f"for {silent.total_seconds():.0f} s"
+                return behind, Check(
+                    ok=False, detail=f"{detail}; another gateway holds it and has not read it {since}: see its log"
+                )
+            return behind, Check(ok=True, detail=f"{detail}; another gateway reads it, this one stands by")
+        if not self._intake.is_reading:
+            return behind, Check(ok=False, detail=f"{detail}; this gateway does not read it: see its log")
+        return behind, Check(ok=True, detail=detail)
+
+
+class _Shared:
+    """A question whose answer is shared by all who ask at about the same time."""
+
+    def __init__(self, ask: Callable[[], Check]) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._answer: Check | None = None
+        self._answered_at = 0.0
+
+    def __call__(self) -> Check:
+        with self._lock:
+            if self._answer is None or time.monotonic() - self._answered_at > _FRESH_S:
+                self._answer = self._ask()
+                self._answered_at = time.monotonic()
+            return self._answer
+
+
+def build_health(health: Health) -> APIRouter:
+    """The two routes."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health")
+    async def alive() -> dict[str, str]:
+        """The gateway is alive."""
+        return {"status": "ok", "version": health.version}
+
+    @router.get("/ready", response_model=Readiness)
+    def ready() -> JSONResponse:
+        """Database, broker, Orthanc, feed and work; 503 where one of them is missing or stands still."""
+        answer = health.readiness()
+        return JSONResponse(answer.model_dump(), status_code=200 if answer.ready else 503)
+
+    return router
+
+
+def _checked(ask: Callable[[], str]) -> Check:
+    try:
+        return Check(ok=True, detail=ask())
+    except FirstreadError as error:
+        return Check(ok=False, detail=error.message)
+
+
+def _work(waiting: Mapping[Queue, timedelta]) -> Check:
+    stalled = {queue: span for queue, span in waiting.items() if span > _TOO_LONG}
+    if not stalled:
+        return Check(ok=True, detail="nothing waits for a worker")
+    parts = ", ".join(f"{queue} ({span.total_seconds():.0f} s)" for queue, span in sorted(stalled.items()))
+    return Check(ok=False, detail=f"no worker takes work of the queue {parts}: start firstread worker, or see its log")

@@ -1,0 +1,135 @@
+"""GET /ready tells the truth: whether the site gets its work done, not whether connections are open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from datetime import timedelta
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from gateway.health import Health
+from gateway.intake.dispatch import Dispatcher, build_sender
+from gateway.intake.feed import Intake
+from gateway.intake.orthanc import OrthancClient
+from tests.hospitals import Site, film
+from tests.proxies import proxied
+from tests.servers import OrthancServer
+from worklist.job import Queue
+from worklist.records import Database, IntakeRecords
+
+TOO_LONG = timedelta(seconds=61)
+
+pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def site(orthanc: OrthancServer, database: Database, redis_url: str) -> Iterator[Site]:
+    """A hospital with an empty Orthanc, list and broker."""
+    with ExitStack() as stack:
+        yield Site(orthanc, database, redis_url, stack)
+
+
+def health_of(site: Site, intake: Intake, orthanc_url: str = "") -> Health:
+    """The health of the gateway that an intake belongs to."""
+    return Health(
+        version="1",
+        database=site.database,
+        records=IntakeRecords(site.database, site.rules),
+        jobs=site.jobs,
+        dispatcher=Dispatcher(site.jobs, build_sender(site.redis_url)),
+        orthanc=site.gateways.enter_context(closing(OrthancClient(orthanc_url or site.orthanc.url, auth=None))),
+        intake=intake,
+    )
+
+
+def test_a_site_that_works_is_ready(site: Site) -> None:
+    """Also while the work of a burst waits its turn, as long as somebody is at work."""
+    intake = site.intake()
+    health = health_of(site, intake)
+    intake.look()
+    assert health.readiness().ready
+    site.send(film(), film())
+    intake.look()
+    job_id = site.jobs_due(Queue.SCORE)[0]
+    site.ahead = TOO_LONG
+    assert site.jobs.claim(job_id, "w")
+    ready = health.readiness()
+    assert (ready.ready, ready.open_jobs) == (True, 2)
+    assert {name: check.detail for name, check in ready.checks.items()}["database"] == "postgresql"
+
+
+def test_work_that_nobody_takes_is_told(site: Site) -> None:
+    """Without any worker, or with one that hears nothing from its broker, the site is not ready for long."""
+    intake = site.intake()
+    health = health_of(site, intake)
+    site.send(film())
+    intake.look()
+    assert health.readiness().ready
+    site.ahead = TOO_LONG
+    ready = health.readiness()
+    assert not ready.ready
+    assert ready.oldest_job_s is not None
+    assert ready.oldest_job_s > 60
+    assert ready.checks["work"].detail.startswith("no worker takes work of the queue score (6")
+    site.work()
+    assert health.readiness().ready
+
+
+def test_a_holder_that_hangs_is_told_by_those_that_stand_by(site: Site) -> None:
+    """Whoever holds the feed and does not read it: no gateway says that all is well."""
+    holder, other = site.intake(), site.intake()
+    holder.look()
+    other.look()
+    health = health_of(site, other)
+    assert health.readiness().checks["feed"].detail.endswith("another gateway reads it, this one stands by")
+    site.ahead = TOO_LONG
+    ready = health.readiness()
+    assert not ready.ready
+    assert "another gateway holds it and has not read it for 6" in ready.checks["feed"].detail
+
+
+def test_a_database_that_takes_no_write_is_told(site: Site) -> None:
+    """A full disk still reads, and loses films all the same."""
+    intake = site.intake()
+    intake.look()
+    health = health_of(site, intake)
+    with site.database.write() as session:
+        session.execute(
+            text(
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END$$"
+            )
+        )
+        session.execute(text("CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON feeds EXECUTE FUNCTION full_disk()"))
+    try:
+        ready = health.readiness()
+    finally:
+        with site.database.write() as session:
+            session.execute(text("DROP FUNCTION full_disk CASCADE"))
+    assert not ready.ready
+    assert ready.checks["database"].detail.startswith("cannot be written")
+    assert health.readiness().ready
+
+
+def test_many_who_ask_cost_one_question(site: Site) -> None:
+    """Thirty pages that ask while Orthanc is slow ask it once together, and all get an answer."""
+    asked: list[str] = []
+
+    def slowly(request: str, answer: httpx.Response) -> httpx.Response:
+        asked.append(request)
+        if request == "GET /system":
+            time.sleep(0.5)
+        return answer
+
+    intake = site.intake()
+    intake.look()
+    with proxied(site.orthanc.url, slowly) as url, ThreadPoolExecutor(30) as pages:
+        health = health_of(site, intake, url)
+        answers = list(pages.map(lambda _: health.readiness(), range(30)))
+    assert [answer.checks for answer in answers if not answer.ready] == []
+    assert asked.count("GET /system") <= 2
