@@ -16,7 +16,7 @@ from gateway.health import Health
 from gateway.intake.dispatch import Dispatcher, build_sender
 from gateway.intake.feed import Intake
 from gateway.intake.orthanc import OrthancClient
-from tests.hospitals import Site, film
+from tests.hospitals import Site, film, wait_until
 from tests.proxies import proxied
 from tests.servers import OrthancServer
 from worklist.job import Queue
@@ -113,7 +113,7 @@ def test_a_database_that_takes_no_write_is_told(site: Site) -> None:
             session.execute(text("DROP FUNCTION full_disk CASCADE"))
     assert not ready.ready
     assert ready.checks["database"].detail.startswith("cannot be written")
-    assert health.readiness().ready
+    wait_until(lambda: health.readiness().ready)
 
 
 def test_many_who_ask_cost_one_question(site: Site) -> None:
