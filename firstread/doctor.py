@@ -23,7 +23,7 @@ from firstread.compose_worker import build_scorer
 from firstread.settings import Settings
 from firstread.tables import print_json
 from gateway.dimse.send import send
-from gateway.intake.dispatch import build_sender, check_broker
+from gateway.intake.dispatch import build_sender, check_broker, connected
 from gateway.intake.orthanc import OrthancClient
 from imaging.simulated.samples import build_samples
 from worklist.errors import FirstreadError, PermanentError
@@ -166,8 +166,8 @@ def _broker(settings: Settings) -> str:
 
 def _queues(settings: Settings) -> str:
     sender = build_sender(settings.broker_url)
-    check_broker(sender)
-    served = sender.control.inspect(timeout=2).active_queues() or {}
+    with connected(sender):
+        served = sender.control.inspect(timeout=2).active_queues() or {}
     by_queue = {
         path: [name for name, queues in served.items() if any(queue["name"] == path.task for queue in queues)]
         for path in Queue

@@ -137,6 +137,8 @@ def wrap_picture_file(path: Path) -> Dataset:
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """An open file; what the disk refuses is told as InvalidInput, unreadable_file."""
+    if path.exists() and not path.is_file():
+        raise InvalidInput("unreadable_file", f"{path} is no regular file: name a file on the disk")  # a pipe may hang
     try:
         with path.open("rb") as file:
             yield file

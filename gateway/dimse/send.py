@@ -6,6 +6,7 @@ stay compressed. One image that fails does not stop the others.
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import tempfile
@@ -31,6 +32,7 @@ from worklist.errors import InvalidInput, PacsUnavailable
 
 _MAX_CONTEXTS = 128  # presentation contexts of one association: the odd numbers below 256, PS3.8 9.3.2.2
 _NEEDED = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
+_AE = re.compile(r"[ -\[\]-~]*")  # PS3.5 6.2: the default repertoire without backslash and control characters
 _CONNECT_S, _ANSWER_S = 10, 120
 
 
@@ -111,8 +113,10 @@ def send(  # noqa: PLR0913 - the peer's address is what a person types
             that remain fail with that reason.
     """
     for title in (called_aet, calling_aet):
-        if not 1 <= len(title.strip()) <= 16:  # noqa: PLR2004 - PS3.5 6.2, VR AE
-            raise InvalidInput("bad_ae_title", f"{title!r} is no AE title: give 1 to 16 characters")
+        if not 1 <= len(title.strip()) <= 16 or not _AE.fullmatch(title):  # noqa: PLR2004 - PS3.5 6.2, VR AE
+            raise InvalidInput(
+                "bad_ae_title", f"{title!r} is no AE title: give 1 to 16 characters of ASCII without a backslash"
+            )
     peer = _Peer(host=host, port=port, called_aet=called_aet, calling_aet=calling_aet)
     sources = list(sources)
     outcomes: list[Outcome] = []

@@ -45,7 +45,7 @@ def check_broker(sender: Celery) -> str:
     Raises:
         BrokerUnavailable: it does not answer, or its URL names nothing that could.
     """
-    with _connected(sender) as connection:
+    with connected(sender) as connection:
         return str(connection.transport.driver_type)
 
 
@@ -82,10 +82,7 @@ class Dispatcher:
         Raises:
             BrokerUnavailable: the broker did not take the message.
         """
-        try:
-            self._send(Queue.PREDICT, prediction_id)
-        except (OperationalError, OSError) as error:
-            raise _unavailable(error) from error
+        self._send(Queue.PREDICT, prediction_id)
 
     def count_open(self) -> int:
         """How many jobs are neither done nor failed."""
@@ -110,16 +107,19 @@ class Dispatcher:
             for job_id, _ in due[: max(0, most - self._count_waiting(queue))] if due else ():
                 self._send(queue, job_id)
                 sent.append(job_id)
-        except (BrokerUnavailable, OperationalError, OSError) as error:
+        except BrokerUnavailable:
             self._broker_was_lost = True
-            raise error if isinstance(error, BrokerUnavailable) else _unavailable(error) from error
+            raise
         finally:
             if sent:
                 self._jobs.record_enqueued(sent)
         return len(sent)
 
     def _send(self, queue: Queue, identifier: str) -> None:
-        self._sender.send_task(queue.task, args=[identifier], queue=queue.task, retry=False)
+        try:
+            self._sender.send_task(queue.task, args=[identifier], queue=queue.task, retry=False)
+        except _errors_of(self._sender.connection_for_write()) as error:
+            raise _unavailable(error) from error
 
     def _count_waiting(self, queue: Queue) -> int:
         """How many messages wait, over a connection that is kept: to open one takes longer than to send a message."""
@@ -131,23 +131,33 @@ class Dispatcher:
             channel: Any = connection.default_channel
             declared = channel.queue_declare(queue=queue.task, durable=True, auto_delete=False)  # as the workers do
             return int(declared.message_count)
-        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
+        except _errors_of(connection) as error:
             self.close()
             raise _unavailable(error) from error
 
 
 @contextmanager
-def _connected(sender: Celery) -> Iterator[Connection]:
+def connected(sender: Celery) -> Iterator[Connection]:
+    """A connection to the broker, for the time of a block; what the broker refuses in it is told as ours.
+
+    Raises:
+        BrokerUnavailable: it does not answer, or refuses to work, as a read-only replica does.
+    """
     try:
         with sender.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=0, timeout=2)
-            connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
             try:
+                connection.ensure_connection(max_retries=0, timeout=2)
+                connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
                 yield connection
-            except connection.connection_errors as error:  # those of the broker's own library
+            except _errors_of(connection) as error:
                 raise OperationalError(str(error)) from error
     except (OperationalError, OSError, KeyError) as error:  # KeyError: kombu knows no such transport
         raise _unavailable(error) from error
+
+
+def _errors_of(connection: Connection) -> tuple[type[Exception], ...]:
+    """What is raised where a connection is lost, or where the broker refuses to work, by kombu and its libraries."""
+    return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
 def _unavailable(error: Exception) -> BrokerUnavailable:

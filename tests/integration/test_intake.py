@@ -629,6 +629,26 @@ def test_an_absent_broker_keeps_no_film_off_the_list(site: Site, redis_server: R
     assert intake.is_reading
 
 
+def test_a_broker_that_takes_no_write_is_told_in_a_line(site: Site, redis_server: RedisServer) -> None:
+    """A read-only replica is no broker; the films are listed, and handed out once it takes them."""
+    intake = site.intake()
+    intake.look()
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.replicaof("127.0.0.1", "1")
+        try:
+            (study,) = site.send(film())
+            with capture_logs() as logs:
+                intake.look()
+        finally:
+            client.replicaof("NO", "ONE")
+    assert study in site.listed()
+    (log,) = logs
+    assert (log["step"], log["exc_info"]) == ("dispatch", None)
+    assert "read only replica" in log["error"]
+    intake.look()
+    assert len(site.messages(Queue.SCORE)) == 1
+
+
 def test_an_intake_that_is_stuck_does_not_count_as_reading(site: Site) -> None:
     """A round that never ends, say behind another session's lock, raises no error: its silence tells."""
     intake = site.intake()

@@ -278,9 +278,9 @@ def test_nothing_to_send_needs_no_pacs() -> None:
     assert send([], host="127.0.0.1", port=free_ports(1)[0], called_aet="ORTHANC") == SendResult(outcomes=())
 
 
-@pytest.mark.parametrize("title", ["", "  ", "A_TITLE_TOO_LONG_"])
+@pytest.mark.parametrize("title", ["", "  ", "A_TITLE_TOO_LONG_", "P\u00c4CS", "PA\\CS", "PACS\n"])
 def test_a_bad_ae_title_is_refused(title: str) -> None:
-    """An AE title is 1 to 16 characters long (PS3.5 6.2)."""
+    """An AE title is 1 to 16 characters of the default repertoire (PS3.5 6.2)."""
     with pytest.raises(InvalidInput) as caught:
         send([], host="127.0.0.1", port=1, called_aet=title)
     assert caught.value.code == "bad_ae_title"

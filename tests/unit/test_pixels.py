@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import struct
 import tracemalloc
 from collections.abc import Callable
@@ -188,6 +189,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A path that cannot be read gives its name and the system's reason."""
     with pytest.raises(InvalidInput, match=r"gone\.dcm cannot be read: No such file") as refused:
         read_image_file(tmp_path / "gone.dcm")
+    assert refused.value.code == "unreadable_file"
+
+
+def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
+    """Nobody may ever write into it, so it is not even opened."""
+    pipe = tmp_path / "pipe.dcm"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidInput, match=r"pipe\.dcm is no regular file") as refused:
+        read_image_file(pipe)
     assert refused.value.code == "unreadable_file"
 
 

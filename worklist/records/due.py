@@ -13,6 +13,7 @@ from worklist.job import Queue
 from worklist.procedure_step import ProcedureStepState
 from worklist.records.events import EventKind, lately
 from worklist.records.images import image_is_open
+from worklist.records.places import BY_READING
 from worklist.records.tables import OPEN, JobRow, StudyRow
 
 LONGEST_PAUSE: Final = timedelta(minutes=1)  # before the next try of a job; ...
@@ -77,6 +78,6 @@ def _statement(queue: Queue | None) -> Select[str, Queue]:
         .where(or_(JobRow.not_before <= now, JobRow.not_before > impossible), forgotten)
         .where(JobRow.queue == queue if queue else true())
         .where(or_(JobRow.queue == Queue.SCORE, is_ready))
-        .order_by(StudyRow.stat_rank, StudyRow.queue_at, JobRow.created_at)
+        .order_by(*BY_READING, JobRow.created_at, JobRow.sop_instance_uid)
         .limit(bindparam("most"))
     )
