@@ -24,10 +24,13 @@ from firstread.evaluate import print_evaluation
 from models.embedded.scorer import WEIGHTS
 from models.evaluation.boxes import iou, localize
 from models.evaluation.figures import evaluate_files
-from models.evaluation.films import TARGETS, Box, Label, Prediction, read_labels, read_predictions
+from models.evaluation.films import TARGETS, Box, Label, Prediction
 from models.evaluation.intervals import delong, perfect, proportion, resample, wilson
+from models.evaluation.labels import read_labels
 from models.evaluation.matching import Matched, match
-from models.evaluation.metrics import Sample, calibrate, calibration_bins, operate, rank
+from models.evaluation.metrics import Sample, calibrate, calibration_bins, joined_bins, operate, rank
+from models.evaluation.predictions import read_predictions
+from models.evaluation.prevalence import read_prevalences
 from worklist.errors import InvalidInput
 
 # Albumin, total protein, K-G score and outcome of 43 patients, the example of DeLong et al. (Biometrics 1988).
@@ -268,6 +271,20 @@ def test_calibration_bins_hold_every_film_once(sample: Sample, random: Random) -
     assert calibrate(shuffled).ece.value == pytest.approx(calibrate(sample).ece.value)
 
 
+@settings(deadline=None, max_examples=40)
+@given(samples())
+def test_joined_bins_hold_five_positives(sample: Sample) -> None:
+    """What is drawn of calibration rests on five positive films a point and keeps every film; below five is nothing."""
+    mean, positives, count = joined_bins(sample)
+    if sample.truth.sum() < 5:
+        assert len(count) == 0
+        return
+    assert positives.min() >= 5
+    assert (count.sum(), positives.sum()) == (len(sample.truth), sample.truth.sum())
+    assert mean @ count == pytest.approx(sample.probability.sum())
+    assert (np.diff(mean) > 0).all()
+
+
 def test_errors_of_probability_are_those_of_the_textbook() -> None:
     """One probability for all films: Brier's score is the mean squared error, the calibration error the distance."""
     figures = calibrate(
@@ -497,29 +514,82 @@ def test_bad_files_get_one_clear_line(tmp_path: Path, predictions: str, labels: 
     (tmp_path / "predictions").write_text(predictions, encoding="utf-8")
     (tmp_path / "labels").write_text(labels, encoding="utf-8")
     with pytest.raises(InvalidInput) as caught:
-        evaluate_files(tmp_path / "predictions", tmp_path / "labels", prevalence=0.1, plots=None)
+        evaluate_files(tmp_path / "predictions", tmp_path / "labels", prevalence={}, plots=None)
     assert caught.value.code == code
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 300 + 2 * len(str(tmp_path))
 
 
-def test_unreadable_files_and_prevalences_get_one_clear_line(tmp_path: Path) -> None:
-    """A missing file, a binary one, a prevalence of 1 and a folder that is a file are all refused by code."""
+def test_unreadable_files_get_one_clear_line(tmp_path: Path) -> None:
+    """A missing file, a binary one and a folder that is a file are all refused by code."""
     good, labels = tmp_path / "p.csv", tmp_path / "l.csv"
     good.write_text(GOOD_PREDICTIONS, encoding="utf-8")
     labels.write_text(GOOD_LABELS, encoding="utf-8")
     (tmp_path / "film.dcm").write_bytes(bytes(range(256)))
     calls = [
-        (tmp_path / "none.csv", 0.1, None, "unreadable_file"),
-        (tmp_path / "film.dcm", 0.1, None, "unreadable_file"),
-        (good, 1.0, None, "bad_prevalence"),
-        (good, math.nan, None, "bad_prevalence"),
-        (good, 0.1, labels, "bad_folder"),
+        (tmp_path / "none.csv", None, "unreadable_file"),
+        (tmp_path / "film.dcm", None, "unreadable_file"),
+        (good, labels, "bad_folder"),
     ]
-    for predictions, prevalence, plots, code in calls:
+    for predictions, plots, code in calls:
         with pytest.raises(InvalidInput) as caught:
-            evaluate_files(predictions, labels, prevalence=prevalence, plots=plots)
+            evaluate_files(predictions, labels, prevalence={}, plots=plots)
         assert caught.value.code == code
+
+
+def test_prevalences_are_read_by_finding() -> None:
+    """A bare share is that of any urgent finding; others are named as in the JSON or in English, in any case."""
+    texts = ["0.1", "Pneumothorax=0.02", "PLEURAL_EFFUSION = 0.1", "pulmonary edema=1e-3"]
+    assert read_prevalences(texts) == {
+        "urgent": 0.1,
+        "pneumothorax": 0.02,
+        "pleural_effusion": 0.1,
+        "pulmonary_edema": 0.001,
+    }
+    assert read_prevalences(["urgent=0.3"]) == {"urgent": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["1"], "urgent is '1': write a number between 0 and 1"),
+        (["nan"], "between 0 and 1"),
+        (["pneumothorax=0"], "pneumothorax is '0'"),
+        (["pneumothorax=many"], "'many'"),
+        (["pneumothorax="], "pneumothorax is ''"),
+        (["fracture=0.1"], "'fracture', which is not judged: name one of urgent, pneumothorax, pleural_effusion"),
+        (["=0.1"], "not judged"),
+        (["0.1", "urgent=0.2"], "urgent is said twice"),
+    ],
+)
+def test_a_prevalence_that_is_none_gets_one_clear_line(texts: list[str], words: str) -> None:
+    """A share out of bounds, an unknown finding and one that is said twice are refused with what to write."""
+    with pytest.raises(InvalidInput) as caught:
+        read_prevalences(texts)
+    assert caught.value.code == "bad_prevalence"
+    assert words in caught.value.message
+
+
+def test_each_finding_has_its_own_prevalence(tmp_path: Path) -> None:
+    """What is stated for one finding holds for that one; others have their share in the films, where PPV is observed."""
+    films = [{"file": f"{n}.png", "pneumothorax": n / 20, "effusion": n / 20} for n in range(20)]
+    films = [film | {"pneumothorax_threshold": 0.5, "pleural_effusion_threshold": 0.5} for film in films]
+    labels = [{"file": f"{n}.png", "pneumothorax": n % 4 // 3, "effusion": n % 4 // 3} for n in range(20)]
+    (tmp_path / "films.json").write_text(json.dumps(films), encoding="utf-8")
+    labels_file = write_csv(tmp_path / "labels.csv", labels)
+    targets = evaluate_files(tmp_path / "films.json", labels_file, prevalence={"pneumothorax": 0.02}, plots=None)[
+        "targets"
+    ]
+    stated, own = targets["pneumothorax"], targets["pleural_effusion"]
+    assert stated["prevalence"] == {"value": 0.02, "stated": True}
+    assert own["prevalence"] == {"value": 0.25, "stated": False}
+    assert targets["cardiomegaly"]["prevalence"] == {"value": None, "stated": False}
+    point = stated["operating_point"]
+    hits, alarms = point["sensitivity"]["value"] * 0.02, (1 - point["specificity"]["value"]) * 0.98
+    assert point["ppv_at_prevalence"]["value"] == pytest.approx(hits / (hits + alarms))
+    for name in ("ppv", "npv"):
+        values = own["operating_point"]
+        assert values[f"{name}_at_prevalence"]["value"] == pytest.approx(values[name]["value"])
 
 
 @pytest.mark.parametrize(
@@ -592,7 +662,7 @@ def evaluated(tmp_path: Path, *, plots: Path | None = None) -> dict[str, Any]:
     films.append(triaged("out/alone.dcm"))
     labels.append(labels[-1] | {"file": "lonely.png"})
     predictions = dump(tmp_path / "p.json", films)
-    return evaluate_files(predictions, write_csv(tmp_path / "l.csv", labels), prevalence=0.1, plots=plots)
+    return evaluate_files(predictions, write_csv(tmp_path / "l.csv", labels), prevalence={}, plots=plots)
 
 
 def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
@@ -602,6 +672,7 @@ def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
     assert (films["predictions"], films["labels"], films["matched"], films["scored"]) == (201, 201, 200, 198)
     assert films["coverage"] == pytest.approx(0.99)
     assert films["abstentions"] == {"out_of_scope": ["out/000.dcm"], "failed": ["out/001.dcm"], "no_prediction": []}
+    assert films["abstention_codes"] == {"why": 2}
     assert films["abstained_urgent"] == 2
     assert films["unmatched_predictions"] == ["out/alone.dcm"]
     assert films["unmatched_labels"] == ["lonely.png"]
@@ -664,7 +735,7 @@ def evaluate_lines(folder: Path, films: Iterable[object], labels: Iterable[objec
     """The figures of predictions and labels, written as JSON lines."""
     for name, rows in (("films.jsonl", films), ("labels.jsonl", labels)):
         (folder / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return evaluate_files(folder / "films.jsonl", folder / "labels.jsonl", prevalence=0.3, plots=None)
+    return evaluate_files(folder / "films.jsonl", folder / "labels.jsonl", prevalence={}, plots=None)
 
 
 def test_same_files_give_the_same_numbers(tmp_path: Path) -> None:
@@ -686,8 +757,19 @@ def test_people_get_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     monkeypatch.setenv("COLUMNS", "80")
     print_evaluation(evaluated(tmp_path), as_json=False)
     text = capsys.readouterr().out
-    named = ("coverage 99.0%", "out of scope: 1 (out/000.dcm)", "lonely.png")
-    for words in (*named, "too few", "not stated", "No labelled film", "Threshold", "Intercept"):
+    assert "In one file alone: predictions 1, labels 1 (--json names them)" in text.splitlines()
+    assert "lonely.png" not in text
+    for words in (
+        "coverage 99.0%",
+        "out of scope: 1 (out/000.dcm)",
+        "Why: why 2",
+        "these films",
+        "too few",
+        "not stated",
+        "No labelled film",
+        "Threshold",
+        "Intercept",
+    ):
         assert words in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
