@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from models.evaluation.films import NAMES, SUBGROUPS, Box
+from models.evaluation.films import NAMES, SUBGROUPS, UNKNOWN, Box
 from models.evaluation.tables import IDENTIFIERS, Row
 from worklist.errors import InvalidInput
 
@@ -15,7 +15,6 @@ _TRUTHS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0":
 _AGE = re.compile(r"(\d{1,3})(?:\.\d*)?([YMWD]?)", re.IGNORECASE)
 _AGE_UNITS = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}  # in a year; Age String, PS3.5 6.2
 _AGE_BANDS = ((17, "0-17"), (39, "18-39"), (59, "40-59"), (79, "60-79"), (120, "80+"))
-_UNKNOWN = "unknown"
 _CODES = ("sex", "view", "order_priority")  # Code Strings, which DICOM writes in capitals (PS3.5 6.2)
 
 
@@ -92,9 +91,9 @@ def identifiers_of(row: Row) -> tuple[str, ...]:
 def groups_of(row: Row) -> dict[str, str]:
     """The subgroups that a row states: by the columns of SUBGROUPS, and age for age_band."""
     cells = {key: row[key.replace("_", " ")] for key in SUBGROUPS if key.replace("_", " ") in row}
-    groups = {key: str(cell or "").strip() or _UNKNOWN for key, cell in cells.items()}
+    groups = {key: str(cell or "").strip() or UNKNOWN for key, cell in cells.items()}
     for key in _CODES:
-        if groups.get(key, _UNKNOWN) != _UNKNOWN:
+        if groups.get(key, UNKNOWN) != UNKNOWN:
             groups[key] = groups[key].upper()
     return groups | ({"age_band": _age_band(str(row["age"] or ""))} if "age" in row else {})
 
@@ -103,6 +102,6 @@ def _age_band(age: str) -> str:
     """The band of an age in years, or of an Age String (PS3.5 6.2) such as 034Y."""
     parts = _AGE.fullmatch(age)
     if not parts:
-        return _UNKNOWN
+        return UNKNOWN
     years = int(parts[1]) // _AGE_UNITS[parts[2].upper()]
-    return next((band for limit, band in _AGE_BANDS if years <= limit), _UNKNOWN)
+    return next((band for limit, band in _AGE_BANDS if years <= limit), UNKNOWN)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.evaluation.films import FINDINGS, SUBGROUPS, TARGETS, URGENT, Label, Prediction
+from models.evaluation.films import FINDINGS, SUBGROUPS, TARGETS, UNKNOWN, URGENT, Label, Prediction
 from models.evaluation.labels import read_labels
 from models.evaluation.matching import match
 from models.evaluation.predictions import read_predictions
@@ -156,7 +156,9 @@ def _figures(sample: Sample, films: Sequence[Film], target: str, prevalence: Pre
 
 
 def _subgroups(films: Sequence[Film], key: str, samples: Mapping[str, Sample]) -> dict[str, dict[str, Any]]:
-    groups = sorted({label.groups[key] for _, label in films if key in label.groups})
+    groups = sorted({label.groups[key] for _, label in films if key in label.groups} - {UNKNOWN})
+    if groups and any(label.groups.get(key) == UNKNOWN for _, label in films):
+        groups.append(UNKNOWN)
     return {
         group: {
             target: _subgroup(

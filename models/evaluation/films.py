@@ -30,6 +30,8 @@ SUBGROUPS = (
     "order_priority",
     "explainer_version",
 )
+UNKNOWN = "unknown"
+"""The subgroup of films whose cell says nothing."""
 NAMES = {kind.label.lower(): kind.key for kind in FINDINGS} | {
     "effusion": FindingType.PLEURAL_EFFUSION.key,  # as ChestX-ray14 calls them (Wang et al., CVPR 2017)
     "edema": FindingType.PULMONARY_EDEMA.key,

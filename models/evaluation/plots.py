@@ -54,29 +54,37 @@ def save_plots(panels: Mapping[str, Panel], heading: str, folder: Path) -> list[
     Raises:
         InvalidInput: bad_folder, nothing can be written there.
     """
+    figures = draw_plots(panels, heading)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in figures.items():
+            figure.savefig(folder / name, dpi=110)
+    except OSError as error:
+        raise InvalidInput("bad_folder", f"the plots cannot be written to {folder} ({error.strerror})") from error
+    return [folder / name for name in figures]
+
+
+def draw_plots(panels: Mapping[str, Panel], heading: str) -> dict[str, Figure]:
+    """The pictures of `save_plots` by the name of their file."""
     drawn = {
         "roc.png": ("ROC curves, AUC with 95 % interval", _roc),
         "calibration.png": (f"Calibration, 95 % intervals, at least {LEAST} positive films a point", _calibration),
         "confusion.png": ("Films by label and by the model's call", _confusion),
     }
     top = _top(panels)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, (subject, draw) in drawn.items():
-            figure = Figure(figsize=(14, 8), layout=ConstrainedLayoutEngine(h_pad=0.12))
-            figure.suptitle(f"{subject}\n{heading}", fontsize=12, color=_INK)
-            for axes, panel in zip(_axes(figure, len(panels)), panels.values(), strict=True):
-                films = f"{panel.sample.truth.sum()} of {len(panel.sample.truth)} films positive"
-                axes.set_title(f"{panel.title}\n{films}", fontsize=10)
-                if missing := draw(axes, panel, top):
-                    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-                    axes.set_axis_off()
-                    sentence = fill(missing, _SENTENCE_WIDTH)
-                    axes.text(0.5, 0.5, sentence, ha="center", va="center", color=_QUIET, fontsize=10)
-            figure.savefig(folder / name, dpi=110)
-    except OSError as error:
-        raise InvalidInput("bad_folder", f"the plots cannot be written to {folder} ({error.strerror})") from error
-    return [folder / name for name in drawn]
+    figures = {}
+    for name, (subject, draw) in drawn.items():
+        figure = figures[name] = Figure(figsize=(14, 8), layout=ConstrainedLayoutEngine(h_pad=0.12))
+        figure.suptitle(f"{subject}\n{heading}", fontsize=12, color=_INK)
+        for axes, panel in zip(_axes(figure, len(panels)), panels.values(), strict=True):
+            films = f"{panel.sample.truth.sum()} of {len(panel.sample.truth)} films positive"
+            axes.set_title(f"{panel.title}\n{films}", fontsize=10)
+            if missing := draw(axes, panel, top):
+                axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+                axes.set_axis_off()
+                sentence = fill(missing, _SENTENCE_WIDTH)
+                axes.text(0.5, 0.5, sentence, ha="center", va="center", color=_QUIET, fontsize=10)
+    return figures
 
 
 def _axes(figure: Figure, count: int) -> Iterator[Axes]:

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from firstread.evaluate import print_evaluation
@@ -30,7 +29,6 @@ from models.evaluation.labels import read_labels
 from models.evaluation.matching import Matched, match
 from models.evaluation.metrics import Sample, calibrate, calibration_bins, joined_bins, operate, rank
 from models.evaluation.predictions import read_predictions
-from models.evaluation.prevalence import read_prevalences
 from worklist.errors import InvalidInput
 
 # Albumin, total protein, K-G score and outcome of 43 patients, the example of DeLong et al. (Biometrics 1988).
@@ -537,61 +535,6 @@ def test_unreadable_files_get_one_clear_line(tmp_path: Path) -> None:
         assert caught.value.code == code
 
 
-def test_prevalences_are_read_by_finding() -> None:
-    """A bare share is that of any urgent finding; others are named as in the JSON or in English, in any case."""
-    texts = ["0.1", "Pneumothorax=0.02", "PLEURAL_EFFUSION = 0.1", "pulmonary edema=1e-3"]
-    assert read_prevalences(texts) == {
-        "urgent": 0.1,
-        "pneumothorax": 0.02,
-        "pleural_effusion": 0.1,
-        "pulmonary_edema": 0.001,
-    }
-    assert read_prevalences(["urgent=0.3"]) == {"urgent": 0.3}
-
-
-@pytest.mark.parametrize(
-    ("texts", "words"),
-    [
-        (["1"], "urgent is '1': write a number between 0 and 1"),
-        (["nan"], "between 0 and 1"),
-        (["pneumothorax=0"], "pneumothorax is '0'"),
-        (["pneumothorax=many"], "'many'"),
-        (["pneumothorax="], "pneumothorax is ''"),
-        (["fracture=0.1"], "'fracture', which is not judged: name one of urgent, pneumothorax, pleural_effusion"),
-        (["=0.1"], "not judged"),
-        (["0.1", "urgent=0.2"], "urgent is said twice"),
-    ],
-)
-def test_a_prevalence_that_is_none_gets_one_clear_line(texts: list[str], words: str) -> None:
-    """A share out of bounds, an unknown finding and one that is said twice are refused with what to write."""
-    with pytest.raises(InvalidInput) as caught:
-        read_prevalences(texts)
-    assert caught.value.code == "bad_prevalence"
-    assert words in caught.value.message
-
-
-def test_each_finding_has_its_own_prevalence(tmp_path: Path) -> None:
-    """What is stated for one finding holds for that one; others have their share in the films, where PPV is observed."""
-    films = [{"file": f"{n}.png", "pneumothorax": n / 20, "effusion": n / 20} for n in range(20)]
-    films = [film | {"pneumothorax_threshold": 0.5, "pleural_effusion_threshold": 0.5} for film in films]
-    labels = [{"file": f"{n}.png", "pneumothorax": n % 4 // 3, "effusion": n % 4 // 3} for n in range(20)]
-    (tmp_path / "films.json").write_text(json.dumps(films), encoding="utf-8")
-    labels_file = write_csv(tmp_path / "labels.csv", labels)
-    targets = evaluate_files(tmp_path / "films.json", labels_file, prevalence={"pneumothorax": 0.02}, plots=None)[
-        "targets"
-    ]
-    stated, own = targets["pneumothorax"], targets["pleural_effusion"]
-    assert stated["prevalence"] == {"value": 0.02, "stated": True}
-    assert own["prevalence"] == {"value": 0.25, "stated": False}
-    assert targets["cardiomegaly"]["prevalence"] == {"value": None, "stated": False}
-    point = stated["operating_point"]
-    hits, alarms = point["sensitivity"]["value"] * 0.02, (1 - point["specificity"]["value"]) * 0.98
-    assert point["ppv_at_prevalence"]["value"] == pytest.approx(hits / (hits + alarms))
-    for name in ("ppv", "npv"):
-        values = own["operating_point"]
-        assert values[f"{name}_at_prevalence"]["value"] == pytest.approx(values[name]["value"])
-
-
 @pytest.mark.parametrize(
     ("predicted", "labelled", "found"),
     [
@@ -640,7 +583,7 @@ def test_boxes_are_held_against_the_best_crop() -> None:
     assert figures.pointing_game.value == pytest.approx(2 / 3)  # the center of `half` lies on the edge
 
 
-def evaluated(tmp_path: Path, *, plots: Path | None = None) -> dict[str, Any]:
+def evaluated(tmp_path: Path) -> dict[str, Any]:
     """Two hundred films of a hundred patients, some of them out of scope, failed or in one file alone."""
     sample = simulated(200)
     films = [
@@ -662,7 +605,7 @@ def evaluated(tmp_path: Path, *, plots: Path | None = None) -> dict[str, Any]:
     films.append(triaged("out/alone.dcm"))
     labels.append(labels[-1] | {"file": "lonely.png"})
     predictions = dump(tmp_path / "p.json", films)
-    return evaluate_files(predictions, write_csv(tmp_path / "l.csv", labels), prevalence={}, plots=plots)
+    return evaluate_files(predictions, write_csv(tmp_path / "l.csv", labels), prevalence={}, plots=None)
 
 
 def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
@@ -741,15 +684,6 @@ def evaluate_lines(folder: Path, films: Iterable[object], labels: Iterable[objec
 def test_same_files_give_the_same_numbers(tmp_path: Path) -> None:
     """The bootstrap is seeded: two runs agree to the last digit."""
     assert evaluated(tmp_path) == evaluated(tmp_path)
-
-
-def test_plots_are_pictures_even_of_what_is_not_defined(tmp_path: Path) -> None:
-    """Three PNG files with more than a blank page come out, with a panel for each finding, defined or not."""
-    evaluated(tmp_path, plots=tmp_path / "new" / "plots")
-    for name in ("roc.png", "calibration.png", "confusion.png"):
-        with Image.open(tmp_path / "new" / "plots" / name) as picture:
-            assert picture.width > 1000
-            assert len(np.unique(np.asarray(picture.convert("L")))) > 50
 
 
 def test_people_get_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
