@@ -65,6 +65,11 @@ class Listed:
         return proportion(np.array([film.is_flagged for film in self.films]), self.patient, note="no film")
 
     @property
+    def flags(self) -> int:
+        """How many films bear a flag."""
+        return sum(film.is_flagged for film in self.films)
+
+    @property
     def without_reason(self) -> Estimate:
         """The share of the flagged films of which nothing is named that flags them."""
         return flagged_without_reason(self.films, self.patient)
@@ -151,7 +156,7 @@ def markdown(rules: Mapping[str, Listed]) -> str:
     rows: list[tuple[str, list[str]]] = [
         ("Films moved up", [_share(rule.moved) for rule in rules.values()]),
         ("Films that bear a flag", [_share(rule.flagged) for rule in rules.values()]),
-        ("Flagged films without a reason in words", [_share(rule.without_reason) for rule in rules.values()]),
+        ("Flagged films without a reason in words", [_of(rule.without_reason, rule.flags) for rule in rules.values()]),
     ]
     words = [rule.naming["all"] for rule in rules.values()]
     rows.append(("Findings in words", [str(each.n) for each in words]))
@@ -172,7 +177,7 @@ def markdown(rules: Mapping[str, Listed]) -> str:
 
 
 def words_markdown(rules: Mapping[str, Listed]) -> str:
-    """The findings in words, a row a finding: how often each rule names it, and the share of these that is right."""
+    """How many of the findings in words are right, of how many that a rule names, a row a finding."""
     naming = [rule.naming for rule in rules.values()]
     rows = [
         (kind.label, [_named(each.get(kind.key)) for each in naming])
@@ -183,15 +188,20 @@ def words_markdown(rules: Mapping[str, Listed]) -> str:
 
 
 def _named(naming: Naming | None) -> str:
-    """How many of the named ones are right, and the share with its interval."""
+    """How many of the named ones are right; nothing where none is."""
     if naming is None or naming.right.value is None:
         return "never named"
-    return f"{round(naming.n * naming.right.value)} of {naming.n} right, {_share(naming.right)}"
+    return _of(naming.right, naming.n)
 
 
 def _table(rules: Mapping[str, Listed], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     lines = [f"| | {' | '.join(rules)} |", "|---" * (len(rules) + 1) + "|"]
     return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows)])
+
+
+def _of(share: Estimate, films: int) -> str:
+    """A share of so many, and how many that is."""
+    return f"{round(films * (share.value or 0))} of {films}, {_share(share)}"
 
 
 def _share(estimate: Estimate) -> str:

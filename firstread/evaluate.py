@@ -17,7 +17,7 @@ from models.evaluation.figures import TITLES, TOO_FEW
 from models.evaluation.films import URGENT
 from models.evaluation.metrics import SENSITIVITIES, SPECIFICITY
 
-_NAMED = 5  # files in a line for people
+_NAMED = 2  # files in a line for people
 _TITLE_WIDTH = 13  # of Consolidation
 _INTERVAL_WIDTH = 11  # of [0.69,0.81], which is not to be broken
 

@@ -278,9 +278,19 @@ def test_joined_bins_hold_five_positives(sample: Sample) -> None:
         assert len(count) == 0
         return
     assert positives.min() >= 5
+    assert len(count) <= 10
     assert (count.sum(), positives.sum()) == (len(sample.truth), sample.truth.sum())
     assert mean @ count == pytest.approx(sample.probability.sum())
     assert (np.diff(mean) > 0).all()
+
+
+def test_few_positives_still_make_more_than_one_point() -> None:
+    """Of fourteen positive films, ten of them among the most probable, two bins are drawn and not one."""
+    probability = np.linspace(0.99, 0.01, 100)
+    truth = np.isin(np.arange(100), [*range(10), 20, 40, 60, 80])
+    _, positives, count = joined_bins(Sample(truth=truth, probability=probability, called=None, patient=None))
+    assert positives.tolist() == [8, 6]
+    assert count.tolist() == [94, 6]
 
 
 def test_errors_of_probability_are_those_of_the_textbook() -> None:
