@@ -13,11 +13,12 @@ _LONG = ("finding", "probability", "study_instance_uid")
 _OF_A_STUDY = {
     **{key: key for key in ("study_instance_uid", "accession_number", "score", "urgency", "harm", "head_start_s")},
     **{key: key for key in ("flag_from", "policy_sha256", "state")},
-    **{key: key for key in ("view", "station", "manufacturer", "ward", "order_priority", "explainer_version")},
+    "explainer_version": "explainer_version",
     "patient_id": "patient",
     "patient_sex": "sex",
     "patient_age": "age",
 }
+_OF_AN_IMAGE = ("view", "station", "manufacturer", "ward", "order_priority")
 _OF_A_MODEL = ("name", "version", "sha256")
 _OF_A_FINDING = ("probability", "threshold", "named", "weight", "critical_from")
 
@@ -44,6 +45,9 @@ def _study(rows: Sequence[tuple[str, Cells]]) -> tuple[str, Cells]:
     current = [(where, row) for where, row in rows if _revision(row) == newest]
     where, first = current[0]
     study: dict[str, Any] = {name: first[column] for column, name in _OF_A_STUDY.items() if column in first}
+    for column in _OF_AN_IMAGE:
+        if column in first:
+            study[column] = " + ".join(sorted({row[column] for _, row in current if row[column]}))
     study["source_sop_instance_uid"] = list(dict.fromkeys(row.get("source_sop_instance_uid", "") for _, row in current))
     study["findings"] = [
         {"name": row["finding"]} | {column: row[column] for column in _OF_A_FINDING if row.get(column, "") != ""}

@@ -157,6 +157,14 @@ def test_what_the_table_knows_of_studies_makes_subgroups_and_patients(tmp_path: 
     assert again["patients"] == 3
 
 
+def test_a_study_of_two_images_is_of_both_views(tmp_path: Path) -> None:
+    """Where findings of a study come from images that differ in view, its subgroup names both, in a fixed order."""
+    effusion, edema = report_rows(1, EFFUSION, EDEMA)
+    rows = [effusion | {"view": "PA", "station": "CR1"}, edema | {"view": "AP", "station": "CR1"}]
+    (prediction,) = read_predictions(write(tmp_path / "all.csv", rows))
+    assert (prediction.groups["view"], prediction.groups["station"]) == ("AP + PA", "CR1")
+
+
 def test_a_file_of_many_months_says_what_it_mixes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Several models, policies or thresholds are counted and named, for no figure speaks of them all."""
     rows = [*report_rows(1, EFFUSION), *report_rows(2, EDEMA)]
