@@ -211,18 +211,22 @@ def triage(
 
 @app.command()
 def evaluate(
-    predictions: Annotated[Path, typer.Option(help="What triage --json wrote, or JSON lines or CSV.")],
+    predictions: Annotated[Path, typer.Option(help="What triage --json or report --all wrote, or CSV.")],
     labels: Annotated[Path, typer.Option(help="What is true of these films: CSV or JSON lines.")],
     *,
     plots: Annotated[Path | None, typer.Option(help="A folder for pictures of the curves.")] = None,
-    prevalence: Annotated[float, typer.Option(help="At which predictive values are stated.")] = 0.1,
+    prevalence: Annotated[
+        list[str] | None, typer.Option(metavar="[FINDING=]SHARE", help="For PPV and NPV; see docs/evaluation.md.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Hold predictions against labels."""
     from firstread.evaluate import print_evaluation
     from models.evaluation.figures import evaluate_files
+    from models.evaluation.prevalence import read_prevalences
 
-    print_evaluation(evaluate_files(predictions, labels, prevalence=prevalence, plots=plots), as_json=as_json)
+    stated = read_prevalences(prevalence or ())
+    print_evaluation(evaluate_files(predictions, labels, prevalence=stated, plots=plots), as_json=as_json)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from models.evaluation.figures import TITLES, TOO_FEW
 from models.evaluation.films import URGENT
 from models.evaluation.metrics import SENSITIVITIES, SPECIFICITY
 
-_NAMED = 5  # files in a line for people
+_NAMED = 2  # files in a line for people
 _TITLE_WIDTH = 13  # of Consolidation
 _INTERVAL_WIDTH = 11  # of [0.69,0.81], which is not to be broken
 
@@ -59,19 +59,30 @@ def _lines(result: Mapping[str, Any]) -> list[str]:
         for reason, files in films["abstentions"].items()
         if files
     ]
+    if films["abstention_codes"]:
+        lines.append(f"Why: {', '.join(f'{code} {count}' for code, count in films['abstention_codes'].items())}")
     if films["abstained_urgent"]:
         lines.append(f"Urgent films without a prediction: {films['abstained_urgent']}")
-    for side in ("predictions", "labels"):
-        if films[f"unmatched_{side}"]:
-            other = {"predictions": "label", "labels": "prediction"}[side]
-            lines.append(f"{side.capitalize()} without a {other}: {_some(films[f'unmatched_{side}'])}")
-    if len(result["models"]) > 1:
-        lines.append(f"Predictions of {len(result['models'])} models: evaluate them apart")
+    alone = [f"{side} {len(films[f'unmatched_{side}'])}" for side in ("predictions", "labels")]
+    if films["unmatched_predictions"] or films["unmatched_labels"]:
+        lines.append(f"In one file alone: {', '.join(alone)} (--json names them)")
+    lines += _mixture_lines(result)
     lines += _list_lines(result["list"])
     draws = result["intervals"]["draws"]
     lines.append(f"In brackets 95 % intervals, {draws} taken as independent")
-    lines.append(f"At a prevalence of {result['prevalence']:g}: alarms (share of films called positive), PPV and NPV")
+    lines.append("PPV, NPV and alarms (share of films called positive) hold at the prevalence of each finding below")
     return lines
+
+
+def _mixture_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """What should be one in all predictions and is not."""
+    if len(result["models"]) > 1:
+        yield f"Predictions of {len(result['models'])} models: evaluate them apart"
+    if len(result["policies"]) > 1:
+        yield f"Triage policies: {len(result['policies'])}, so flags and words do not follow one rule"
+    mixed = [TITLES[target] for target, figures in result["targets"].items() if len(figures["thresholds"]) > 1]
+    if mixed:
+        yield f"More than one threshold: {', '.join(mixed)}"
 
 
 def _list_lines(listed: Mapping[str, Any]) -> Iterator[str]:
@@ -79,8 +90,9 @@ def _list_lines(listed: Mapping[str, Any]) -> Iterator[str]:
         yield f"Films whose place in the list is not known: {listed['without_triage']}"
     if listed["films"]:
         yield f"Films that the list moves up: {_cell(listed['moved'])}"
-    if listed["flagged_without_words"]:
-        yield f"Of these, without a finding in words: {_cell(listed['flagged_without_words'])}"
+        yield f"Films that bear a flag: {_cell(listed['flagged'])}"
+    if listed["flagged_without_reason"]:
+        yield f"Of these, without a reason in words: {_cell(listed['flagged_without_reason'])}"
 
 
 def _some(files: Sequence[str]) -> str:
@@ -93,7 +105,8 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
     ranking = _table(
         "Ranking", ("Positive",), ("AUC", f"Sens. at spec. {aim}", f"Spec. at sens. {recall}", "Alarms there")
     )
-    calls = _table("Operating point", ("Threshold",), ("Sensitivity", "Specificity", "PPV", "NPV"))
+    calls = _table("Operating point", ("Threshold",), ("Sensitivity", "Specificity"))
+    worth = _table("Predictive values there", ("Prevalence", "from"), ("PPV", "NPV"))
     trust = _table("Calibration", ("Mean", "Positive", "Brier", "ECE"), ("Slope", "Intercept"))
     for target, figures in result["targets"].items():
         title, n, positives = TITLES[target], figures["n"], figures["positives"]
@@ -102,9 +115,10 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
         ranking.add_row(title, f"{positives} of {n}", *map(_cell, shown))
         point = figures["operating_point"]
         if point:
-            names = ("sensitivity", "specificity", "ppv_at_prevalence", "npv_at_prevalence")
             threshold = "" if point["threshold"] is None else f"{point['threshold']:.3f}"
-            calls.add_row(title, threshold, *(_cell(point[name]) for name in names))
+            calls.add_row(title, threshold, *(_cell(point[name]) for name in ("sensitivity", "specificity")))
+            values = (_cell(point[f"{name}_at_prevalence"]) for name in ("ppv", "npv"))
+            worth.add_row(title, *_prevalence(figures["prevalence"]), *values)
         else:
             calls.add_row(title, "not stated")
         mean, *others = (
@@ -123,23 +137,25 @@ def _tables(result: Mapping[str, Any]) -> list[Table]:
         shares = (figures["mean_iou"], *figures["overlapping"].values(), figures["pointing_game"])
         boxes.add_row(TITLES[target], str(figures["boxes"]), str(figures["without_crop"]), *map(_cell, shares))
     listed = _list_tables(result["list"])
-    return [ranking, calls, trust, *listed, *(table for table in (subgroups, boxes) if table.row_count)]
+    return [ranking, calls, worth, trust, *listed, *(table for table in (subgroups, boxes) if table.row_count)]
 
 
 def _list_tables(listed: Mapping[str, Any]) -> list[Table]:
     """The reading list: how far up it brings films with a finding, and what it says of them."""
     if not listed["films"]:
         return []
-    order = _table("Reading list", ("Positive",), ("Moved", "Of moved, right", "AUC of order", "Lift, top quarter"))
+    moved = _table("Reading list: what moves up", ("Positive",), ("Moved", "Of moved, right"))
+    order = _table("Reading list: the order", ("Positive",), ("AUC of order", "In top quarter", "Lift, top quarter"))
     for target, figures in listed["order"].items():
-        shown = (figures["moved"], figures["right"], figures["auc"], figures["lift"])
-        order.add_row(TITLES[target], f"{figures['positives']} of {figures['n']}", *map(_cell, shown))
+        row = (TITLES[target], f"{figures['positives']} of {figures['n']}")
+        moved.add_row(*row, *(_cell(figures[name]) for name in ("moved", "right")))
+        order.add_row(*row, *(_cell(figures[name]) for name in ("auc", "top_quarter", "lift")))
     if listed["named"] is None:
-        return [order]
+        return [moved, order]
     words = _table("Findings in words", ("Named",), ("Right",))
     for target, figures in listed["named"].items():
         words.add_row(TITLES.get(target, "All"), str(figures["n"]), _cell(figures["right"]))
-    return [order, words]
+    return [moved, order, words]
 
 
 def _table(title: str, numbers: Sequence[str], intervals: Sequence[str]) -> Table:
@@ -150,6 +166,11 @@ def _table(title: str, numbers: Sequence[str], intervals: Sequence[str]) -> Tabl
     for heading in intervals:
         table.add_column(heading, justify="right", min_width=_INTERVAL_WIDTH)
     return table
+
+
+def _prevalence(prevalence: Mapping[str, Any]) -> tuple[str, str]:
+    value = "-" if prevalence["value"] is None else f"{prevalence['value']:.3g}"
+    return value, "--prevalence" if prevalence["stated"] else "these films"
 
 
 def _cell(estimate: Mapping[str, Any]) -> Text:

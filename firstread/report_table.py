@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TextIO
 
 from pydicom import Dataset
 
@@ -25,9 +25,8 @@ from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
 from gateway.intake.orthanc import OrthancClient
 from worker.pacs import Pacs
+from worklist.csv_cells import defused
 from worklist.errors import FirstreadError, InvalidInput, PacsUnavailable
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # OWASP, CSV Injection; Excel in Japan
 
 
 def write_report_table(settings: Settings, *, since: date | None, path: Path | None) -> None:
@@ -65,7 +64,7 @@ def _write(rows: Iterator[Row], stream: TextIO) -> None:
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n" if stream is sys.stdout else "\r\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({column: _defused(text) for column, text in row.items()})
+        writer.writerow({column: defused(text) for column, text in row.items()})
 
 
 def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None) -> Iterator[Row]:
@@ -115,7 +114,3 @@ def _reception(orthanc: OrthancClient, sop_instance_uid: str) -> str:
         if found["Type"] == "Instance" and (moment := orthanc.reception_date(found["ID"])):
             return moment.isoformat()
     return ""
-
-
-def _defused(text: str) -> str:
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text

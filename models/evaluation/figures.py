@@ -10,26 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from models.evaluation.films import (
-    FINDINGS,
-    SUBGROUPS,
-    TARGETS,
-    URGENT,
-    Label,
-    Prediction,
-    read_labels,
-    read_predictions,
-)
+from models.evaluation.films import FINDINGS, SUBGROUPS, TARGETS, UNKNOWN, URGENT, Label, Prediction
+from models.evaluation.labels import read_labels
 from models.evaluation.matching import match
-from models.evaluation.triage import Triaged
-from worklist.errors import InvalidInput, PermanentError
+from models.evaluation.predictions import read_predictions
+from models.evaluation.prevalence import Prevalence, prevalence_of
+from worklist.errors import PermanentError
 
 try:
     from models.evaluation.boxes import OVERLAPS, Localization, localize
-    from models.evaluation.intervals import BOOTSTRAPS, SEED, Estimate, Indices, Numbers, proportion
-    from models.evaluation.metrics import SENSITIVITIES, SPECIFICITY, Sample, calibrate, operate, rank
-    from models.evaluation.order import flagged_without_words, judge_order, judge_words
-    from models.evaluation.plots import save_plots
+    from models.evaluation.intervals import BOOTSTRAPS, SEED, Estimate
+    from models.evaluation.listed import list_figures, patients_of
+    from models.evaluation.metrics import SENSITIVITIES, SPECIFICITY, Sample, area, calibrate, operate, rank
+    from models.evaluation.plots import Panel, save_plots
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] not in {"matplotlib", "sklearn"}:
         raise
@@ -40,32 +33,31 @@ except ModuleNotFoundError as error:
 TITLES = {URGENT: "Any urgent finding"} | {kind.key: kind.label for kind in FINDINGS}
 TOO_FEW = "too few"  # the note of a subgroup that is not ranked
 _LEAST_IN_SUBGROUP = 10  # positive films, and as many negative ones
+_DIGITS = 12  # of a digest, in a picture
 Film = tuple[Prediction, Label]
 
 
-def evaluate_files(predictions: Path, labels: Path, *, prevalence: float, plots: Path | None) -> dict[str, Any]:
+def evaluate_files(
+    predictions: Path, labels: Path, *, prevalence: Mapping[str, float], plots: Path | None
+) -> dict[str, Any]:
     """The figures of docs/evaluation.md, ready for JSON.
 
     Args:
-        predictions: what `firstread triage --json` wrote, or JSON lines or CSV.
+        predictions: what `firstread triage --json` or `firstread report --all` wrote, or JSON lines or CSV.
         labels: CSV or JSON lines.
-        prevalence: share of positive films for which predictive values and alarm rates are stated.
+        prevalence: by target, for predictive values and alarm rates; of a target left out, that of the films.
         plots: folder for the pictures; None draws none.
 
     Raises:
-        InvalidInput: a file cannot be used, no film is in both, or the prevalence is not between 0 and 1.
+        InvalidInput: a file cannot be used, no film is in both, or the plots cannot be written.
     """
-    if not 0 < prevalence < 1:
-        raise InvalidInput("bad_prevalence", f"the prevalence is {prevalence}: choose one between 0 and 1")
     predicted, labelled = read_predictions(predictions), read_labels(labels)
     matched = match(predicted, labelled)
     scored = [film for film in matched.films if not film[0].abstention]
     abstained = [film for film in matched.films if film[0].abstention]
     samples = {target: _sample(scored, target) for target in TARGETS}
     has_patients = matched.films[0][1].patient is not None
-    if plots:
-        save_plots(samples, TITLES, plots)
-    return {
+    result: dict[str, Any] = {
         "films": {
             "predictions": len(predicted),
             "labels": len(labelled),
@@ -76,6 +68,9 @@ def evaluate_files(predictions: Path, labels: Path, *, prevalence: float, plots:
                 reason: [prediction.file for prediction, _ in abstained if prediction.abstention == reason]
                 for reason in ("out_of_scope", "failed", "no_prediction")
             },
+            "abstention_codes": dict(
+                Counter(prediction.failure_code for prediction, _ in abstained if prediction.failure_code).most_common()
+            ),
             "abstained_urgent": sum(label.truth.get(URGENT, False) for _, label in abstained),
             "unmatched_predictions": list(matched.unmatched_predictions),
             "unmatched_labels": list(matched.unmatched_labels),
@@ -83,17 +78,38 @@ def evaluate_files(predictions: Path, labels: Path, *, prevalence: float, plots:
         "patients": len({label.patient for _, label in scored}) if has_patients else None,
         "intervals": {"confidence": 0.95, "draws": "patients" if has_patients else "films"}
         | {"bootstraps": BOOTSTRAPS, "seed": SEED},
-        "prevalence": prevalence,
         "models": [
             dict(zip(("name", "version", "sha256"), model, strict=True)) | {"films": count}
             for model, count in Counter(prediction.model for prediction, _ in scored if prediction.model).items()
         ],
-        "targets": {target: _figures(samples[target], scored, target, prevalence) for target in TARGETS},
-        "list": _list(scored),
-        "subgroups": {key: _subgroups(scored, key, samples, prevalence) for key in SUBGROUPS},
+        "policies": [
+            {"sha256": policy, "films": count}
+            for policy, count in Counter(prediction.policy for prediction, _ in scored if prediction.policy).items()
+        ],
+        "targets": {
+            target: _figures(
+                sample, scored, target, prevalence_of(target, prevalence, int(sample.truth.sum()), len(sample.truth))
+            )
+            for target, sample in samples.items()
+        },
+        "list": list_figures(scored),
+        "subgroups": {key: _subgroups(scored, key, samples) for key in SUBGROUPS},
         "localization": {target: _located(found) for target, found in localize(scored).items()},
         "foreign_boxes": sum(label.foreign_boxes for _, label in matched.films),
     }
+    if plots:
+        panels = {
+            target: Panel(title=TITLES[target], sample=sample, auc=Estimate(**result["targets"][target]["auc"]))
+            for target, sample in samples.items()
+        }
+        save_plots(panels, _heading(result["models"], len(scored)), plots)
+    return result
+
+
+def _heading(models: Sequence[Mapping[str, Any]], films: int) -> str:
+    """What the pictures show: model, version, the beginning of its digest, and how many films."""
+    names = [f"{model['name']} {model['version']}, SHA-256 {model['sha256'][:_DIGITS]}" for model in models]
+    return f"{' and '.join(names) or 'Model not stated'}: {films} films"
 
 
 def _labelled(films: Sequence[Film], target: str) -> list[Film]:
@@ -111,77 +127,44 @@ def _sample(films: Sequence[Film], target: str) -> Sample:
         truth=np.array([label.truth[target] for _, label in judged], dtype=np.bool_),
         probability=np.array([prediction.probabilities[target] for prediction, _ in judged], dtype=np.float64),
         called=None if None in calls else np.array(calls, dtype=np.bool_),
-        patient=_patients([label for _, label in judged]),
+        patient=patients_of([label for _, label in judged]),
     )
 
 
-def _figures(sample: Sample, films: Sequence[Film], target: str, prevalence: float) -> dict[str, Any]:
-    ranking, point = rank(sample, prevalence), operate(sample, prevalence)
-    thresholds = {prediction.thresholds.get(target) for prediction, _ in _labelled(films, target)}
+def _figures(sample: Sample, films: Sequence[Film], target: str, prevalence: Prevalence) -> dict[str, Any]:
+    share = prevalence.value or 0.0  # where it is 0 or not known, there is no sensitivity that it could weigh
+    ranking, point = rank(sample, share), operate(sample, share)
+    stated = {prediction.thresholds.get(target) for prediction, _ in _labelled(films, target)}
+    thresholds = sorted(threshold for threshold in stated if threshold is not None)
     return {
         "n": len(sample.truth),
         "positives": int(sample.truth.sum()),
         "without_label": sum(target not in label.truth for _, label in films),
         "without_probability": sum(target not in prediction.probabilities for prediction, _ in films),
+        "prevalence": asdict(prevalence),
         "auc": asdict(ranking.auc),
         "at_specificity": {f"{SPECIFICITY:.2f}": asdict(ranking.at_specificity)},
         "at_sensitivity": {
             f"{aim:.2f}": asdict(at) for aim, at in zip(SENSITIVITIES, ranking.at_sensitivity, strict=True)
         },
-        "operating_point": asdict(point) | {"threshold": thresholds.pop() if len(thresholds) == 1 else None}
+        "thresholds": thresholds,
+        "operating_point": asdict(point) | {"threshold": thresholds[0] if len(stated) == len(thresholds) == 1 else None}
         if point
         else None,
         "calibration": asdict(calibrate(sample)),
     }
 
 
-def _list(films: Sequence[Film]) -> dict[str, Any]:
-    """What the reading list makes of the films: which it moves, how far up sick films come, what it says of them."""
-    known = [(prediction.triaged, label) for prediction, label in films if prediction.triaged]
-    triaged = [each for each, _ in known]
-    patient = _patients([label for _, label in known])
-    key = np.array([each.sort_key for each in triaged], dtype=np.float64)
-    worded = [(each.named, label.truth) for each, label in known if each.named is not None]
-    says = len(worded) == len(known) > 0
-    return {
-        "films": len(known),
-        "without_triage": len(films) - len(known),
-        "moved": asdict(proportion(key > 0, patient, note="no film whose place is known")),
-        "order": {target: _placed(known, key, target) for target in TARGETS},
-        "named": {
-            target: asdict(words)
-            for target, words in judge_words([n for n, _ in worded], [t for _, t in worded], patient).items()
-        }
-        if says
-        else None,
-        "flagged_without_words": asdict(flagged_without_words(triaged, patient)) if says else None,
-    }
-
-
-def _placed(known: Sequence[tuple[Triaged, Label]], key: Numbers, target: str) -> dict[str, Any]:
-    """The order, held against one finding."""
-    judged = np.array([target in label.truth for _, label in known], dtype=np.bool_)
-    labels = [label for _, label in known if target in label.truth]
-    truth = np.array([label.truth[target] for label in labels], dtype=np.bool_)
-    return asdict(judge_order(key[judged], truth, _patients(labels)))
-
-
-def _patients(labels: Sequence[Label]) -> Indices | None:
-    names = [label.patient or "" for label in labels]
-    return np.unique(names, return_inverse=True)[1] if any(names) else None
-
-
-def _subgroups(
-    films: Sequence[Film], key: str, samples: Mapping[str, Sample], prevalence: float
-) -> dict[str, dict[str, Any]]:
-    groups = sorted({label.groups[key] for _, label in films if key in label.groups})
+def _subgroups(films: Sequence[Film], key: str, samples: Mapping[str, Sample]) -> dict[str, dict[str, Any]]:
+    groups = sorted({label.groups[key] for _, label in films if key in label.groups} - {UNKNOWN})
+    if groups and any(label.groups.get(key) == UNKNOWN for _, label in films):
+        groups.append(UNKNOWN)
     return {
         group: {
             target: _subgroup(
                 sample.where(
                     np.array([label.groups.get(key) == group for _, label in _labelled(films, target)], np.bool_)
-                ),
-                prevalence,
+                )
             )
             for target, sample in samples.items()
         }
@@ -189,10 +172,10 @@ def _subgroups(
     }
 
 
-def _subgroup(sample: Sample, prevalence: float) -> dict[str, Any]:
+def _subgroup(sample: Sample) -> dict[str, Any]:
     positives, count = int(sample.truth.sum()), len(sample.truth)
     few = min(positives, count - positives) < _LEAST_IN_SUBGROUP
-    auc = Estimate(value=None, note=TOO_FEW) if few else rank(sample, prevalence).auc
+    auc = Estimate(value=None, note=TOO_FEW) if few else area(sample)
     return {"n": count, "positives": positives, "auc": asdict(auc)}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from models.evaluation.films import Label, Prediction
+from models.evaluation.tables import FILM_COLUMNS
 from worklist.errors import InvalidInput
 
 _IMAGE_SUFFIX = re.compile(r"\.(dcm|dicom|png|jpe?g)$", re.IGNORECASE)
@@ -15,7 +16,10 @@ _IMAGE_SUFFIX = re.compile(r"\.(dcm|dicom|png|jpe?g)$", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matched:
-    """Films that both files know, sorted by the label's file, and those that only one knows."""
+    """Films that both files know, sorted by the label's file, and those that only one knows.
+
+    A label has the subgroups, and without any patient among the labels the patient, that its prediction states.
+    """
 
     films: tuple[tuple[Prediction, Label], ...]
     unmatched_predictions: tuple[str, ...]
@@ -48,25 +52,42 @@ def match(predictions: Sequence[Prediction], labels: Sequence[Label]) -> Matched
         if len(closest) > 1:
             raise InvalidInput(
                 "ambiguous_film",
-                f"{prediction.file} may be {closest[0].file} or {closest[1].file} of the labels: write longer paths",
+                f"{prediction.file} may be {closest[0].file} or {closest[1].file} of the labels: name it more exactly",
             )
         label = closest[0]
         if label.file in found:
             raise InvalidInput(
                 "ambiguous_film",
                 f"{found[label.file][0].file} and {prediction.file} both match {label.file} of the labels: "
-                "remove one prediction or write longer paths",
+                "remove one prediction or name the film more exactly",
             )
         found[label.file] = (prediction, label)
     if not found:
         raise InvalidInput(
             "no_match",
-            f"no film is in both files: predictions name {predictions[0].file}, labels {labels[0].file}, for example",
+            f"no film is in both files: predictions name {predictions[0].file}, labels {labels[0].file}, for example; "
+            f"films are matched by {FILM_COLUMNS}",
         )
     return Matched(
-        films=tuple(found[file] for file in sorted(found)),
+        films=_completed([found[file] for file in sorted(found)]),
         unmatched_predictions=tuple(sorted(unmatched)),
         unmatched_labels=tuple(sorted(label.file for label in labels if label.file not in found)),
+    )
+
+
+def _completed(films: Sequence[tuple[Prediction, Label]]) -> tuple[tuple[Prediction, Label], ...]:
+    """Labels with the subgroups and patients that only predictions state; a film without one is its own patient."""
+    from_predictions = not any(label.patient for _, label in films) and any(film.patient for film, _ in films)
+    return tuple(
+        (
+            prediction,
+            replace(
+                label,
+                groups={**prediction.groups, **label.groups},
+                patient=prediction.patient or prediction.file if from_predictions else label.patient,
+            ),
+        )
+        for prediction, label in films
     )
 
 

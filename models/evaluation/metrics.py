@@ -7,6 +7,7 @@ same films always have a bootstrap interval, for Wilson's would take the thresho
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,9 @@ SPECIFICITY = 0.95
 SENSITIVITIES = (0.90, 0.95)
 
 _BINS = 10
+_NO_PREVALENCE = 0.5  # rank() needs one for its alarm rates alone
 _LEAST_IN_BIN = 10
+_NARROW_BINS = 50
 _NEVER_ONE = 1e-6  # a probability of 0 or 1 has no log odds
 _ROUNDING = 1e-9
 
@@ -198,6 +201,11 @@ def rank(sample: Sample, prevalence: float) -> Ranking:
     )
 
 
+def area(sample: Sample) -> Estimate:
+    """The AUC alone."""
+    return rank(sample, _NO_PREVALENCE).auc
+
+
 def operate(sample: Sample, prevalence: float) -> OperatingPoint | None:
     """What the model's own calls give; None where the calls are not known."""
     called, truth, patient = sample.called, sample.truth, sample.patient
@@ -249,7 +257,10 @@ def calibration_bins(sample: Sample) -> tuple[Numbers, Numbers, Numbers]:
 
     Films of one probability share a bin, so the bins do not depend on the order of the films.
     """
-    bins = min(max(len(sample.truth) // _LEAST_IN_BIN, 1), _BINS)
+    return _binned(sample, min(max(len(sample.truth) // _LEAST_IN_BIN, 1), _BINS))
+
+
+def _binned(sample: Sample, bins: int) -> tuple[Numbers, Numbers, Numbers]:
     edges = np.quantile(sample.probability, np.arange(1, bins) / bins)
     number = np.searchsorted(edges, sample.probability, side="right")
     count = np.bincount(number, minlength=bins).astype(np.float64)
@@ -257,6 +268,26 @@ def calibration_bins(sample: Sample) -> tuple[Numbers, Numbers, Numbers]:
     positives = np.bincount(number, weights=sample.truth, minlength=bins).astype(np.float64)
     full = count > 0
     return total[full] / count[full], positives[full], count[full]
+
+
+def joined_bins(sample: Sample) -> tuple[Numbers, Numbers, Numbers]:
+    """The same of narrow bins, joined from the highest down until each holds at least 5 positives.
+
+    Fewer positives say nothing of a share. What is left over joins the lowest bin; there are at most 10, and none below
+    5 positives.
+    """
+    least = max(LEAST, math.ceil(sample.truth.sum() / _BINS))
+    joined: list[list[float]] = []  # probability x films, positives, films
+    open_bin = [0.0, 0.0, 0.0]
+    for mean, positives, count in reversed(list(zip(*_binned(sample, _NARROW_BINS), strict=True))):
+        open_bin = [open_bin[0] + mean * count, open_bin[1] + positives, open_bin[2] + count]
+        if open_bin[1] >= least:
+            joined.append(open_bin)
+            open_bin = [0.0, 0.0, 0.0]
+    if joined:
+        joined[-1] = [one + left for one, left in zip(joined[-1], open_bin, strict=True)]
+    total, positive, films = np.array(joined[::-1], np.float64).reshape(-1, 3).T
+    return total / films, positive, films
 
 
 def _predictive(hit: Estimate, other: Estimate, share: float, note: str) -> Estimate:

@@ -23,12 +23,11 @@ from models.evaluation.intervals import (
     proportion,
     resample,
 )
-from models.evaluation.metrics import NO_FILM, NO_POSITIVE, Sample, rank
+from models.evaluation.metrics import NO_FILM, NO_POSITIVE, Sample, area
 from models.evaluation.triage import Triaged
 
 TOP = 0.25  # of the list
 
-_NO_PREVALENCE = 0.5  # rank() asks for one for its alarm rate, which is not used here
 _NOT_FLAGGED = "no film is flagged"
 
 
@@ -42,7 +41,8 @@ class Order:
         moved: share of the positive films that move up (sensitivity of the flag).
         right: share of the films that move up that are positive (its precision).
         auc: chance that a positive film stands before a negative one, ties counted half.
-        lift: positive films in the top quarter of the list, beside a quarter of all of them: 1 is chance, 4 the most.
+        top_quarter: share of the positive films that stand in the top quarter of the list: 0.25 is chance.
+        lift: the same beside a quarter: 1 is chance, 4 the most.
     """
 
     n: int
@@ -50,11 +50,12 @@ class Order:
     moved: Estimate
     right: Estimate
     auc: Estimate
+    top_quarter: Estimate
     lift: Estimate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Words:
+class Naming:
     """How often findings that are put into words are there: how many were named, and the share that is right."""
 
     n: int
@@ -74,19 +75,25 @@ def judge_order(sort_key: Numbers, truth: Flags, patient: Indices | None) -> Ord
     def share(success: Flags, among: Flags, note: str) -> Estimate:
         return proportion(success[among], None if patient is None else patient[among], note=note)
 
+    lift = _lift(sort_key, truth, patient)
     return Order(
         n=len(truth),
         positives=int(truth.sum()),
         moved=share(flagged, truth, NO_POSITIVE),
         right=share(truth, flagged, _NOT_FLAGGED),
-        auc=rank(Sample(truth=truth, probability=sort_key, called=None, patient=patient), _NO_PREVALENCE).auc,
-        lift=_lift(sort_key, truth, patient),
+        auc=area(Sample(truth=truth, probability=sort_key, called=None, patient=patient)),
+        top_quarter=Estimate(value=_of_top(lift.value), low=_of_top(lift.low), high=_of_top(lift.high), note=lift.note),
+        lift=lift,
     )
+
+
+def _of_top(lift: float | None) -> float | None:
+    return None if lift is None else TOP * lift
 
 
 def judge_words(
     named: Sequence[frozenset[str]], truths: Sequence[Mapping[str, bool]], patient: Indices | None
-) -> dict[str, Words]:
+) -> dict[str, Naming]:
     """The findings that were named on films, by target, and all together under `all`.
 
     Args:
@@ -103,19 +110,19 @@ def judge_words(
     # Two findings of one film are no more independent than two films of one patient.
     cluster = np.arange(len(named)) if patient is None else patient
 
-    def words(chosen: Sequence[tuple[str, bool, int]]) -> Words:
+    def words(chosen: Sequence[tuple[str, bool, int]]) -> Naming:
         right = np.array([is_right for _, is_right, _ in chosen], dtype=np.bool_)
         indices = np.array([index for *_, index in chosen], dtype=np.int64)
-        return Words(n=len(chosen), right=proportion(right, cluster[indices], note="no finding is named"))
+        return Naming(n=len(chosen), right=proportion(right, cluster[indices], note="no finding is named"))
 
     targets = sorted({target for target, *_ in found})
     return {"all": words(found)} | {target: words([each for each in found if each[0] == target]) for target in targets}
 
 
-def flagged_without_words(films: Sequence[Triaged], patient: Indices | None) -> Estimate:
-    """Share of the flagged films of which no finding is named: a flag without a reason."""
+def flagged_without_reason(films: Sequence[Triaged], patient: Indices | None) -> Estimate:
+    """Share of the flagged films of which no finding is named that flags them."""
     flagged = np.array([film.is_flagged for film in films], dtype=np.bool_)
-    silent = np.array([not film.named for film in films], dtype=np.bool_)
+    silent = np.array([not (film.words and film.words.reasons) for film in films], dtype=np.bool_)
     return proportion(silent[flagged], None if patient is None else patient[flagged], note=_NOT_FLAGGED)
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worklist.scope import TELLING
+
 Cells = Mapping[str, Any]
 
 _LONG = ("finding", "probability", "study_instance_uid")
-_OF_A_STUDY = ("study_instance_uid", "accession_number", "score", "harm", "urgency", "state")
+_OF_A_STUDY = {
+    **{key: key for key in ("study_instance_uid", "accession_number", "score", "urgency", "harm", "head_start_s")},
+    **{key: key for key in ("flag_from", "policy_sha256", "state")},
+    "explainer_version": "explainer_version",
+    "patient_id": "patient",
+    "patient_sex": "sex",
+    "patient_age": "age",
+}
+_OF_AN_IMAGE = ("view", "station", "manufacturer", "ward", "order_priority")
 _OF_A_MODEL = ("name", "version", "sha256")
-_OF_A_FINDING = ("probability", "threshold", "named")
+_OF_A_FINDING = ("probability", "threshold", "named", "weight", "critical_from")
 
 
 def is_long(rows: Sequence[Cells]) -> bool:
@@ -19,7 +29,7 @@ def is_long(rows: Sequence[Cells]) -> bool:
 
 
 def fold(rows: Sequence[tuple[str, Cells]]) -> list[tuple[str, Cells]]:
-    """One row a study, as `firstread triage --json` writes it, from the last revision of its report.
+    """One row a study, as `firstread triage --json` writes it, from the newest revision of its report.
 
     Args:
         rows: where each row stands, and its cells.
@@ -31,26 +41,27 @@ def fold(rows: Sequence[tuple[str, Cells]]) -> list[tuple[str, Cells]]:
 
 
 def _study(rows: Sequence[tuple[str, Cells]]) -> tuple[str, Cells]:
-    last = max(_revision(row) for _, row in rows)
-    current = [(where, row) for where, row in rows if _revision(row) == last]
+    newest = max(_revision(row) for _, row in rows)
+    current = [(where, row) for where, row in rows if _revision(row) == newest]
     where, first = current[0]
-    study = {column: _plain(first[column]) for column in _OF_A_STUDY if column in first}
-    sources = dict.fromkeys(_plain(row.get("source_sop_instance_uid", "")) for _, row in current)
-    findings = [
+    study: dict[str, Any] = {name: first[column] for column, name in _OF_A_STUDY.items() if column in first}
+    for column in _OF_AN_IMAGE:
+        if column in first:
+            study[column] = " + ".join(sorted({row[column] for _, row in current if row[column]}))
+    study["source_sop_instance_uid"] = list(dict.fromkeys(row.get("source_sop_instance_uid", "") for _, row in current))
+    study["findings"] = [
         {"name": row["finding"]} | {column: row[column] for column in _OF_A_FINDING if row.get(column, "") != ""}
         for _, row in current
         if row["finding"]
     ]
-    folded: dict[str, Any] = {**study, "source_sop_instance_uid": list(sources), "findings": findings}
-    model = {key: first.get(f"model_{key}", "") for key in _OF_A_MODEL}
-    return where, folded | ({"model": model} if model["sha256"] else {})
+    if code := first.get("failure_code", ""):
+        study |= {"failure": {"code": code}, "state": "out_of_scope" if code in TELLING else "failed"}
+    if first.get("model_sha256", ""):
+        study["model"] = {key: first.get(f"model_{key}", "") for key in _OF_A_MODEL}
+    return where, study
 
 
-def _revision(row: Cells) -> tuple[int, str]:
+def _revision(row: Cells) -> tuple[int, str, str]:
     number = str(row.get("revision", ""))
-    return int(number) if number.isdecimal() else 0, str(row.get("reported", ""))
-
-
-def _plain(cell: str) -> str:
-    """A cell without the apostrophe that keeps a spreadsheet from taking it for a formula."""
-    return cell.removeprefix("'")
+    reported, report = str(row.get("reported", "")), str(row.get("report_sop_instance_uid", ""))
+    return int(number) if number.isdecimal() else 0, reported, report

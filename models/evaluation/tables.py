@@ -11,11 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from models.evaluation.reports import fold, is_long
+from worklist.csv_cells import plain
 from worklist.errors import InvalidInput
 
 Row = Mapping[str, Any]
 
 IDENTIFIERS = ("study instance uid", "accession number", "source sop instance uid", "sop instance uid")
+FILM_COLUMNS = "file, study_instance_uid, accession_number or source_sop_instance_uid"
 
 _FILE = ("file", "image", *IDENTIFIERS)
 
@@ -78,7 +80,7 @@ def _csv_rows(path: Path, text: str) -> list[tuple[str, Row]]:
                 raise InvalidInput(
                     "bad_csv", f"{path} line {reader.line_num} has {len(cells)} cells and not {len(heading)}: mend it"
                 )
-            rows.append((f"{path} line {reader.line_num}", list(zip(heading, cells, strict=True))))
+            rows.append((f"{path} line {reader.line_num}", list(zip(heading, map(plain, cells), strict=True))))
     except csv.Error as error:
         raise InvalidInput("bad_csv", f"{path} line {reader.line_num} is no CSV ({error}): mend it") from error
     for name, count in Counter(heading).items():
@@ -100,5 +102,5 @@ def _canonical(where: str, row: Row, names: Mapping[str, str]) -> Row:
         cells[key] = value.strip() if isinstance(value, str) else value
     file = next((cells[key] for key in _FILE if cells.get(key)), None)
     if not isinstance(file, str):
-        raise InvalidInput("missing_column", f"{where} names no film: give it a column file")
+        raise InvalidInput("missing_column", f"{where} names no film: fill its {FILM_COLUMNS}")
     return cells | {"file": str(PurePosixPath(file.replace("\\", "/")))}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from models.card import CARD_FILE, load_card
 from worklist.errors import ModelUnavailable
@@ -18,60 +21,90 @@ _CRITICAL = 2.0  # beyond any harm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """The findings that are put into words, by target, and those of them that flag the film by themselves."""
+
+    named: frozenset[str]
+    reasons: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Triaged:
     """What a list does with a film.
 
     Attributes:
-        sort_key: 0 where nothing is flagged, so that the film stays in order of arrival; else it rises with the head
-            start: the harm of waiting, or 2 where the film is critical.
-        named: the findings that are put into words, by target; None where that is not known.
+        urgency: its class.
+        harm: what it is ordered by where head starts are not known: 0 where nothing is flagged, else the harm of
+            waiting, or 2 where the film is critical.
+        head_start_s: how much earlier than it arrived the film is queued; None where that is not known.
+        words: what is said of it; None where that is not known.
     """
 
-    sort_key: float
-    named: frozenset[str] | None
+    urgency: Urgency
+    harm: float
+    head_start_s: float | None
+    words: Words | None
 
     @property
     def is_flagged(self) -> bool:
-        """Whether the film moves up."""
-        return self.sort_key > 0
+        """Whether the film bears a flag."""
+        return self.urgency is not Urgency.NONE
 
     @classmethod
     def of(cls, triage: Triage) -> Triaged:
         """What the rule says."""
         return cls(
-            sort_key=_sort_key(triage.urgency, triage.harm),
-            named=frozenset(named.finding.type.key for named in triage.named),
+            urgency=triage.urgency,
+            harm=_order_harm(triage.urgency, triage.harm),
+            head_start_s=triage.head_start.total_seconds(),
+            words=Words(
+                named=frozenset(named.finding.type.key for named in triage.named),
+                reasons=frozenset(named.finding.type.key for named in triage.named if named.is_reason),
+            ),
         )
 
 
-def triaged(
-    probabilities: Mapping[str, float],
-    *,
-    sha256: str,
-    urgency: Urgency | None,
-    harm: float | None,
-    named: frozenset[str] | None,
-) -> Triaged | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stated:
+    """What a file of predictions says itself of a film's class, harm of waiting, head start and words."""
+
+    urgency: Urgency | None
+    harm: float | None
+    head_start_s: float | None
+    words: Words | None
+
+
+def triaged(probabilities: Mapping[str, float], sha256: str, stated: Stated) -> Triaged | None:
     """What a list does with a film; None where neither the file nor a card says it.
 
     Args:
         probabilities: of the findings, by key.
         sha256: digest of the model's weights; empty where it is not known.
-        urgency: the class that the file states, if it does.
-        harm: the harm of waiting that the file states, if it does.
-        named: the findings that the file says were put into words, if it does.
+        stated: what counts before what follows from the card. Head starts are a site's, and no card has them.
     """
-    computed = _by_card(probabilities, sha256)
-    if computed:
+    urgency, harm, words = stated.urgency, stated.harm, stated.words
+    if computed := _by_card(probabilities, sha256):
         urgency = computed.urgency if urgency is None else urgency
         harm = computed.harm if harm is None else harm
-        named = Triaged.of(computed).named if named is None else named
+        words = Triaged.of(computed).words if words is None else words
     if urgency is None or (harm is None and urgency is Urgency.URGENT):
         return None
-    return Triaged(sort_key=_sort_key(urgency, harm or 0.0), named=named)
+    return Triaged(
+        urgency=urgency, harm=_order_harm(urgency, harm or 0.0), head_start_s=stated.head_start_s, words=words
+    )
 
 
-def _sort_key(urgency: Urgency, harm: float) -> float:
+def sort_keys(films: Sequence[Triaged]) -> npt.NDArray[np.float64]:
+    """What films are ordered by, float64, shape (N,), larger first, 0 where a film stays in order of arrival.
+
+    Head starts where every film states its own, else what grows with them: the harm of those that are flagged.
+    """
+    head_starts = [film.head_start_s for film in films]
+    known = None not in head_starts
+    return np.array(head_starts if known else [film.harm for film in films], dtype=np.float64)
+
+
+def _order_harm(urgency: Urgency, harm: float) -> float:
     return {Urgency.CRITICAL: _CRITICAL, Urgency.URGENT: harm, Urgency.NONE: 0.0}[urgency]
 
 

@@ -18,8 +18,9 @@ from imaging.files import read_image
 from imaging.geometry import SquareGeometry, fit_square
 from imaging.radiograph import Radiograph, read_radiograph
 from models.embedded.scorer import EmbeddedScorer
-from models.evaluation.films import FINDINGS, URGENT, Box, Label, Prediction, read_labels
+from models.evaluation.films import FINDINGS, URGENT, Box, Label, Prediction
 from models.evaluation.intervals import LEAST, TOO_FEW, Estimate, Numbers, percentiles, resample
+from models.evaluation.labels import read_labels
 from models.evaluation.metrics import Sample, calibrate, rank
 from models.training.measure import OUTPUTS
 from models.training.quantize import Int8Comparison, compare_int8

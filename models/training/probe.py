@@ -34,7 +34,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it comes with scikit-learn, and without types
 
-from models.evaluation.films import read_labels
+from models.evaluation.labels import read_labels
 from models.evaluation.tables import read_rows
 from models.training import measure
 from models.training.measure import OUTPUTS
@@ -123,7 +123,7 @@ def read_examples(
 
     Args:
         embeddings: of all films of the manifest, or of some.
-        manifest: CSV with columns file, split, patient, and the findings as models.evaluation.films names them.
+        manifest: CSV with columns file, split, patient, and the findings as models.evaluation.labels reads them.
         leave_out: pairs of an output and of a word in the column `source`: training films of that source do not teach
             that output. For collections whose films were chosen by their label, which teach the collection instead.
 

@@ -7,27 +7,33 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import pydicom
 import pytest
 from PIL import Image
 
 from imaging.simulated.phantom import simulate_film
 from models.embedded.scorer import WEIGHTS
 from models.evaluation.films import FINDINGS
-from tests.bad_films import BAD_FILMS
+from tests.acceptance.conftest import RunningSite, film_with_effusion
+from tests.bad_films import BAD_FILMS, chest
 
 FIRSTREAD = (sys.executable, "-m", "firstread")
 WITHOUT_EXTRA = "import sys; sys.modules['{}'] = None; from firstread.cli import main; main()"
 DRAWN = (*FINDINGS, None, None)
 
 
-def run(*arguments: str | Path, program: tuple[str, ...] = FIRSTREAD) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, program: tuple[str, ...] = FIRSTREAD, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
     """Call the command; Python warnings would show on stderr."""
     return subprocess.run(
         [*program, *map(str, arguments)],
-        env={**os.environ, "COLUMNS": "80", "PYTHONWARNINGS": "default"},
+        env={**os.environ, "COLUMNS": "80", "PYTHONWARNINGS": "default", **environment},
         capture_output=True,
         text=True,
         timeout=280,
@@ -106,11 +112,51 @@ def test_what_triage_writes_is_evaluated(folder: Path) -> None:
 
 def test_people_get_tables_and_pictures(folder: Path) -> None:
     """Without --json there are tables that name the refused films; --plots leaves three pictures."""
-    result = evaluate(folder, "--plots", folder / "plots", "--prevalence", "0.2")
+    prevalences = ("--prevalence", "0.2", "--prevalence", "Pneumothorax=0.02")
+    result = evaluate(folder, "--plots", folder / "plots", *prevalences)
     assert (result.returncode, result.stderr) == (0, "")
-    for words in ("coverage 88.9%", "out of scope: 1", "prevalence of 0.2", "Pneumothorax", "too few"):
+    for words in ("coverage 88.9%", "out of scope: 1", "these films", "Pneumothorax", "too few"):
         assert words in result.stdout
+    for prevalence in ("0.2", "0.02"):
+        assert f" {prevalence}  --prevalence " in result.stdout
     assert sorted(path.name for path in (folder / "plots").iterdir()) == ["calibration.png", "confusion.png", "roc.png"]
+
+
+def test_the_table_out_of_the_pacs_is_evaluated(running: RunningSite, tmp_path: Path) -> None:
+    """Films in, reports in the PACS, their table held against labels by accession number: the list's own numbers."""
+    sent = [film_with_effusion(70), chest(71), chest(72)]
+    bad = pydicom.dcmread(BAD_FILMS["blank"](tmp_path))
+    for number, film in enumerate([*sent, bad]):
+        film.AccessionNumber = f"=EVAL{number}"
+    running.send([*sent, bad])
+    items = running.done(4)
+    with (tmp_path / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["accession_number", "effusion"])
+        writer.writerows((film.AccessionNumber, int(film is sent[0])) for film in (*sent, bad))
+    table = run("report", "--all", "--csv", tmp_path / "all.csv", environment=running.site.environment)
+    assert table.returncode == 0, table.stderr
+
+    result = run(
+        *("evaluate", "--json", "--prevalence", "pleural_effusion=0.05"),
+        *("--predictions", tmp_path / "all.csv", "--labels", tmp_path / "labels.csv"),
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+    figures: dict[str, Any] = json.loads(result.stdout)
+    of_sent = [items[film.StudyInstanceUID] for film in sent]
+    assert (figures["films"]["matched"], figures["films"]["scored"]) == (4, 3)
+    assert figures["films"]["abstention_codes"] == {"blank_image": 1}
+    listed = figures["list"]
+    flagged = sum(item["urgency"] != "none" for item in of_sent)
+    named = sum(finding["named"] for item in of_sent for finding in item["findings"])
+    assert (listed["flagged"]["value"], listed["moved"]["value"]) == pytest.approx((flagged / 3, flagged / 3))
+    assert listed["named"]["all"]["n"] == named
+    assert listed["flagged_without_reason"]["value"] == 0
+    effusion = figures["targets"]["pleural_effusion"]
+    assert (effusion["n"], effusion["positives"], effusion["prevalence"]["value"]) == (3, 1, 0.05)
+    assert [model["sha256"] for model in figures["models"]] == [of_sent[0]["model"]["sha256"]]
+    assert [policy["films"] for policy in figures["policies"]] == [3]
 
 
 @pytest.mark.parametrize("module", ["sklearn", "matplotlib"])
@@ -129,6 +175,7 @@ def test_bad_input_is_one_line_and_exit_2(folder: Path) -> None:
     for arguments in (
         ("--predictions", folder / "none.json", "--labels", labels),
         ("--predictions", predictions, "--labels", labels, "--prevalence", "1"),
+        ("--predictions", predictions, "--labels", labels, "--prevalence", "fracture=0.1"),
         ("--predictions", predictions),
         ("--predictions", labels, "--labels", predictions),
     ):

@@ -17,17 +17,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from firstread.evaluate import print_evaluation
 from models.embedded.scorer import WEIGHTS
 from models.evaluation.boxes import iou, localize
 from models.evaluation.figures import evaluate_files
-from models.evaluation.films import TARGETS, Box, Label, Prediction, read_labels, read_predictions
+from models.evaluation.films import TARGETS, Box, Label, Prediction
 from models.evaluation.intervals import delong, perfect, proportion, resample, wilson
+from models.evaluation.labels import read_labels
 from models.evaluation.matching import Matched, match
-from models.evaluation.metrics import Sample, calibrate, calibration_bins, operate, rank
+from models.evaluation.metrics import Sample, calibrate, calibration_bins, joined_bins, operate, rank
+from models.evaluation.predictions import read_predictions
 from worklist.errors import InvalidInput
 
 # Albumin, total protein, K-G score and outcome of 43 patients, the example of DeLong et al. (Biometrics 1988).
@@ -268,6 +269,30 @@ def test_calibration_bins_hold_every_film_once(sample: Sample, random: Random) -
     assert calibrate(shuffled).ece.value == pytest.approx(calibrate(sample).ece.value)
 
 
+@settings(deadline=None, max_examples=40)
+@given(samples())
+def test_joined_bins_hold_five_positives(sample: Sample) -> None:
+    """What is drawn of calibration rests on five positive films a point and keeps every film; below five is nothing."""
+    mean, positives, count = joined_bins(sample)
+    if sample.truth.sum() < 5:
+        assert len(count) == 0
+        return
+    assert positives.min() >= 5
+    assert len(count) <= 10
+    assert (count.sum(), positives.sum()) == (len(sample.truth), sample.truth.sum())
+    assert mean @ count == pytest.approx(sample.probability.sum())
+    assert (np.diff(mean) > 0).all()
+
+
+def test_few_positives_still_make_more_than_one_point() -> None:
+    """Of fourteen positive films, ten of them among the most probable, two bins are drawn and not one."""
+    probability = np.linspace(0.99, 0.01, 100)
+    truth = np.isin(np.arange(100), [*range(10), 20, 40, 60, 80])
+    _, positives, count = joined_bins(Sample(truth=truth, probability=probability, called=None, patient=None))
+    assert positives.tolist() == [8, 6]
+    assert count.tolist() == [94, 6]
+
+
 def test_errors_of_probability_are_those_of_the_textbook() -> None:
     """One probability for all films: Brier's score is the mean squared error, the calibration error the distance."""
     figures = calibrate(
@@ -497,28 +522,26 @@ def test_bad_files_get_one_clear_line(tmp_path: Path, predictions: str, labels: 
     (tmp_path / "predictions").write_text(predictions, encoding="utf-8")
     (tmp_path / "labels").write_text(labels, encoding="utf-8")
     with pytest.raises(InvalidInput) as caught:
-        evaluate_files(tmp_path / "predictions", tmp_path / "labels", prevalence=0.1, plots=None)
+        evaluate_files(tmp_path / "predictions", tmp_path / "labels", prevalence={}, plots=None)
     assert caught.value.code == code
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 300 + 2 * len(str(tmp_path))
 
 
-def test_unreadable_files_and_prevalences_get_one_clear_line(tmp_path: Path) -> None:
-    """A missing file, a binary one, a prevalence of 1 and a folder that is a file are all refused by code."""
+def test_unreadable_files_get_one_clear_line(tmp_path: Path) -> None:
+    """A missing file, a binary one and a folder that is a file are all refused by code."""
     good, labels = tmp_path / "p.csv", tmp_path / "l.csv"
     good.write_text(GOOD_PREDICTIONS, encoding="utf-8")
     labels.write_text(GOOD_LABELS, encoding="utf-8")
     (tmp_path / "film.dcm").write_bytes(bytes(range(256)))
     calls = [
-        (tmp_path / "none.csv", 0.1, None, "unreadable_file"),
-        (tmp_path / "film.dcm", 0.1, None, "unreadable_file"),
-        (good, 1.0, None, "bad_prevalence"),
-        (good, math.nan, None, "bad_prevalence"),
-        (good, 0.1, labels, "bad_folder"),
+        (tmp_path / "none.csv", None, "unreadable_file"),
+        (tmp_path / "film.dcm", None, "unreadable_file"),
+        (good, labels, "bad_folder"),
     ]
-    for predictions, prevalence, plots, code in calls:
+    for predictions, plots, code in calls:
         with pytest.raises(InvalidInput) as caught:
-            evaluate_files(predictions, labels, prevalence=prevalence, plots=plots)
+            evaluate_files(predictions, labels, prevalence={}, plots=plots)
         assert caught.value.code == code
 
 
@@ -570,7 +593,7 @@ def test_boxes_are_held_against_the_best_crop() -> None:
     assert figures.pointing_game.value == pytest.approx(2 / 3)  # the center of `half` lies on the edge
 
 
-def evaluated(tmp_path: Path, *, plots: Path | None = None) -> dict[str, Any]:
+def evaluated(tmp_path: Path) -> dict[str, Any]:
     """Two hundred films of a hundred patients, some of them out of scope, failed or in one file alone."""
     sample = simulated(200)
     films = [
@@ -592,7 +615,7 @@ def evaluated(tmp_path: Path, *, plots: Path | None = None) -> dict[str, Any]:
     films.append(triaged("out/alone.dcm"))
     labels.append(labels[-1] | {"file": "lonely.png"})
     predictions = dump(tmp_path / "p.json", films)
-    return evaluate_files(predictions, write_csv(tmp_path / "l.csv", labels), prevalence=0.1, plots=plots)
+    return evaluate_files(predictions, write_csv(tmp_path / "l.csv", labels), prevalence={}, plots=None)
 
 
 def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
@@ -602,6 +625,7 @@ def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
     assert (films["predictions"], films["labels"], films["matched"], films["scored"]) == (201, 201, 200, 198)
     assert films["coverage"] == pytest.approx(0.99)
     assert films["abstentions"] == {"out_of_scope": ["out/000.dcm"], "failed": ["out/001.dcm"], "no_prediction": []}
+    assert films["abstention_codes"] == {"why": 2}
     assert films["abstained_urgent"] == 2
     assert films["unmatched_predictions"] == ["out/alone.dcm"]
     assert films["unmatched_labels"] == ["lonely.png"]
@@ -664,7 +688,7 @@ def evaluate_lines(folder: Path, films: Iterable[object], labels: Iterable[objec
     """The figures of predictions and labels, written as JSON lines."""
     for name, rows in (("films.jsonl", films), ("labels.jsonl", labels)):
         (folder / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return evaluate_files(folder / "films.jsonl", folder / "labels.jsonl", prevalence=0.3, plots=None)
+    return evaluate_files(folder / "films.jsonl", folder / "labels.jsonl", prevalence={}, plots=None)
 
 
 def test_same_files_give_the_same_numbers(tmp_path: Path) -> None:
@@ -672,22 +696,24 @@ def test_same_files_give_the_same_numbers(tmp_path: Path) -> None:
     assert evaluated(tmp_path) == evaluated(tmp_path)
 
 
-def test_plots_are_pictures_even_of_what_is_not_defined(tmp_path: Path) -> None:
-    """Three PNG files with more than a blank page come out, with a panel for each finding, defined or not."""
-    evaluated(tmp_path, plots=tmp_path / "new" / "plots")
-    for name in ("roc.png", "calibration.png", "confusion.png"):
-        with Image.open(tmp_path / "new" / "plots" / name) as picture:
-            assert picture.width > 1000
-            assert len(np.unique(np.asarray(picture.convert("L")))) > 50
-
-
 def test_people_get_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables name what was left out and what is not defined, and fit into 80 columns without cutting a number."""
     monkeypatch.setenv("COLUMNS", "80")
     print_evaluation(evaluated(tmp_path), as_json=False)
     text = capsys.readouterr().out
-    named = ("coverage 99.0%", "out of scope: 1 (out/000.dcm)", "lonely.png")
-    for words in (*named, "too few", "not stated", "No labelled film", "Threshold", "Intercept"):
+    assert "In one file alone: predictions 1, labels 1 (--json names them)" in text.splitlines()
+    assert "lonely.png" not in text
+    for words in (
+        "coverage 99.0%",
+        "out of scope: 1 (out/000.dcm)",
+        "Why: why 2",
+        "these films",
+        "too few",
+        "not stated",
+        "No labelled film",
+        "Threshold",
+        "Intercept",
+    ):
         assert words in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80

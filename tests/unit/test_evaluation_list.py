@@ -19,9 +19,11 @@ from dicom_sr.table import COLUMNS
 from firstread.evaluate import print_evaluation
 from models.embedded.scorer import WEIGHTS
 from models.evaluation.figures import evaluate_files
-from models.evaluation.films import FINDINGS, read_labels, read_predictions
+from models.evaluation.films import FINDINGS
+from models.evaluation.labels import read_labels
 from models.evaluation.matching import match
 from models.evaluation.order import TOP, judge_order, judge_words
+from models.evaluation.predictions import read_predictions
 from worklist.errors import InvalidInput
 from worklist.finding import FindingType
 
@@ -125,7 +127,7 @@ def test_what_report_all_writes_is_evaluated(tmp_path: Path) -> None:
     result = evaluate_files(
         write_csv(tmp_path / "all.csv", COLUMNS, rows),
         write_csv(tmp_path / "labels.csv", ("study_instance_uid", "effusion"), truths),
-        prevalence=0.3,
+        prevalence={},
         plots=None,
     )
     listed = result["list"]
@@ -135,7 +137,7 @@ def test_what_report_all_writes_is_evaluated(tmp_path: Path) -> None:
     assert (effusion["moved"]["value"], effusion["right"]["value"]) == pytest.approx((2 / 3, 1))
     assert effusion["auc"]["value"] == pytest.approx((2 * 3 + 0.5 * 3) / 9)
     assert listed["named"]["pleural_effusion"]["n"] == 2
-    assert listed["flagged_without_words"]["value"] == 0
+    assert listed["flagged_without_reason"]["value"] == 0
     assert result["targets"]["pleural_effusion"]["auc"]["value"] == 1
 
 
@@ -197,7 +199,7 @@ def evaluated(folder: Path, films: list[dict[str, object]]) -> dict[str, Any]:
     (folder / "films.json").write_text(json.dumps(films), encoding="utf-8")
     labels = [{"file": f"{number}.png", "effusion": (number + 1) % 2} for number in range(len(films))]
     file = write_csv(folder / "labels.csv", ("file", "effusion"), labels)
-    return evaluate_files(folder / "films.json", file, prevalence=0.3, plots=None)
+    return evaluate_files(folder / "films.json", file, prevalence={}, plots=None)
 
 
 def test_the_card_says_what_a_file_leaves_out(tmp_path: Path) -> None:
