@@ -13,14 +13,12 @@ from gateway.access.actors import Actors
 from gateway.app import GatewayParts, build_app
 from gateway.dicomweb.passthrough import DicomWebOrigin
 from gateway.intake.dispatch import Dispatcher, build_sender
-from gateway.intake.feed import Intake, IntakePace
+from gateway.intake.feed import FEED, Intake, IntakePace
 from gateway.list.hub import ListHub
 from gateway.list.pages import SiteFacts
 from gateway.list.viewer import OPEN_STUDY
 from gateway.predict.routes import PredictLimits
-from worklist.records import Database, ExclusiveLock, IntakeRecords, PredictionRecords, ReadingRecords, Worklist
-
-_FEED_LOCK = 7_319_004  # not the 7_319_002 of versions before readings: one that still runs can write nothing any more
+from worklist.records import Database, IntakeRecords, Lease, PredictionRecords, ReadingRecords, Worklist
 
 
 def build_gateway(settings: Settings) -> FastAPI:
@@ -37,7 +35,7 @@ def build_gateway(settings: Settings) -> FastAPI:
         readings=readings,
         jobs=jobs,
         dispatcher=dispatcher,
-        lock=ExclusiveLock(database, _FEED_LOCK),
+        lease=Lease(database, FEED),
         rules=settings.scope_rules,
         report_titles=settings.report_titles,
         pace=IntakePace(poll=timedelta(seconds=settings.poll_s), lookback=timedelta(hours=settings.lookback_h)),

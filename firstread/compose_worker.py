@@ -20,6 +20,7 @@ from worklist.job import Queue
 
 if TYPE_CHECKING:
     from models import Explainer, Scorer
+    from worker.heartbeat import Heartbeat
     from worker.pacs import Pacs
     from worker.predict import Predictor
 
@@ -101,6 +102,14 @@ def build_predict(settings: Settings) -> Work:
     ).run
 
 
+def build_heartbeat(settings: Settings, queues: Sequence[Queue]) -> Heartbeat:
+    """The heart of a worker process that serves some queues."""
+    from firstread.compose import build_job_records, open_database
+    from worker.heartbeat import Heartbeat
+
+    return Heartbeat(build_job_records(settings, open_database(settings)), queues)
+
+
 _BUILDERS: dict[Queue, Callable[[Settings], Work]] = {
     Queue.SCORE: build_score,
     Queue.REPORT: build_report,
@@ -130,6 +139,7 @@ def build_worker_app(settings: Settings, queues: Sequence[Queue]) -> Celery:
     return build_worker(
         settings.broker_url,
         {queue: Service(build=partial(_BUILDERS[queue], settings), time_limit_s=limits[queue]) for queue in queues},
+        partial(build_heartbeat, settings, queues),
     )
 
 

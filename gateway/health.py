@@ -92,7 +92,7 @@ class Health:
             open_jobs = self._jobs.count_open()
             waiting = self._jobs.waiting_in_vain()
             oldest = max((span.total_seconds() for span in waiting.values()), default=0.0)
-            checks["work"] = _work(waiting)
+            checks["work"] = _work(waiting, self._jobs.living_workers())
         if database.ok and orthanc.ok:
             behind, checks["feed"] = self._check_feed()
         else:
@@ -181,9 +181,15 @@ def _checked(ask: Callable[[], str]) -> Check:
         return Check(ok=False, detail=error.message)
 
 
-def _work(waiting: Mapping[Queue, timedelta]) -> Check:
+def _work(waiting: Mapping[Queue, timedelta], workers: Mapping[Queue, int]) -> Check:
+    unserved = [queue for queue in (Queue.SCORE, Queue.REPORT) if not workers.get(queue)]
     stalled = {queue: span for queue, span in waiting.items() if span > _TOO_LONG}
-    if not stalled:
-        return Check(ok=True, detail="nothing waits for a worker")
-    parts = ", ".join(f"{queue} ({span.total_seconds():.0f} s)" for queue, span in sorted(stalled.items()))
-    return Check(ok=False, detail=f"no worker takes work of the queue {parts}: start firstread worker, or see its log")
+    alive = ", ".join(f"{count} of {queue}" for queue, count in workers.items() if count) or "none"
+    if stalled:
+        parts = ", ".join(f"{queue} for {span.total_seconds():.0f} s" for queue, span in sorted(stalled.items()))
+        detail = f"nobody takes work of the queue {parts} (workers alive: {alive}): see the workers' logs"
+        return Check(ok=False, detail=detail)
+    if unserved:
+        detail = f"no worker of the queue {' and '.join(unserved)} is alive: run firstread worker, or see its log"
+        return Check(ok=False, detail=detail)
+    return Check(ok=True, detail=f"workers alive: {alive}")

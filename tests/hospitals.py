@@ -24,17 +24,17 @@ from pydicom.uid import (
 from sqlalchemy import text
 
 from gateway.intake.dispatch import Dispatcher, build_sender
-from gateway.intake.feed import Intake, IntakePace
+from gateway.intake.feed import FEED, Intake, IntakePace
 from gateway.intake.orthanc import OrthancClient
 from tests.servers import OrthancServer
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
 from worklist.job import JobLimits, Queue
 from worklist.records import (
     Database,
-    ExclusiveLock,
     IntakeRecords,
     Job,
     JobRecords,
+    Lease,
     ListedStudy,
     ReadingRecords,
     Shown,
@@ -136,8 +136,8 @@ class Site:
     ) -> Intake:
         """The intake of another gateway process, with connections of its own."""
         database = self._open_database(self.gateways)
-        lock = ExclusiveLock(database, 1)
-        self.gateways.callback(lock.release)
+        lease = Lease(database, FEED)
+        self.gateways.callback(lease.release)
         sender = build_sender(self.redis_url)
         self.gateways.callback(sender.close)
         rules = replace(self.rules, quiet=quiet)
@@ -148,7 +148,7 @@ class Site:
             readings=ReadingRecords(database=database, rules=rules),
             jobs=jobs,
             dispatcher=Dispatcher(jobs, sender),
-            lock=lock,
+            lease=lease,
             rules=ScopeRules(),
             report_titles=report_titles,
             pace=IntakePace(**pace),

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 
 from worker.memory import FreedMemory
 from worklist.job import Queue
+
+if TYPE_CHECKING:
+    from worker.heartbeat import Heartbeat  # and with it the database, which the main process does without
 
 VISIBILITY_S = 3600  # Redis hands an unacknowledged message to another worker after this long
 _KEEPALIVE: Final = {  # a broker whose host is gone is noticed within half a minute, not after hours
@@ -46,12 +50,15 @@ class Service:
             raise ValueError(f"the time limit must lie between 0 and {VISIBILITY_S} seconds, got {self.time_limit_s}")
 
 
-def build_worker(broker_url: str, services: Mapping[Queue, Service]) -> Celery:
+def build_worker(
+    broker_url: str, services: Mapping[Queue, Service], build_heartbeat: Callable[[], Heartbeat]
+) -> Celery:
     """The Celery application of one process, which serves one task at a time.
 
     Args:
         broker_url: Redis or RabbitMQ.
         services: how each of its queues is served.
+        build_heartbeat: called once in each worker process.
     """
     app = Celery("firstread", broker=broker_url, set_as_current=False)
     app.conf.update(
@@ -76,6 +83,7 @@ def build_worker(broker_url: str, services: Mapping[Queue, Service]) -> Celery:
     )
     freed = FreedMemory()
     loaded: dict[Queue, Callable[[str], None]] = {}
+    hearts: list[Heartbeat] = []  # none, or that of this process
 
     def load(queue: Queue) -> Callable[[str], None]:
         if queue not in loaded:
@@ -86,12 +94,15 @@ def build_worker(broker_url: str, services: Mapping[Queue, Service]) -> Celery:
     def _load(**_: object) -> None:
         for queue in services:  # before the first image, not with it
             load(queue)
+        hearts.append(build_heartbeat())
+        hearts[0].start()
         freed.give_back_soon()
 
     def add_task(queue: Queue) -> None:
         @app.task(name=queue.task, time_limit=services[queue].time_limit_s, shared=False)
         def work(identifier: str) -> None:
-            load(queue)(identifier)
+            with hearts[0].working() if hearts else nullcontext():
+                load(queue)(identifier)
             freed.give_back_soon()
 
     for queue in services:

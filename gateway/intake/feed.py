@@ -28,10 +28,10 @@ from gateway.intake.lookback import LookBack
 from gateway.intake.orthanc import Change, OrthancClient
 from worklist.errors import FirstreadError
 from worklist.records import (
-    ExclusiveLock,
     FeedCursor,
     IntakeRecords,
     JobRecords,
+    Lease,
     ReadingRecords,
     ReceivedInstance,
     ReceivedReport,
@@ -78,7 +78,7 @@ class Intake:
         readings: whose claims lapse.
         jobs: whose holders may die, and whose policy follows the alert budget.
         dispatcher: hands out the work.
-        lock: held by the one process that does all this.
+        lease: held by the one process that does all this.
         rules: which images are looked at.
         report_titles: titles of the site's own reports in the PACS.
         pace: how often and how far it looks.
@@ -92,7 +92,7 @@ class Intake:
         readings: ReadingRecords,
         jobs: JobRecords,
         dispatcher: Dispatcher,
-        lock: ExclusiveLock,
+        lease: Lease,
         rules: ScopeRules,
         report_titles: frozenset[str],
         pace: IntakePace,
@@ -102,7 +102,7 @@ class Intake:
         self._readings = readings
         self._jobs = jobs
         self._dispatcher = dispatcher
-        self._lock = lock
+        self._lease = lease
         self._rules = rules
         self._report_titles = report_titles
         self._pace = pace
@@ -145,7 +145,7 @@ class Intake:
                 else:
                     self.tick()
         finally:
-            self._lock.release()
+            self._lease.release()
 
     def look(self) -> None:
         """One round, where the feed is ours; a step that fails is logged once, and tried again in the next round."""
@@ -155,10 +155,12 @@ class Intake:
             self._deleted.clear()  # whoever has the feed finds out by patrol
             self._troubles = {step: trouble for step, trouble in self._troubles.items() if step == "take_feed"}
             return
-        self._attempt(self._read_feed)
-        self._attempt(self._look_back)
+        is_read = self._attempt(self._read_feed)
+        if is_read:
+            self._attempt(self._look_back)
         self.tick()
-        self._attempt(self._patrol)
+        if is_read:  # else Orthanc or the database is away, and is asked again in the next round
+            self._attempt(self._patrol)
 
     def tick(self) -> None:
         """What has come due by time alone, where the feed is ours; costs a few reads while nothing has."""
@@ -201,7 +203,7 @@ class Intake:
         return outcome is not False
 
     def _take_feed(self) -> bool:
-        return self._lock.hold()
+        return self._lease.hold()
 
     def _complete_quiet(self) -> None:
         self._records.complete_quiet()
@@ -247,7 +249,7 @@ class Intake:
         # The end first: what arrives from here on is told by the feed, whatever the look back finds meanwhile.
         end = self._log.end()
         self._past.begin(end)
-        self._records.ingest([], [], feed=FEED, cursor=end)
+        self._write([], [], end)
         return end
 
     def _begin_again(self) -> FeedCursor:
@@ -257,9 +259,8 @@ class Intake:
         self._records.forget_checks()  # so that the patrol looks for the results of those that are still there
         return end
 
-    def _look_back(self) -> bool:
+    def _look_back(self) -> None:
         self._has_past = self._past.go_on()
-        return True
 
     def _ingest(self, changes: Sequence[Change], following: FeedCursor | None = None) -> None:
         # A study that is new to Orthanc, and known here, was deleted and sent again while nobody looked.
@@ -269,7 +270,7 @@ class Intake:
         arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
         try:
-            self._records.ingest(self._receive(arrived), stable, feed=FEED if following else "", cursor=following)
+            self._write(self._receive(arrived), stable, following)
         except (StatementError, ValueError) as error:
             if isinstance(error, _OF_THE_DATABASE):
                 raise
@@ -279,7 +280,12 @@ class Intake:
             else:
                 log.exception("passed over: the database refuses what this change brings", change=changes[0].mark)
             if following:
-                self._records.ingest([], [], feed=FEED, cursor=following)
+                self._write([], [], following)
+
+    def _write(
+        self, received: Sequence[ReceivedInstance | ReceivedReport], stable: Sequence[str], cursor: FeedCursor | None
+    ) -> None:
+        self._records.ingest(received, stable, feed=FEED if cursor else "", cursor=cursor, lease=self._lease)
 
     def _receive(self, arrived: Sequence[tuple[str, datetime]]) -> list[ReceivedInstance | ReceivedReport]:
         # Several at once, because a CT of a thousand slices may stand before the next film.

@@ -24,7 +24,7 @@ from tests.records import (
     report_of,
 )
 from worklist.finding import FindingType
-from worklist.records import Database, EventKind, ExclusiveLock
+from worklist.records import Database, EventKind
 from worklist.records.events import record
 
 _EVENTS = text("SELECT sequence, study_instance_uid, kind FROM events WHERE sequence > :after ORDER BY sequence")
@@ -178,18 +178,3 @@ def test_a_change_that_fails_leaves_no_event(records: Records) -> None:
     with pytest.raises(RuntimeError):
         change_and_fail()
     assert (records.worklist.newest(), records.kinds()) == before
-
-
-def test_one_process_holds_a_lock(records: Records) -> None:
-    """Another one gets it when it is released, and not before."""
-    with closing(Database(records.database.url.render_as_string(hide_password=False))) as other:
-        ours, theirs, another = ExclusiveLock(records.database, 1), ExclusiveLock(other, 1), ExclusiveLock(other, 2)
-        assert ours.hold()
-        assert ours.hold()
-        assert not theirs.hold()
-        assert another.hold()
-        ours.release()
-        assert theirs.hold()
-        assert not ours.hold()
-        theirs.release()
-        another.release()

@@ -34,6 +34,11 @@ def site(orthanc: OrthancServer, database: Database, redis_url: str) -> Iterator
         yield Site(orthanc, database, redis_url, stack)
 
 
+def worker_lives(site: Site) -> None:
+    """A worker says that it serves both queues."""
+    site.jobs.say_alive((Queue.SCORE, Queue.REPORT))
+
+
 def health_of(site: Site, intake: Intake, orthanc_url: str = "") -> Health:
     """The health of the gateway that an intake belongs to."""
     return Health(
@@ -52,11 +57,13 @@ def test_a_site_that_works_is_ready(site: Site) -> None:
     intake = site.intake()
     health = health_of(site, intake)
     intake.look()
+    worker_lives(site)
     assert health.readiness().ready
     site.send(film(), film())
     intake.look()
     job_id = site.jobs_due(Queue.SCORE)[0]
     site.ahead = TOO_LONG
+    worker_lives(site)
     assert site.jobs.claim(job_id, "w")
     ready = health.readiness()
     assert (ready.ready, ready.open_jobs) == (True, 2)
@@ -64,20 +71,36 @@ def test_a_site_that_works_is_ready(site: Site) -> None:
 
 
 def test_work_that_nobody_takes_is_told(site: Site) -> None:
-    """Without any worker, or with one that hears nothing from its broker, the site is not ready for long."""
+    """Also where workers live, but hear nothing from their broker."""
     intake = site.intake()
     health = health_of(site, intake)
+    worker_lives(site)
     site.send(film())
     intake.look()
     assert health.readiness().ready
     site.ahead = TOO_LONG
+    worker_lives(site)
     ready = health.readiness()
     assert not ready.ready
     assert ready.oldest_job_s is not None
     assert ready.oldest_job_s > 60
-    assert ready.checks["work"].detail.startswith("no worker takes work of the queue score (6")
+    assert ready.checks["work"].detail.startswith("nobody takes work of the queue score for 6")
     site.work()
     assert health.readiness().ready
+
+
+def test_a_site_without_workers_is_not_ready(site: Site) -> None:
+    """Of each queue one must live, also while no work waits: the first film of the night would."""
+    intake = site.intake()
+    intake.look()
+    health = health_of(site, intake)
+    assert health.readiness().checks["work"].detail.startswith("no worker of the queue score and report is alive")
+    site.jobs.say_alive((Queue.SCORE,))
+    assert health.readiness().checks["work"].detail.startswith("no worker of the queue report is alive")
+    site.jobs.say_alive((Queue.REPORT,))
+    assert health.readiness().ready
+    site.ahead = TOO_LONG
+    assert not health.readiness().ready
 
 
 def test_a_holder_that_hangs_is_told_by_those_that_stand_by(site: Site) -> None:
@@ -85,6 +108,7 @@ def test_a_holder_that_hangs_is_told_by_those_that_stand_by(site: Site) -> None:
     holder, other = site.intake(), site.intake()
     holder.look()
     other.look()
+    worker_lives(site)
     health = health_of(site, other)
     assert health.readiness().checks["feed"].detail.endswith("another gateway reads it, this one stands by")
     site.ahead = TOO_LONG
@@ -97,6 +121,7 @@ def test_a_database_that_takes_no_write_is_told(site: Site) -> None:
     """A full disk still reads, and loses films all the same."""
     intake = site.intake()
     intake.look()
+    worker_lives(site)
     health = health_of(site, intake)
     with site.database.write() as session:
         session.execute(
@@ -128,6 +153,7 @@ def test_many_who_ask_cost_one_question(site: Site) -> None:
 
     intake = site.intake()
     intake.look()
+    worker_lives(site)
     with proxied(site.orthanc.url, slowly) as url, ThreadPoolExecutor(30) as pages:
         health = health_of(site, intake, url)
         answers = list(pages.map(lambda _: health.readiness(), range(30)))

@@ -123,7 +123,7 @@ def test_a_worker_that_scores_brings_its_policy_into_force(database_url: str) ->
 def test_a_process_may_load_for_minutes() -> None:
     """Celery's own limit of 4 s would kill a process that loads a large model, each time that one is replaced."""
     service = Service(build=lambda: print, time_limit_s=60)
-    worker = build_worker("memory://", {Queue.REPORT: service})
+    worker = build_worker("memory://", {Queue.REPORT: service}, build_heartbeat=pytest.fail)
     assert worker.conf.worker_proc_alive_timeout >= 120
     assert [name for name in worker.tasks if name.startswith("firstread")] == [Queue.REPORT.task]
 

@@ -1,9 +1,10 @@
 """The index of what lies in the PACS, and of the work on it: SQLAlchemy on SQLite (WAL) or PostgreSQL."""
 
-from worklist.records.database import Database, ExclusiveLock
+from worklist.records.database import Database
 from worklist.records.events import Event, EventKind
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
+from worklist.records.leases import Lease
 from worklist.records.lines import ListedStudy
 from worklist.records.predictions import PredictionRecords, Upload
 from worklist.records.readings import ReadingRecords
@@ -15,12 +16,12 @@ __all__ = [
     "Database",
     "Event",
     "EventKind",
-    "ExclusiveLock",
     "FailedImage",
     "FeedCursor",
     "IntakeRecords",
     "Job",
     "JobRecords",
+    "Lease",
     "ListCounts",
     "ListedStudy",
     "PredictionRecords",

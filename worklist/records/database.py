@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -169,61 +166,3 @@ def _hide_detail(context: ExceptionContext) -> None:
     for error in (context.original_exception, context.sqlalchemy_exception):
         if error and error.args and isinstance(error.args[0], str):
             error.args = (error.args[0].partition("\nDETAIL:")[0], *error.args[1:])
-
-
-class ExclusiveLock:
-    """Held by one process at a time: an advisory lock on PostgreSQL, a locked file beside SQLite's.
-
-    It goes with its process or connection, so a holder that dies blocks nobody.
-    """
-
-    def __init__(self, database: Database, number: int) -> None:
-        self._database = database
-        self._number = number
-        self._connection: Connection | None = None
-        self._file: IO[str] | None = None
-
-    def hold(self) -> bool:
-        """Take the lock, or make sure that it is still ours; False where another process has it."""
-        return self._hold_file() if self._database.is_sqlite else self._hold_advisory()
-
-    def release(self) -> None:
-        """Let another process take it."""
-        if self._file:
-            self._file.close()
-            self._file = None
-        if self._connection:
-            self._connection.invalidate()  # closing the connection is what frees the advisory lock
-            self._connection.close()
-            self._connection = None
-
-    def _hold_file(self) -> bool:
-        if self._file:
-            return True
-        name = self._database.url.database
-        if not name or name == ":memory:":
-            return True
-        lock_file = Path(f"{name}.lock{self._number}").open("w", encoding="ascii")  # noqa: SIM115 - kept open
-        try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock_file.close()
-            return False
-        self._file = lock_file
-        return True
-
-    def _hold_advisory(self) -> bool:
-        try:
-            if self._connection:
-                self._connection.execute(text("SELECT 1"))
-                return True
-            connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            taken = connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": self._number})
-        except DBAPIError:
-            self.release()
-            return False
-        if taken:
-            self._connection = connection
-        else:
-            connection.close()
-        return bool(taken)

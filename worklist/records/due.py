@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -58,6 +59,20 @@ def waiting_in_vain(session: Session, now: datetime) -> dict[Queue, timedelta]:
     ended = lately(session, {kind for kinds in _ENDS.values() for kind in kinds}, now - _LATELY)
     busy |= {queue for queue, kinds in _ENDS.items() if kinds & ended}
     return {queue: now - since for queue, since in oldest if queue not in busy}
+
+
+def is_undelivered(session: Session, queues: Collection[Queue], now: datetime) -> bool:
+    """Whether messages of some queues were sent long ago, and nobody has taken any of their jobs since."""
+    sent = session.scalar(
+        select(func.min(JobRow.enqueued_at)).where(
+            OPEN,
+            JobRow.queue.in_(queues),
+            JobRow.state == ProcedureStepState.SCHEDULED,
+            JobRow.not_before <= now,
+            JobRow.enqueued_at < now - _LATELY,
+        )
+    )
+    return sent is not None and bool(waiting_in_vain(session, now).keys() & set(queues))
 
 
 @functools.lru_cache

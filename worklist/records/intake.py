@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from worklist.reading import Actor, HowRead
 from worklist.records.database import Database
 from worklist.records.events import EventKind
+from worklist.records.leases import Lease
 from worklist.records.places import in_pieces
 from worklist.records.received import ReceivedInstance
 from worklist.records.studies import Study
@@ -89,6 +90,7 @@ class IntakeRecords:
         *,
         feed: str = "",
         cursor: FeedCursor | None = None,
+        lease: Lease | None = None,
     ) -> None:
         """Write one stretch of the feed, all of it or nothing.
 
@@ -97,22 +99,18 @@ class IntakeRecords:
             stable: Orthanc's identifiers of studies that have become stable.
             feed: the feed's name, with ...
             cursor: ... how far this stretch goes.
+            lease: of the feed.
+
+        Raises:
+            TransientError: lease_lost, another process reads the feed by now.
         """
         with self._database.write() as session:
+            if lease:
+                lease.require(session)
             now = self._database.now(session)
             arrivals, stable_ids = list(received), set(stable)
             studies = self._lock(session, {one.study_instance_uid for one in arrivals}, stable_ids, now)
-            changed: dict[str, Study] = {}
-            for one in arrivals:  # as they came: an image after a report is one that its author has not seen
-                uid = one.study_instance_uid
-                if isinstance(one, ReceivedReport):
-                    if uid in studies:
-                        self._complete_reading(studies[uid], one, now)
-                    continue
-                if uid not in studies:
-                    studies[uid] = Study.create(session, one, self._rules, now)
-                if studies[uid].receive(one):
-                    changed[uid] = studies[uid]
+            changed = self._receive(session, arrivals, studies, now)
             for study in changed.values():  # once a study: a CT has thousands of instances
                 study.recompute()
             for study in studies.values():
@@ -120,6 +118,27 @@ class IntakeRecords:
                     study.complete()
             if cursor:
                 session.merge(FeedRow(name=feed, sequence=cursor.sequence, marks="\n".join(cursor.marks), read_at=now))
+
+    def _receive(
+        self,
+        session: Session,
+        arrivals: Iterable[ReceivedInstance | ReceivedReport],
+        studies: dict[str, Study],
+        now: datetime,
+    ) -> dict[str, Study]:
+        """Give each arrival to its study, which may be new; the studies that changed."""
+        changed: dict[str, Study] = {}
+        for one in arrivals:  # as they came: an image after a report is one that its author has not seen
+            uid = one.study_instance_uid
+            if isinstance(one, ReceivedReport):
+                if uid in studies:
+                    self._complete_reading(studies[uid], one, now)
+                continue
+            if uid not in studies:
+                studies[uid] = Study.create(session, one, self._rules, now)
+            if studies[uid].receive(one):
+                changed[uid] = studies[uid]
+        return changed
 
     def _lock(self, session: Session, uids: set[str], stable_ids: set[str], now: datetime) -> dict[str, Study]:
         stable = session.scalars(select(StudyRow.study_instance_uid).where(StudyRow.orthanc_id.in_(stable_ids)))

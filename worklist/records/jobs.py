@@ -16,9 +16,10 @@ from worklist.procedure_step import ProcedureStepState
 from worklist.records import adoption, reports
 from worklist.records.database import Database
 from worklist.records.documents import analysis_to_document
-from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, waiting_in_vain
+from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, is_undelivered, waiting_in_vain
 from worklist.records.events import EventKind, record
 from worklist.records.images import image_is_open
+from worklist.records.leases import living_workers, say_alive
 from worklist.records.policies import newest_policy, policies_in_force
 from worklist.records.reports import ReportSubject, StoredResult
 from worklist.records.studies import Study
@@ -264,6 +265,21 @@ class JobRecords:
         """Of each queue whose due jobs nobody has taken for a while, how long the oldest of them has waited."""
         with self._database.read() as session:
             return waiting_in_vain(session, self._database.now(session))
+
+    def say_alive(self, queues: tuple[Queue, ...]) -> None:
+        """This process lives, and serves some queues."""
+        with self._database.write() as session:
+            say_alive(session, queues, self._database.now(session))
+
+    def living_workers(self) -> dict[Queue, int]:
+        """How many workers' processes serve each queue, as far as they have said lately."""
+        with self._database.read() as session:
+            return living_workers(session, self._database.now(session))
+
+    def is_undelivered(self, queues: tuple[Queue, ...]) -> bool:
+        """Whether messages of some queues were sent long ago, and nobody has taken any of their jobs since."""
+        with self._database.read() as session:
+            return is_undelivered(session, queues, self._database.now(session))
 
     def adopt_policy(self, policy: TriagePolicy) -> bool:
         """Bring a scorer's policy into force and triage all that is to be read by it; False where it is already."""

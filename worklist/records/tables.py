@@ -74,6 +74,17 @@ class FeedRow(Base):
     read_at: Mapped[datetime]
 
 
+class LeaseRow(Base):
+    """Who holds something that one process at a time may hold, or that a worker lives; see leases.py."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    number: Mapped[int]  # rises with each new holder
+    until: Mapped[datetime]
+
+
 class StudyRow(Base):
     """One study: who it is of, what the triage says of it, and who reads it."""
 

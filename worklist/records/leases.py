@@ -1,0 +1,143 @@
+"""Leases: who holds the feed, and which workers live, as rows that lapse by themselves, in the database's time.
+
+A holder that dies on this machine is noticed at once, one that vanishes with its host or hangs once its lease has run
+out. Each new holder gets a higher number, which is asked again in every transaction that only the holder may make: so
+one that hung and wakes up writes nothing any more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from worklist.errors import TransientError
+from worklist.job import Queue
+from worklist.records.database import Database
+from worklist.records.tables import LeaseRow
+
+LENGTH: Final = timedelta(seconds=10)
+_RENEW_AT: Final = LENGTH * 2 / 3  # of it left; so it is written every few seconds, not in each round
+_START_TIME: Final = 19  # place of the start time in /proc/PID/stat, behind the name
+_WORKER: Final = "worker"
+_WORKER_LIFE: Final = timedelta(seconds=35)  # a worker says three times in it that it lives
+
+
+class Lease:
+    """Something that one process at a time may hold.
+
+    Args:
+        database: where all processes look.
+        name: of what is held.
+    """
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._name = name
+        self._me = _this_process()
+        self._number: int | None = None
+
+    def hold(self) -> bool:
+        """Take it, or make sure that it is still ours; False where another process has it."""
+        with self._database.read() as session:
+            row = session.get(LeaseRow, self._name)
+            if row and self._is_mine(row) and row.until > self._database.now(session) + _RENEW_AT:
+                return True
+        try:
+            return self._take()
+        except IntegrityError:  # another process took it first, for the first time
+            return False
+
+    def release(self) -> None:
+        """Let another process take it at once."""
+        with self._database.write() as session:
+            row = session.get(LeaseRow, self._name, with_for_update=True)
+            if row and self._is_mine(row):
+                row.until = self._database.now(session)
+        self._number = None
+
+    def require(self, session: Session) -> None:
+        """Make sure, within a transaction, that it is still ours until its end.
+
+        Raises:
+            TransientError: lease_lost, another process has it by now.
+        """
+        row = session.get(LeaseRow, self._name, with_for_update=True)
+        if row is None or not self._is_mine(row):
+            raise TransientError("lease_lost", f"another process holds {self._name} by now: nothing was written")
+
+    def _take(self) -> bool:
+        with self._database.write() as session:
+            now = self._database.now(session)
+            row = session.get(LeaseRow, self._name, with_for_update=True)
+            if row is None:
+                row = LeaseRow(name=self._name, holder="", number=0, until=now)
+                session.add(row)
+            if not self._is_mine(row):
+                if not _is_free(row, now):
+                    return False
+                row.holder, row.number = self._me, row.number + 1
+                self._number = row.number
+            row.until = now + LENGTH
+            return True
+
+    def _is_mine(self, row: LeaseRow) -> bool:
+        return row.holder == self._me and row.number == self._number
+
+
+def say_alive(session: Session, queues: tuple[Queue, ...], now: datetime) -> None:
+    """A worker's process says that it lives and serves some queues."""
+    session.execute(
+        delete(LeaseRow).where(LeaseRow.name.startswith(f"{_WORKER} "), LeaseRow.until < now - _WORKER_LIFE)
+    )
+    for queue in queues:
+        name = f"{_WORKER} {queue} {_this_process()}"
+        session.merge(LeaseRow(name=name, holder=_this_process(), number=1, until=now + _WORKER_LIFE))
+
+
+def living_workers(session: Session, now: datetime) -> dict[Queue, int]:
+    """How many workers' processes serve each queue, as far as they have said lately."""
+    return {
+        queue: session.scalar(
+            select(func.count())
+            .select_from(LeaseRow)
+            .where(LeaseRow.name.startswith(f"{_WORKER} {queue} "), LeaseRow.until >= now)
+        )
+        or 0
+        for queue in Queue
+    }
+
+
+def _is_free(row: LeaseRow, now: datetime) -> bool:
+    # Further ahead than a lease is long: written before the clock was set back.
+    return not now < row.until <= now + 2 * LENGTH or _is_gone(row.holder)
+
+
+def _is_gone(holder: str) -> bool:
+    """Whether a holder was a process of this machine that has ended; False where that cannot be told."""
+    place, _, process = holder.rpartition(" ")
+    return place == _this_place() and process not in {_process(pid) for pid in (process.split("-")[0],) if pid}
+
+
+def _this_process() -> str:
+    return f"{_this_place()} {_process(str(os.getpid()))}"
+
+
+def _this_place() -> str:
+    # Process numbers say something within one namespace alone: a container has its own.
+    return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
+
+
+def _process(pid: str) -> str:
+    """Number and start time of a process, so that one that got the number later is not taken for it."""
+    try:
+        behind_its_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return f"{pid}-{behind_its_name[_START_TIME]}"
