@@ -90,8 +90,7 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app.include_router(build_pages(parts.worklist, parts.jobs, parts.site, parts.actors))
     app.include_router(build_dicomweb(parts.dicomweb))
     mount_static(app)
-    if parts.viewer_dir:
-        mount_viewer(app, parts.viewer_dir)
+    mount_viewer(app, parts.viewer_dir)
 
     @app.post("/events/orthanc", status_code=202, tags=["intake"])
     def doorbell(ring: Ring | None = None) -> dict[str, str]:

@@ -2,14 +2,15 @@
 
 Nothing is held in memory, either way. Orthanc's login is added here, and the caller's own headers stay here but for
 the few that DICOMweb needs. Only the resources below studies, series and instances are reached: neither the rest of
-Orthanc's REST interface nor the plug-in's means to send images to other servers.
+Orthanc's REST interface nor the plug-in's means to send images to other servers. Nor does a request reach Orthanc that
+is known to end it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +22,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from gateway.dicomweb.questions import accepted, check_viewport, plain_query
+from gateway.dicomweb.spacing import without_unusable_spacing
 from gateway.problems import Problem, problem
 from worklist.errors import PacsUnavailable
 
@@ -101,7 +104,8 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
                 f"no answer from Orthanc at {origin.url} ({type(error).__name__}): "
                 "start it or set FIRSTREAD_ORTHANC_URL",
             ) from error
-        return await _handed_on(answer, is_head=request.method == "HEAD")
+        is_metadata = path.endswith("/metadata")
+        return await _handed_on(answer, is_head=request.method == "HEAD", is_metadata=is_metadata)
 
     router = APIRouter(lifespan=lifespan)
     for prefix in dict.fromkeys((_ROOT, root)):
@@ -115,19 +119,21 @@ def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.
     if not _HOST.fullmatch(host):
         raise Problem(400, "no usable Host", "the Host header must hold a name or address, and a port if need be")
     headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
-    headers.setdefault("accept", "*/*")
+    query, accept = plain_query(request.scope["query_string"]), headers.get("accept", "*/*")
+    check_viewport(query)
+    headers["accept"] = accept if request.method == "POST" else accepted(path, accept)
     # Orthanc builds RetrieveURL and BulkDataURI from this; it wants the host without the quotes of RFC 7239.
     headers["forwarded"] = f"host={host};proto={request.url.scheme}"
     headers["accept-encoding"] = "identity"  # images are compressed as they are
     return orthanc.build_request(
         "POST" if request.method == "POST" else "GET",  # Orthanc knows no HEAD
-        httpx.URL(path, query=request.scope["query_string"] or None),
+        httpx.URL(path, query=query or None),
         headers=headers,
         content=request.stream() if request.method == "POST" else None,
     )
 
 
-async def _handed_on(answer: httpx.Response, *, is_head: bool) -> Response:
+async def _handed_on(answer: httpx.Response, *, is_head: bool, is_metadata: bool) -> Response:
     if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         await answer.aclose()
         raise PacsUnavailable(
@@ -136,17 +142,24 @@ async def _handed_on(answer: httpx.Response, *, is_head: bool) -> Response:
     if answer.is_error and "content-type" not in answer.headers:
         return await _complaint(answer)
     headers = {name: answer.headers[name] for name in _ANSWERED if name in answer.headers} | _GUARDS
+    is_mended = is_metadata and headers.get("content-type", "").startswith("application/dicom+json")
+    if is_mended:
+        headers.pop("content-length", None)
     if is_head:
         await answer.aclose()
-        return Response(status_code=answer.status_code, headers=headers)
-    return _Piecewise(answer, headers)
+        head = Response(status_code=answer.status_code, headers=headers)
+        if "content-length" not in headers:
+            del head.headers["content-length"]  # of no body, where GET has one
+        return head
+    pieces = answer.aiter_raw()
+    return _Piecewise(answer, without_unusable_spacing(pieces) if is_mended else pieces, headers)
 
 
 class _Piecewise(StreamingResponse):
     """Orthanc's answer as it comes in; its connection is given back even where the caller hangs up before it begins."""
 
-    def __init__(self, answer: httpx.Response, headers: dict[str, str]) -> None:
-        super().__init__(answer.aiter_raw(), status_code=answer.status_code, headers=headers)
+    def __init__(self, answer: httpx.Response, pieces: AsyncIterable[bytes], headers: dict[str, str]) -> None:
+        super().__init__(pieces, status_code=answer.status_code, headers=headers)
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,6 +17,7 @@ from worklist.errors import PacsUnavailable
 from worklist.scope import is_own_manufacturer, is_own_object
 
 _PAGE = 1000
+_READ = {"PatientName": "0010-0010", "StudyDescription": "0008-1030"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,12 +127,9 @@ class OrthancClient:
         digests ("StoreMD5ForAttachments": false) the name of the stored file is the digest: a repetition counts as new.
         """
         # Of our own objects nobody asks more, and the header of a report takes Orthanc 7 ms to write out.
-        own = {"Manufacturer": self._value(orthanc_id, "0008-0070")}
+        own = {"Manufacturer": self._text(orthanc_id, "0008-0070")}
         if is_own_manufacturer(own["Manufacturer"]):
-            own |= {
-                "SOPClassUID": self._value(orthanc_id, "0008-0016"),
-                "Modality": self._value(orthanc_id, "0008-0060"),
-            }
+            own["SOPClassUID"], own["Modality"] = (self._text(orthanc_id, tag) for tag in ("0008-0016", "0008-0060"))
             if is_own_object(own):
                 return InstanceFacts(header=own, digest="", study_orthanc_id="")
         try:
@@ -146,19 +144,41 @@ class OrthancClient:
         if tags is None or digest is None or study is None:
             return None
         sequences = {keyword: value for keyword, value in tags.items() if isinstance(value, list) and value}
+        header = _texts(tags)
+        if not header.get("SpecificCharacterSet", "").strip():
+            header |= self._undeclared(orthanc_id)
         return InstanceFacts(
-            header=_texts(tags),
+            header=header,
             digest=str(digest),
             study_orthanc_id=str(study["ID"]),
             first_items={keyword: _texts(items[0]) for keyword, items in sequences.items()},
         )
 
-    def _value(self, orthanc_id: str, tag: str) -> str:
-        """A value as it stands in the file; "" where the file has none, or Orthanc cannot read it."""
+    def _value(self, orthanc_id: str, tag: str) -> bytes:
+        """A value as it stands in the file; empty where the file has none, or Orthanc cannot read it."""
         try:
-            return (self._find_text(self.rest.get_instances_id_content_path, orthanc_id, tag) or "").strip("\x00")
+            answer = self.ask(self.rest.get_instances_id_content_path, orthanc_id, tag, absent_ok=True)
         except PacsUnavailable:
-            return ""
+            return b""
+        return b"" if answer.is_error else answer.content
+
+    def _text(self, orthanc_id: str, tag: str) -> str:
+        return self._value(orthanc_id, tag).decode("utf-8", "replace").strip("\x00")
+
+    def _undeclared(self, orthanc_id: str) -> dict[str, str]:
+        """What people read of a file that names no character set: UTF-8 where it is that, else Latin-1.
+
+        Such a file may hold ASCII alone (PS3.5 section 6.1.2.1). Many hold an umlaut all the same, which Orthanc drops.
+        """
+        texts = {}
+        for keyword, tag in _READ.items():
+            value = self._value(orthanc_id, tag).replace(b"\x00", b"").strip()
+            if not value.isascii():
+                try:
+                    texts[keyword] = value.decode("utf-8")
+                except UnicodeDecodeError:
+                    texts[keyword] = value.decode("latin-1")
+        return texts
 
     def _indexed(self, orthanc_id: str) -> dict[str, Any] | None:
         asked = (self.rest.get_instances_id_study, self.rest.get_instances_id_series, self.rest.get_instances_id)

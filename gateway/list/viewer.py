@@ -8,9 +8,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from gateway.problems import Problem
 from worklist.errors import InvalidInput
 
 OPEN_STUDY = "viewer/viewer?StudyInstanceUIDs="
@@ -33,16 +34,21 @@ _HEADERS = {
 }
 
 
-def mount_viewer(app: FastAPI, folder: Path) -> None:
+def mount_viewer(app: FastAPI, folder: Path | None) -> None:
     """Serve OHIF at /viewer.
 
     Args:
         app: the gateway's application.
-        folder: OHIF's files, built or adapted for the address /viewer/ as `make setup` does.
+        folder: OHIF's files, built or adapted for the address /viewer/ as `make setup` does. Without them every address
+            there answers 404 and says what to do.
 
     Raises:
         InvalidInput: the folder does not hold that.
     """
+    if folder is None:
+        for path in ("/viewer", "/viewer/{_:path}"):
+            app.add_api_route(path, _no_viewer, include_in_schema=False)
+        return
     page = folder / "index.html"
     if not page.is_file() or _MARK not in page.read_text(encoding="utf-8"):
         raise InvalidInput(
@@ -53,12 +59,22 @@ def mount_viewer(app: FastAPI, folder: Path) -> None:
     app.mount("/viewer", _Viewer(directory=folder, html=True), name="viewer")
 
 
+def _no_viewer() -> None:
+    detail = "this gateway has no viewer: run make setup, and set FIRSTREAD_VIEWER_DIR to the folder of OHIF"
+    raise Problem(404, "no viewer", detail, code="no_viewer")
+
+
 class _Viewer(StaticFiles):
-    """OHIF's files; our configuration instead of its own; its page at every address that names no file."""
+    """OHIF's files; our configuration instead of its own; its page at every address that names no file.
+
+    Where no study is named, OHIF has nothing to show: that address leads to the reading list.
+    """
 
     async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
         response: Response
-        if path == "app-config.js":
+        if path in {".", "index.html"}:
+            response = RedirectResponse("/")
+        elif path == "app-config.js":
             response = FileResponse(_CONFIGURATION)
         else:
             try:

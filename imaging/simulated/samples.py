@@ -192,7 +192,7 @@ _PATIENTS = (
 
 
 def build_samples(*, seed: int | None = None, now: datetime | None = None) -> Iterator[Dataset]:
-    """The sample images, one after another, ready to be saved or sent: valid DX and CR images.
+    """The sample images, one after another, ready to be saved or sent: DX and CR images, the simulated ones valid.
 
     A real film of a chest (skipped with a log line where pydicom-data is not installed), twelve simulated patients
     of whom one has a lateral film too, and a real film of a lower leg, which is out of scope.
@@ -295,7 +295,7 @@ def _invert(image: Dataset) -> None:
 
 
 def _real_film(name: str, run: str, taken: datetime) -> Iterator[Dataset]:
-    """A real, anonymous film as a new study of today; none where pydicom-data is absent."""
+    """A real, anonymous film as a new study of today, with its faults; none where pydicom-data is absent."""
     package = importlib.util.find_spec("data_store")
     path = Path(package.origin).parent / "data" / name if package and package.origin else None
     if path is None or not path.is_file():
@@ -304,7 +304,5 @@ def _real_film(name: str, run: str, taken: datetime) -> Iterator[Dataset]:
     image = dcmread(path)
     _stamp(image, f"{run}/{name}", 1, taken)
     del image.DataSetTrailingPadding
-    if "PixelSpacing" in image and not all(image.PixelSpacing):
-        del image.PixelSpacing  # zeros, which no image may state
     complete_file_meta(image)
     yield image

@@ -8,16 +8,12 @@ With FIRSTREAD_SCREENSHOTS=FOLDER in the environment the pictures are kept there
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -25,118 +21,32 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import BrowserContext, expect
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, generate_uid
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
 from dicom_sr.content import two_places
 from dicom_sr.parse import TriageReport, parse
 from firstread.compose import build_job_records
 from firstread.compose_worker import build_report, build_score, build_scorer
-from firstread.demo import Site
 from firstread.settings import Settings
 from imaging.radiograph import read_radiograph
 from imaging.simulated.phantom import simulate_film, simulate_lateral_film
-from imaging.wrapping import chest_dx, complete_file_meta
 from models.embedded.scorer import WEIGHTS
 from tests.gateways import running_gateway
-from tests.servers import OrthancServer, find_program
+from tests.servers import OrthancServer
+from tests.viewers import COLUMNS, FILM, OHIF, ROWS, SLOWLY_MS, Pixels, Viewer, film_browser, film_of, stored_pixels
 from worker.pacs import Pacs
-from worklist.errors import InvalidInput
 from worklist.finding import KNOWN_FINDINGS, FindingType, Region
 from worklist.job import Queue
 from worklist.records import Database, Worklist
 from worklist.triage import Urgency
 
-OHIF = Path(sys.prefix) / "share" / "ohif"
-ROWS, COLUMNS = 1024, 880  # not square: rows and columns cannot change places unseen
-SLOWLY_MS = 120_000  # two shared cores draw without a graphics card
-FILM, CROPS, BOXES, REPORT = (
-    "Chest PA",
+CROPS, BOXES, REPORT = (
     "AI evidence crops, not a diagnosis",
     "AI findings, not a diagnosis",
     "AI triage report, not a diagnosis",
 )
-
-Pixels = npt.NDArray[np.uint8]
-
-
-@dataclass
-class Viewer:
-    """One page of the viewer, and what went wrong on it."""
-
-    page: Page
-    gateway: str
-    troubles: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Listen from the start."""
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on("request", self._see)
-
-    def open(self, film: Dataset) -> None:
-        """Open a study as the worklist page does."""
-        self.page.goto(f"{self.gateway}/viewer/viewer?StudyInstanceUIDs={film.StudyInstanceUID}", timeout=SLOWLY_MS)
-        self.page.get_by_role("button", name="Confirm and hide").click(timeout=SLOWLY_MS)
-        expect(self.series(REPORT)).to_be_visible(timeout=SLOWLY_MS)
-
-    def series(self, description: str) -> Locator:
-        """A series in the list at the left."""
-        return self.page.get_by_test_id("series-description-label").get_by_text(description, exact=True)
-
-    def show(self, description: str) -> None:
-        """Put a series into the viewport."""
-        self.series(description).dblclick()
-
-    def expect_picture(self, pixels: Pixels) -> None:
-        """Wait until the viewport shows an image, fitted into it; all but the parts that texts cover are compared."""
-        deadline = time.monotonic() + SLOWLY_MS / 1000
-        while (deviation := self._deviation(pixels)) > 3:  # greys of 255
-            assert time.monotonic() < deadline, f"the viewport shows something else: greys differ by {deviation:.1f}"
-            self.page.wait_for_timeout(200)
-
-    def fit(self, rows: int, columns: int) -> tuple[float, float, float]:
-        """Where an image lies that was fitted into the viewport: x and y of its corner on the page, and its scale."""
-        frame = self._canvas.bounding_box()
-        assert frame
-        scale = min(frame["width"] / columns, frame["height"] / rows)
-        left = frame["x"] + (frame["width"] - columns * scale) / 2
-        return left, frame["y"] + (frame["height"] - rows * scale) / 2, scale
-
-    def screenshot(self) -> Pixels:
-        """The page, shape (rows, columns, 3)."""
-        return np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB"))
-
-    def keep(self, name: str) -> None:
-        """Save the page as a picture for the documentation, if somebody wants one."""
-        if folder := os.environ.get("FIRSTREAD_SCREENSHOTS"):
-            Image.fromarray(self.screenshot()).quantize(160).save(Path(folder) / name, optimize=True)
-
-    @property
-    def _canvas(self) -> Locator:
-        # while it draws thumbnails the viewer has another canvas outside the viewport
-        return self.page.get_by_test_id("viewport-pane").locator("canvas.cornerstone-canvas")
-
-    def _deviation(self, pixels: Pixels) -> float:
-        rows, columns = pixels.shape
-        if not self._canvas.count():
-            return 255.0
-        left, top, scale = self.fit(rows, columns)
-        box = (round(left), round(top), round(left + columns * scale), round(top + rows * scale))
-        shown = Image.fromarray(self.screenshot()).convert("L").crop(box).resize((64, 64), Image.Resampling.BOX)
-        wanted = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BOX)
-        difference = np.abs(np.asarray(shown, np.float32) - np.asarray(wanted, np.float32))
-        return float(np.quantile(difference, 0.75))
-
-    def _hear(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.troubles.append(message.text)
-
-    def _see(self, request: Request) -> None:
-        if not request.url.startswith((self.gateway, "blob:", "data:")):
-            self.troubles.append(f"asked elsewhere: {request.url}")
-
 
 # ---- A film with boxes and one out of scope, and what the worker wrote about them ----
 
@@ -156,15 +66,15 @@ class Written:
 
     @property
     def boxes(self) -> list[tuple[str, Region]]:
-        """Name and box of each measurement group of the AI findings, from the data set alone (TID 1410)."""
+        """Words and box of each measurement group of the AI findings, from the data set alone (TID 1410)."""
         (dataset,) = (item for item in self.objects if item.SOPClassUID == Comprehensive3DSRStorage)
         found = []
         for group in _below(dataset, "Measurement Group"):
-            (name,), (outline,) = _below(group, "Finding"), _below(group, "Image Region")
+            (words,), (outline,) = _below(group, "Tracking Identifier"), _below(group, "Image Region")
             points = np.array(outline.GraphicData).reshape(-1, 2)
             (x, y), (x_end, y_end) = points.min(axis=0), points.max(axis=0)
             box = Region(x=int(x), y=int(y), width=int(x_end - x), height=int(y_end - y))
-            found.append((str(name.ConceptCodeSequence[0].CodeMeaning), box))
+            found.append((str(words.TextValue), box))
         return found
 
     @property
@@ -189,25 +99,6 @@ class Served:
     url: str
     judged: Written
     refused: Written
-
-
-def film_of(pixels: npt.NDArray[np.uint16], view: str) -> Dataset:
-    """A DX film of 8 bits, as a new study."""
-    image = chest_dx((pixels >> 4).astype(np.uint8), bits_stored=8)
-    image.ImageType = ["DERIVED", "PRIMARY"]
-    image.PatientName, image.PatientID = "SIMULATED-Haddad^Yusuf", f"SIM-{view}"
-    image.PatientBirthDate, image.PatientSex = "19610130", "M"
-    image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID = (generate_uid() for _ in range(3))
-    image.StudyDate, image.StudyTime, image.AccessionNumber = "20261122", "115900", "A1"
-    image.StudyDescription = image.SeriesDescription = FILM
-    image.ViewPosition = view
-    complete_file_meta(image)
-    return image
-
-
-def stored_pixels(film: Dataset) -> Pixels:
-    """The film's greys, which its window leaves as they are."""
-    return np.frombuffer(film.PixelData, np.uint8)[: ROWS * COLUMNS].reshape(ROWS, COLUMNS)
 
 
 def tuned_model(folder: Path, named: Collection[FindingType]) -> Path:
@@ -324,13 +215,9 @@ def _uid(resource: dict[str, dict[str, str]], level: str) -> str:
 
 @pytest.fixture(scope="module")
 def context() -> Iterator[BrowserContext]:
-    """Debian's Chromium, without a window or a graphics card."""
-    graphics = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-    with sync_playwright() as driver:
-        driver.selectors.set_test_id_attribute("data-cy")
-        chromium = driver.chromium.launch(executable_path=find_program("chromium"), args=graphics)
-        yield chromium.new_context(viewport={"width": 1200, "height": 760})
-        chromium.close()
+    """A browser that can draw films."""
+    with film_browser() as films:
+        yield films
 
 
 @pytest.fixture(scope="module")
@@ -341,6 +228,7 @@ def first_view(context: BrowserContext, served: Served) -> Viewer:
     """
     viewer = Viewer(context.new_page(), served.url)
     viewer.open(served.judged.film)
+    expect(viewer.series(REPORT)).to_be_visible(timeout=SLOWLY_MS)
     viewer.expect_picture(stored_pixels(served.judged.film))
     return viewer
 
@@ -357,10 +245,11 @@ def test_film_opens_first(viewer: Viewer) -> None:
     labels = viewer.page.get_by_test_id("series-description-label").all_inner_texts()
     assert labels[0] == FILM
     assert sorted(labels[1:]) == [CROPS, BOXES, REPORT]  # the viewer lists them as they happen to arrive
+    expect(viewer.drawn_texts).to_have_count(0)  # no box before anybody asks
 
 
-def test_boxes_lie_on_their_pixels_and_become_measurements(viewer: Viewer, served: Served) -> None:
-    """Each box of the AI findings is drawn where the SR has it, and the measurement panel lists it by its name."""
+def test_boxes_lie_on_their_pixels_and_say_what_they_are(viewer: Viewer, served: Served) -> None:
+    """Each box of the AI findings is drawn where the SR has it, with its words, without statistics, and listed."""
     located = served.judged.boxes
     triage = served.judged.report.triage
     assert triage is not None
@@ -370,22 +259,27 @@ def test_boxes_lie_on_their_pixels_and_become_measurements(viewer: Viewer, serve
     expect(viewer.page.locator("svg.svg-layer rect")).to_have_count(len(located), timeout=SLOWLY_MS)
     viewer.page.get_by_test_id("trackedMeasurements-btn").click()
     panel = viewer.page.get_by_test_id("trackedMeasurements-panel")
-    for name, _ in located:
-        expect(panel.get_by_text(name, exact=True)).to_be_visible(timeout=SLOWLY_MS)
+    for words, _ in located:
+        assert words.startswith("AI")
+        expect(panel.get_by_text(words, exact=True)).to_be_visible(timeout=SLOWLY_MS)
+    expect(panel.get_by_text("AI, not a diagnosis")).to_have_count(len(located))
+    expect(viewer.drawn_texts).to_have_count(len(located))
+    assert sorted(viewer.drawn_texts.all_text_contents()) == sorted(words for words, _ in located)
+    assert not re.search(r"px|max|Area", panel.inner_text()), panel.inner_text()
     viewer.expect_picture(stored_pixels(served.judged.film))
     viewer.keep("ohif-findings.png")
 
     left, top, scale = viewer.fit(ROWS, COLUMNS)
     seen = viewer.screenshot().astype(int)
     yellow = (seen[..., 0] > 150) & (seen[..., 1] > 150) & (seen[..., 2] < 110)
-    for name, box in located:
+    for words, box in located:
         x_from, x_to = left + box.x * scale, left + (box.x + box.width) * scale
         y_from, y_to = top + box.y * scale, top + (box.y + box.height) * scale
         rows, columns = slice(round(y_from), round(y_to)), slice(round(x_from), round(x_to))
         for x in (x_from, x_to):
-            assert _line(yellow[rows, :], x) == pytest.approx(x, abs=3), name
+            assert _line(yellow[rows, :], x) == pytest.approx(x, abs=3), words
         for y in (y_from, y_to):
-            assert _line(yellow[:, columns].T, y) == pytest.approx(y, abs=3), name
+            assert _line(yellow[:, columns].T, y) == pytest.approx(y, abs=3), words
 
 
 def test_triage_report_reads_as_text(viewer: Viewer, served: Served) -> None:
@@ -439,8 +333,7 @@ def test_refusal_reads_as_not_assessed(viewer: Viewer, served: Served) -> None:
     film, report = served.refused.film, served.refused.report
     assert report.failure is not None
     viewer = Viewer(viewer.page.context.new_page(), served.url)
-    viewer.page.goto(f"{served.url}/viewer/viewer?StudyInstanceUIDs={film.StudyInstanceUID}", timeout=SLOWLY_MS)
-    expect(viewer.series(REPORT)).to_be_visible(timeout=SLOWLY_MS)
+    viewer.open(film)
     viewer.expect_picture(stored_pixels(film))  # a series chosen while the film still loads is an error to OHIF
     viewer.show(REPORT)
     said = text_of_report(viewer)
@@ -451,9 +344,6 @@ def test_refusal_reads_as_not_assessed(viewer: Viewer, served: Served) -> None:
     assert not any(urgency.label in said for urgency in Urgency)
     assert viewer.troubles == []
     viewer.page.close()
-
-
-# ---- Serving it ----
 
 
 def test_worklist_links_to_the_viewer(viewer: Viewer, served: Served) -> None:
@@ -467,56 +357,6 @@ def test_worklist_links_to_the_viewer(viewer: Viewer, served: Served) -> None:
     link = page.get_by_role("link", name="Open in the viewer")
     expect(link).to_have_attribute("href", f"viewer/viewer?StudyInstanceUIDs={film.StudyInstanceUID}")
     page.close()
-
-
-def test_only_files_are_served_and_only_to_this_page(viewer: Viewer) -> None:
-    """Addresses of the viewer give its page, missing files and paths outside give 404, and it may call nobody else."""
-    request = viewer.page.request
-    for path in ("/viewer", "/viewer/", "/viewer/viewer?StudyInstanceUIDs=1.2", "/viewer/segmentation"):
-        answer = request.get(viewer.gateway + path)
-        assert "<title>OHIF Viewer</title>" in answer.text()
-        assert "connect-src 'self' data: blob:;" in answer.headers["content-security-policy"]
-    assert "disableConfirmationPrompts: true" in request.get(f"{viewer.gateway}/viewer/app-config.js").text()
-    for path in ("missing.js", "..%2f..%2fpyvenv.cfg", "%2e%2e/%2e%2e/pyvenv.cfg"):
-        assert request.get(f"{viewer.gateway}/viewer/{path}").status == 404
-
-
-def test_demo_has_the_viewer(tmp_path: Path) -> None:
-    """The demo's gateway serves the viewer that make setup fetched."""
-    assert Site(state=tmp_path).environment["FIRSTREAD_VIEWER_DIR"] == str(OHIF)
-
-
-@pytest.mark.parametrize(
-    ("npm", "status", "reason"),
-    [
-        ("exit 1", 2, "could not be fetched"),
-        ('echo "something else" > "$4/ohif-app-${5#@ohif/app@}.tgz"', 1, "not the package it was when it was pinned"),
-    ],
-)
-def test_only_the_pinned_viewer_is_installed(npm: str, status: int, reason: str, tmp_path: Path) -> None:
-    """An absent registry and a changed package are told apart, leave nothing behind, and a viewer in place is kept."""
-    (tmp_path / "npm").write_text(f"#!/bin/sh\n{npm}\n", encoding="utf-8")
-    (tmp_path / "npm").chmod(0o755)
-    script = ["sh", str(Path(__file__).parents[2] / "viewer.sh")]
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    target = tmp_path / "ohif"
-    refused = subprocess.run([*script, target], env=environment, capture_output=True, text=True, check=False)
-    assert (refused.returncode, refused.stdout) == (status, "")
-    assert reason in refused.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["npm"]
-    target.mkdir()
-    (target / "installed").write_text((OHIF / "installed").read_text(encoding="utf-8"), encoding="utf-8")
-    subprocess.run([*script, target], env=environment, check=True)
-
-
-def test_another_folder_is_refused(tmp_path: Path) -> None:
-    """A folder without OHIF, or with OHIF for another address, stops the gateway with the reason and the remedy."""
-    (tmp_path / "index.html").write_text('<script src="/app-config.js"></script>', encoding="utf-8")
-    with (
-        pytest.raises(InvalidInput, match="run make setup"),
-        running_gateway(tmp_path, "http://127.0.0.1:1", viewer_dir=tmp_path),
-    ):
-        pass
 
 
 def text_of_report(viewer: Viewer) -> str:

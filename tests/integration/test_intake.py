@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 
 from gateway.intake.feed import FEED
 from gateway.intake.orthanc import OrthancClient
+from tests.charsets import DECLARED, UNDECLARED, Writing
 from tests.hospitals import SOON_S, Site, answering, film, look_until, own_report, running_intake, wait_until
 from tests.proxies import proxied
 from tests.servers import OrthancServer, RedisServer, free_ports, running
@@ -185,6 +186,17 @@ def test_the_list_tells_sex_age_and_when_the_film_was_taken(site: Site) -> None:
     (line,) = site.listed().values()
     assert (line.patient_sex, line.patient_age) == ("F", "071Y")
     assert line.acquired_at == datetime(2026, 3, 4, 7, 30, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "writing", [*DECLARED, *UNDECLARED], ids=lambda writing: f"{writing.character_set}-{writing.codec}"
+)
+def test_names_in_any_script_are_listed(site: Site, writing: Writing) -> None:
+    """Name and description are listed as the film has them, also where it names no character set and should."""
+    site.send(writing.on(film()))
+    site.intake().look()
+    (line,) = site.listed().values()
+    assert (line.patient_name, line.study_description) == (writing.name, writing.description)
 
 
 def test_a_film_of_long_ago_is_taken_for_a_prior(site: Site) -> None:
