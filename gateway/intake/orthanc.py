@@ -195,11 +195,6 @@ class OrthancClient:
         text = self._find_text(self.rest.get_instances_id_metadata_name, orthanc_id, "ReceptionDate")
         return _moment(text) if text else None
 
-    def study(self, orthanc_id: str) -> dict[str, Any] | None:
-        """What Orthanc tells of a study; None where it is gone."""
-        found = self._find(self.rest.get_studies_id, orthanc_id)
-        return dict(found) if found is not None else None
-
     def lookup(self, uid: str) -> list[dict[str, Any]]:
         """The resources that carry a DICOM UID."""
         return list(self._decode(self.ask(self.rest.post, "/tools/lookup", content=uid)))
