@@ -26,6 +26,15 @@ CHILD = "child"
 
 # The radiographs among them; of several codes the first says most about a study.
 REFUSED_RADIOGRAPHS = (CHILD, LATERAL_VIEW, NOT_CHEST, FOR_PROCESSING)
+# What an image turned out to be once its pixels were looked at, whatever its header says; the gates raise these.
+NOT_CHEST_FILM = "not_chest_film"
+LATERAL_FILM = "lateral_film"
+SEEN_OUT_OF_SCOPE = (NOT_CHEST_FILM, LATERAL_FILM)
+"""Codes with which an image fails to be scored that is none of those which are looked at, and not broken.
+
+A film that is blank, burned out, or lies so that it cannot be put right is not among them: somebody can send it again.
+"""
+
 TELLING = (*REFUSED_RADIOGRAPHS, NOT_A_RADIOGRAPH)
 
 _RADIOGRAPH_CLASSES = {

@@ -5,6 +5,7 @@ Each request has a time-out, so that a silent Orthanc can never hold the gateway
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,10 +14,13 @@ from typing import Any
 import httpx
 from pyorthanc import Orthanc
 
-from worklist.errors import PacsUnavailable
+from worklist.errors import PacsUnavailable, UnusableImage
+from worklist.records import StoredImage
 from worklist.scope import is_own_object
 
 _PAGE = 1000
+_UNCOMPRESSED = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"}
+_PIXEL_DATA_HEADER = 8  # bytes of tag and length, at least, before the pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,6 +177,58 @@ class OrthancClient:
     def lookup(self, uid: str) -> list[dict[str, Any]]:
         """The resources that carry a DICOM UID."""
         return list(self._decode(self.ask(self.rest.post, "/tools/lookup", content=uid)))
+
+    def rendered(self, study_instance_uid: str, image: StoredImage, longest_px: int) -> bytes:
+        """An image as PNG, its longer side so many pixels, its shape kept.
+
+        Orthanc's own interface draws by the header: first window, rescale and MONOCHROME1; it knows no VOI LUT. Its
+        DICOMweb plug-in stretches all greys, and fills a viewport with bars.
+
+        Raises:
+            UnusableImage: it is gone, or cannot be drawn. A broken image takes Orthanc down, so that one which no
+                worker has decoded is drawn only where all its pixels are there to be counted.
+        """
+        named = {
+            "StudyInstanceUID": study_instance_uid,
+            "SeriesInstanceUID": image.series_instance_uid,
+            "SOPInstanceUID": image.sop_instance_uid,
+        }
+        question = {"Level": "Instance", "CaseSensitive": True, "Query": named}
+        found = self._decode(self.ask(self.rest.post, "/tools/find", json=question))
+        tags = self._find(self.rest.get_instances_id_simplified_tags, found[0]) if found else None
+        if tags is None:
+            raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
+        if tags.get("NumberOfFrames", "1").strip() != "1":
+            raise UnusableImage("several_frames", "the image has several frames: open the study in the viewer")
+        if not image.is_decoded and not self._has_all_pixels(found[0], tags):
+            raise UnusableImage(
+                "not_decoded", "the image was not decoded by the AI and is compressed or incomplete: open the viewer"
+            )
+        size = {"width": str(longest_px), "height": str(longest_px), "smooth": "1"}
+        try:
+            path = f"/instances/{found[0]}/rendered"
+            return self.ask(self.rest.get, path, params=size, headers={"Accept": "image/png"}).content
+        except PacsUnavailable as error:
+            if error.code != "pacs_error":
+                raise
+            raise UnusableImage("not_drawn", "the PACS cannot draw the image: open the study in the viewer") from error
+
+    def _has_all_pixels(self, orthanc_id: str, tags: Mapping[str, Any]) -> bool:
+        """Whether an image is uncompressed and its file as long as rows, columns, samples and bits want it."""
+        syntax, offset, size = (
+            self._find_text(get, orthanc_id, name) or ""
+            for get, name in (
+                (self.rest.get_instances_id_metadata_name, "TransferSyntax"),
+                (self.rest.get_instances_id_metadata_name, "PixelDataOffset"),
+                (self.rest.get_instances_id_attachments_name_size, "dicom"),
+            )
+        )
+        keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+        try:
+            bits = math.prod(int(tags.get(keyword, "")) for keyword in keywords)
+            return syntax in _UNCOMPRESSED and 0 < bits // 8 <= int(size) - int(offset) - _PIXEL_DATA_HEADER
+        except ValueError:
+            return False
 
     def dicomweb_get(self, path: str, accept: str) -> bytes | None:
         """The body of a DICOMweb answer; None for 404."""

@@ -10,13 +10,14 @@ from functools import lru_cache
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
-from worklist.finding import Analysis, merge
+from worklist.finding import Analysis, ImageReference, merge
 from worklist.order import OrderPriority
 from worklist.reading import Reading
 from worklist.records.documents import readable
 from worklist.records.images import is_of_instance
 from worklist.records.places import in_pieces, is_listed
 from worklist.records.policies import policy_of_digest
+from worklist.records.priors import PriorStudy, newest_priors
 from worklist.records.tables import AnalysisRow, InstanceRow, ReportRow, ResultRow, StudyRow
 from worklist.study import Failure, StudyState, reason_with_places
 from worklist.triage import Triage, TriagePolicy, Urgency, assess
@@ -29,6 +30,11 @@ class ListedStudy:
     """One line of the reading list.
 
     Attributes:
+        ward: who asks for the study, or where the patient lies.
+        view: View Position (0018,5101) of its newest image.
+        question: what the referrer asks.
+        prior: the newest other study of the same patient, see priors.py ...
+        prior_count: ... of so many.
         rank: counts from 1 over what is to be read; over what was asked for where the study is not to be read.
         is_overdue: whether it waits longer than the site's target.
         reason: why it stands where it stands, places included; empty where it stands as it arrived.
@@ -45,6 +51,12 @@ class ListedStudy:
     accession_number: str
     study_description: str
     modality: str
+    ward: str
+    station: str
+    view: str
+    question: str
+    prior: PriorStudy | None
+    prior_count: int
     acquired_at: datetime | None
     received_at: datetime
     order_priority: OrderPriority
@@ -83,6 +95,7 @@ def lines(
         overdue_before: what arrived before and is still to be read waits too long.
     """
     documents, results = _documents(session, rows), _results(session, rows)
+    priors = newest_priors(session, [row.study_instance_uid for row in rows if row.patient_id])
     policies = {digest: policy_of_digest(session, digest) for digest in {row.policy_digest for row in rows}}
     return [
         _line(
@@ -93,9 +106,16 @@ def lines(
             documents=documents.get(row.study_instance_uid, ()),
             policy=policies[row.policy_digest],
             results=results.get(row.study_instance_uid, []),
+            priors=priors.get(row.study_instance_uid, (None, 0)),
         )
         for row in rows
     ]
+
+
+def scored_images(session: Session, row: StudyRow) -> tuple[ImageReference, ...]:
+    """The images of a study's analysis, in its order, as a line has them; none without one."""
+    analysis, _ = _judged(_documents(session, [row]).get(row.study_instance_uid, ()), None)
+    return analysis.images if analysis else ()
 
 
 def _line(  # noqa: PLR0913 - what a line is made of
@@ -107,6 +127,7 @@ def _line(  # noqa: PLR0913 - what a line is made of
     documents: tuple[str, ...],
     policy: TriagePolicy | None,
     results: Sequence[tuple[str, int]],
+    priors: tuple[PriorStudy | None, int],
 ) -> ListedStudy:
     highest = dict(results)  # the last position of each series counts
     analysis, triage = _judged(documents, policy)
@@ -120,6 +141,12 @@ def _line(  # noqa: PLR0913 - what a line is made of
         accession_number=row.accession_number,
         study_description=row.study_description,
         modality=row.modality,
+        ward=row.ward,
+        station=row.station,
+        view=row.view,
+        question=row.question,
+        prior=priors[0],
+        prior_count=priors[1],
         acquired_at=row.acquired_at,
         received_at=row.received_at,
         order_priority=row.order_priority,
