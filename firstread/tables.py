@@ -96,7 +96,7 @@ def _flag(item: Mapping[str, Any]) -> str:
 def _reading(reading: Mapping[str, Any]) -> str:
     by = f" by {reading['by']}" if reading["by"] else ""
     words = {"unread": "back" if reading["returned_for"] else "", "reading": f"being read{by}", "read": f"read{by}"}
-    return words.get(reading["state"], reading["state"])
+    return words.get(reading["state"], str(reading["state"]))
 
 
 def _sex_and_age(item: Mapping[str, Any]) -> str:
