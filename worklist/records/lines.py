@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Final
 
-from sqlalchemy import and_, select
+from sqlalchemy import Integer, and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from worklist.finding import Analysis, ImageReference, merge
 from worklist.order import OrderPriority
 from worklist.reading import Reading
+from worklist.records.among import Texts, among
 from worklist.records.documents import readable
 from worklist.records.images import is_of_instance
-from worklist.records.places import in_pieces, is_listed
+from worklist.records.places import is_listed
 from worklist.records.policies import policy_of_digest
 from worklist.records.priors import PriorStudy, newest_priors
 from worklist.records.tables import AnalysisRow, InstanceRow, ReportRow, ResultRow, StudyRow
@@ -23,6 +25,29 @@ from worklist.study import Failure, StudyState, reason_with_places
 from worklist.triage import Triage, TriagePolicy, Urgency, assess
 
 _KEPT_IN_MEMORY = 4096
+_UIDS: Final = bindparam("uids", type_=Texts())
+# Built once: building them takes longer than running them.
+_RESULTS: Final = (
+    select(ResultRow.study_instance_uid, ResultRow.series_instance_uid, ResultRow.position)
+    .join(
+        StudyRow,
+        and_(
+            StudyRow.study_instance_uid == ResultRow.study_instance_uid,
+            StudyRow.reported_revision == ResultRow.revision,
+        ),
+    )
+    .where(among(ResultRow.study_instance_uid, _UIDS))
+    .order_by(ResultRow.position, ResultRow.series_instance_uid)
+)
+_ANALYSES: Final = (
+    select(AnalysisRow.study_instance_uid, AnalysisRow.sop_instance_uid, AnalysisRow.document)
+    .join(InstanceRow, is_of_instance())
+    .where(among(AnalysisRow.study_instance_uid, _UIDS), InstanceRow.scope_code.is_(None))
+    .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
+)
+_REPORTS: Final = select(ReportRow.study_instance_uid, ReportRow.document).where(
+    ReportRow.revision == bindparam("revision", type_=Integer()), among(ReportRow.study_instance_uid, _UIDS)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,21 +196,9 @@ def _line(  # noqa: PLR0913 - what a line is made of
 def _results(session: Session, rows: Sequence[StudyRow]) -> dict[str, list[tuple[str, int]]]:
     """Series Instance UID and position of each object of the current results, by study."""
     results: dict[str, list[tuple[str, int]]] = {}
-    for uids in in_pieces([row.study_instance_uid for row in rows if row.reported_revision is not None]):
-        found = session.execute(
-            select(ResultRow.study_instance_uid, ResultRow.series_instance_uid, ResultRow.position)
-            .join(
-                StudyRow,
-                and_(
-                    StudyRow.study_instance_uid == ResultRow.study_instance_uid,
-                    StudyRow.reported_revision == ResultRow.revision,
-                ),
-            )
-            .where(ResultRow.study_instance_uid.in_(uids))
-            .order_by(ResultRow.position, ResultRow.series_instance_uid)
-        )
-        for uid, series_instance_uid, position in found:
-            results.setdefault(uid, []).append((series_instance_uid, position))
+    reported = [row.study_instance_uid for row in rows if row.reported_revision is not None]
+    for uid, series_instance_uid, position in session.execute(_RESULTS, {"uids": reported}) if reported else ():
+        results.setdefault(uid, []).append((series_instance_uid, position))
     return results
 
 
@@ -194,15 +207,9 @@ def _documents(session: Session, rows: Sequence[StudyRow]) -> dict[str, tuple[st
     scored = [row for row in rows if row.score is not None]
     found = _explained(session, [row for row in scored if row.reported_revision == row.revision])
     parts: dict[str, dict[str, str]] = {}
-    for uids in in_pieces([row.study_instance_uid for row in scored if row.study_instance_uid not in found]):
-        documents = session.execute(
-            select(AnalysisRow.study_instance_uid, AnalysisRow.sop_instance_uid, AnalysisRow.document)
-            .join(InstanceRow, is_of_instance())
-            .where(AnalysisRow.study_instance_uid.in_(uids), InstanceRow.scope_code.is_(None))
-            .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
-        )
-        for uid, image, document in documents:
-            parts.setdefault(uid, {})[image] = document
+    others = [row.study_instance_uid for row in scored if row.study_instance_uid not in found]
+    for uid, image, document in session.execute(_ANALYSES, {"uids": others}) if others else ():
+        parts.setdefault(uid, {})[image] = document
     return found | {uid: tuple(documents.values()) for uid, documents in parts.items()}
 
 
@@ -212,13 +219,8 @@ def _explained(session: Session, rows: Sequence[StudyRow]) -> dict[str, tuple[st
         by_revision.setdefault(row.revision, []).append(row.study_instance_uid)
     found: dict[str, tuple[str, ...]] = {}
     for revision, reported in by_revision.items():
-        for uids in in_pieces(reported):
-            documents = session.execute(
-                select(ReportRow.study_instance_uid, ReportRow.document).where(
-                    ReportRow.revision == revision, ReportRow.study_instance_uid.in_(uids)
-                )
-            )
-            found |= {uid: (document,) for uid, document in documents if document and readable(document)}
+        documents = session.execute(_REPORTS, {"uids": reported, "revision": revision})
+        found |= {uid: (document,) for uid, document in documents if document and readable(document)}
     return found
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import and_, bindparam, func, literal, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from worklist.reading import Reading
-from worklist.records.places import in_pieces
+from worklist.records.among import Texts, among
 from worklist.records.tables import StudyRow
 from worklist.triage import Urgency
 
@@ -55,7 +55,7 @@ _NEWEST_PRIORS: Final = (
         _COUNT,
     )
     .join(_NEWEST, _NEWEST.study_instance_uid == _NEWEST_UID)
-    .where(StudyRow.study_instance_uid.in_(bindparam("uids", expanding=True)))
+    .where(among(StudyRow.study_instance_uid, bindparam("uids", type_=Texts())))
 )
 
 
@@ -82,12 +82,15 @@ class PriorLine(PriorStudy):
 def newest_priors(session: Session, study_instance_uids: Sequence[str]) -> dict[str, tuple[PriorStudy, int]]:
     """Of each study that has any prior the newest, and how many there are, counted to 1000."""
     found: dict[str, tuple[PriorStudy, int]] = {}
-    for uids in in_pieces(study_instance_uids):
-        for uid, prior_uid, study_date, description, modality, count in session.execute(_NEWEST_PRIORS, {"uids": uids}):
-            prior = PriorStudy(
-                study_instance_uid=prior_uid, study_date=study_date, study_description=description, modality=modality
-            )
-            found[uid] = (prior, count)
+    rows = session.execute(_NEWEST_PRIORS, {"uids": study_instance_uids})
+    for uid, prior_uid, study_date, study_description, modality, count in rows:
+        prior = PriorStudy(
+            study_instance_uid=prior_uid,
+            study_date=study_date,
+            study_description=study_description,
+            modality=modality,
+        )
+        found[uid] = (prior, count)
     return found
 
 

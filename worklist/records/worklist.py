@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, select
+from sqlalchemy import ColumnElement, and_, case, literal, select
 from sqlalchemy.orm import Session
 
 from worklist.reading import ReadingState
+from worklist.records.among import Texts, among
 from worklist.records.database import Database
 from worklist.records.events import changed_studies, newest_sequence
 from worklist.records.images import StoredImage, unscored_images
 from worklist.records.lines import ListedStudy, lines, scored_images
-from worklist.records.places import BY_ARRIVAL, BY_READING, Places, count, in_pieces
+from worklist.records.places import BY_ARRIVAL, BY_READING, Places, count
 from worklist.records.priors import PriorLine, prior_lines
 from worklist.records.tables import ON_THE_LIST, PRESENT, PRIORS, READ, ResultRow, StudyRow
 from worklist.site import SiteRules
@@ -93,11 +94,8 @@ class Worklist:
         """What happened to the list after a number: the last number, the lines that changed, and who left it."""
         with self._database.read() as session:
             newest, uids = changed_studies(session, sequence)
-            rows = [
-                row
-                for piece in in_pieces(uids)
-                for row in session.scalars(select(StudyRow).where(StudyRow.study_instance_uid.in_(piece), ON_THE_LIST))
-            ]
+            is_changed = among(StudyRow.study_instance_uid, literal(uids, Texts()))
+            rows = list(session.scalars(select(StudyRow).where(is_changed, ON_THE_LIST)))
             ranks = self._places.by_reading(session, rows)
             rows = [row for row in rows if row.study_instance_uid in ranks]
             present = {row.study_instance_uid for row in rows}
