@@ -7,7 +7,7 @@ these sixteen and "neither" gives probabilities. A film is
 
 - scored as it is where it is likely enough to be an upright frontal film, with a note where that is in doubt;
 - put right and then scored where another of the eight ways is certain, with a note, its boxes mapped back;
-- refused otherwise, since a score would mean nothing.
+- refused otherwise, since a score would mean nothing: as out of scope where it is no frontal chest film.
 
 A wrong refusal is worse than a miss: a refused film stays in order of arrival, however sick the patient. What the
 gates catch and what they refuse wrongly was measured: see models/cards/gates.md.
