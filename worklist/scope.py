@@ -178,7 +178,7 @@ def _view(header: Mapping[str, str]) -> Failure | None:
 
 
 def _child(header: Mapping[str, str]) -> Failure | None:
-    ages = [age for age in (_stated_age(header), _age_by_dates(header)) if age is not None]
+    ages = [age for age in (_stated_age(header), age_by_dates(header)) if age is not None]
     # Where the two disagree one of them is wrong, and an adult's film is not to be lost for that.
     if not ages or max(ages) >= _ADULT_YEARS:
         return None
@@ -191,7 +191,7 @@ def _stated_age(header: Mapping[str, str]) -> float | None:
     return int(stated[1]) / _PER_YEAR[stated[2]] or None if stated else None
 
 
-def _age_by_dates(header: Mapping[str, str]) -> int | None:
+def age_by_dates(header: Mapping[str, str]) -> int | None:
     """Whole years from birth to the study, or to the image where the study has no date; None for a birth after it."""
     born = _date(header.get("PatientBirthDate", ""))
     taken = [_date(header.get(keyword, "")) for keyword in _DATES]

@@ -10,7 +10,7 @@ from gateway.intake.orthanc import InstanceFacts
 from worklist.order import OrderPriority
 from worklist.records import ReceivedInstance, ReceivedReport
 from worklist.reports import DocumentHeader, is_document, radiologist_of
-from worklist.scope import ScopeRules, assess_scope
+from worklist.scope import ScopeRules, age_by_dates, assess_scope
 
 _TIMES = (("AcquisitionDate", "AcquisitionTime"), ("ContentDate", "ContentTime"), ("StudyDate", "StudyTime"))
 _DATE = re.compile(r"(\d{4})[-.]?(\d{2})[-.]?(\d{2})")  # DA, also with the dots of ACR-NEMA
@@ -20,6 +20,7 @@ _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 _LARGEST_OFFSET = timedelta(hours=14)
 _WARD_OF = ("RequestingService", "CurrentPatientLocation", "InstitutionalDepartmentName")
 _LONGEST_QUESTION = 300  # characters
+_NO_AGE = 1000  # years, for which an AS value has no room
 
 
 def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeRules) -> ReceivedInstance:
@@ -41,7 +42,7 @@ def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeR
         patient_id=header.get("PatientID", ""),
         patient_name=header.get("PatientName", ""),
         patient_sex=header.get("PatientSex", ""),
-        patient_age=header.get("PatientAge", ""),
+        patient_age=header.get("PatientAge", "").strip() or _age(header),
         accession_number=header.get("AccessionNumber", ""),
         study_description=header.get("StudyDescription", ""),
         study_date=_plain_date(header.get("StudyDate", "")),
@@ -130,6 +131,12 @@ def _plain_date(text: str) -> str:
     """A DA value as YYYYMMDD; empty where it is none."""
     moment = _date_and_time(text, "00")
     return moment.date().isoformat().replace("-", "") if moment else ""
+
+
+def _age(header: Mapping[str, str]) -> str:
+    """The age at the study by the birth date, as an AS value; empty where it is not known to be a year or more."""
+    years = age_by_dates(header)
+    return f"{years:03}Y" if years and years < _NO_AGE else ""
 
 
 def _question(facts: InstanceFacts) -> str:

@@ -198,9 +198,10 @@ class OrthancClient:
         tags = self._find(self.rest.get_instances_id_simplified_tags, found[0]) if found else None
         if tags is None:
             raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
-        if tags.get("NumberOfFrames", "1").strip() != "1":
+        header = _texts(tags)
+        if header.get("NumberOfFrames", "").strip() not in {"", "1"}:
             raise UnusableImage("several_frames", "the image has several frames: open the study in the viewer")
-        if not image.is_decoded and not self._has_all_pixels(found[0], tags):
+        if not image.is_decoded and not self._has_all_pixels(found[0], header):
             raise UnusableImage(
                 "not_decoded", "the image was not decoded by the AI and is compressed or incomplete: open the viewer"
             )
@@ -213,7 +214,7 @@ class OrthancClient:
                 raise
             raise UnusableImage("not_drawn", "the PACS cannot draw the image: open the study in the viewer") from error
 
-    def _has_all_pixels(self, orthanc_id: str, tags: Mapping[str, Any]) -> bool:
+    def _has_all_pixels(self, orthanc_id: str, header: Mapping[str, str]) -> bool:
         """Whether an image is uncompressed and its file as long as rows, columns, samples and bits want it."""
         syntax, offset, size = (
             self._find_text(get, orthanc_id, name) or ""
@@ -225,7 +226,7 @@ class OrthancClient:
         )
         keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
         try:
-            bits = math.prod(int(tags.get(keyword, "")) for keyword in keywords)
+            bits = math.prod(int(header.get(keyword, "")) for keyword in keywords)
             return syntax in _UNCOMPRESSED and 0 < bits // 8 <= int(size) - int(offset) - _PIXEL_DATA_HEADER
         except ValueError:
             return False

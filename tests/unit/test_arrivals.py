@@ -138,3 +138,18 @@ def test_the_question_is_one_line_of_the_request(
 ) -> None:
     """Of the image, else of the request that it belongs to, else of the study; its first line, of 300 characters."""
     assert taken_in(header, request_item).question == question
+
+
+@pytest.mark.parametrize(
+    ("header", "age"),
+    [
+        ({"PatientAge": " 071Y", "PatientBirthDate": "19900101", "StudyDate": "20260102"}, "071Y"),
+        ({"PatientBirthDate": "19560103", "StudyDate": "20260102"}, "069Y"),
+        ({"PatientBirthDate": "20251231", "StudyDate": "20260102"}, ""),
+        ({"PatientBirthDate": "19560103"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_age_is_stated_or_follows_from_the_birth_date(header: dict[str, str], age: str) -> None:
+    """Modalities often send the birth date alone; below one year, or without a date, nothing is made up."""
+    assert taken_in(header).patient_age == age
