@@ -104,9 +104,9 @@ def _pacs() -> FastAPI:
     def find() -> list[str]:
         return ["an-instance"]
 
-    @app.get("/instances/an-instance/simplified-tags")
-    def tags() -> dict[str, str]:
-        return {}
+    @app.get("/instances/an-instance/content/{tag}")
+    def element(tag: str) -> Response:
+        return Response(b"\x08\x00", status_code=404 if tag == "0028-0008" else 200)
 
     @app.get("/instances/an-instance/rendered")
     def drawn() -> Response:

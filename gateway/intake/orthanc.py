@@ -19,6 +19,9 @@ from worklist.records import StoredImage
 from worklist.scope import is_own_object
 
 _PAGE = 1000
+_PIXEL_LAYOUT = ("0028-0010", "0028-0011", "0028-0002", "0028-0100", "0028-0008")
+"""Rows, Columns, Samples per Pixel and Bits Allocated, all of VR US, and Number of Frames."""
+_US_BYTES = 2
 _UNCOMPRESSED = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"}
 _PIXEL_DATA_HEADER = 8  # bytes of tag and length, at least, before the pixels
 
@@ -185,8 +188,8 @@ class OrthancClient:
         DICOMweb plug-in stretches all greys, and fills a viewport with bars.
 
         Raises:
-            UnusableImage: it is gone, or cannot be drawn. A broken image takes Orthanc down, so that one which no
-                worker has decoded is drawn only where all its pixels are there to be counted.
+            UnusableImage: it is gone, or cannot be drawn. A broken image takes Orthanc down, so that it is asked for
+                none of which it is not known that its header is sound and all its pixels are there.
         """
         named = {
             "StudyInstanceUID": study_instance_uid,
@@ -195,15 +198,12 @@ class OrthancClient:
         }
         question = {"Level": "Instance", "CaseSensitive": True, "Query": named}
         found = self._decode(self.ask(self.rest.post, "/tools/find", json=question))
-        tags = self._find(self.rest.get_instances_id_simplified_tags, found[0]) if found else None
-        if tags is None:
+        if not found:
             raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
-        header = _texts(tags)
-        if header.get("NumberOfFrames", "").strip() not in {"", "1"}:
-            raise UnusableImage("several_frames", "the image has several frames: open the study in the viewer")
-        if not image.is_decoded and not self._has_all_pixels(found[0], header):
+        if not self._can_be_drawn(found[0], is_decoded=image.is_decoded):
             raise UnusableImage(
-                "not_decoded", "the image was not decoded by the AI and is compressed or incomplete: open the viewer"
+                "not_drawn_safely",
+                "the image is broken, or compressed and was not decoded by the AI: open the study in the viewer",
             )
         size = {"width": str(longest_px), "height": str(longest_px), "smooth": "1"}
         try:
@@ -214,8 +214,17 @@ class OrthancClient:
                 raise
             raise UnusableImage("not_drawn", "the PACS cannot draw the image: open the study in the viewer") from error
 
-    def _has_all_pixels(self, orthanc_id: str, header: Mapping[str, str]) -> bool:
-        """Whether an image is uncompressed and its file as long as rows, columns, samples and bits want it."""
+    def _can_be_drawn(self, orthanc_id: str, *, is_decoded: bool) -> bool:
+        """Whether an image's header is one that Orthanc reads as it stands, and all its pixels are there."""
+        *layout, frames = (
+            self.ask(self.rest.get_instances_id_content_path, orthanc_id, tag, absent_ok=True) for tag in _PIXEL_LAYOUT
+        )
+        if any(len(number.content) != _US_BYTES for number in layout):
+            return False  # not there, or not an unsigned short: as text, Rows alone takes Orthanc down
+        if frames.is_success and frames.text.strip("\0 ") not in {"", "1"}:
+            return False
+        if is_decoded:
+            return True
         syntax, offset, size = (
             self._find_text(get, orthanc_id, name) or ""
             for get, name in (
@@ -224,12 +233,10 @@ class OrthancClient:
                 (self.rest.get_instances_id_attachments_name_size, "dicom"),
             )
         )
-        keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
-        try:
-            bits = math.prod(int(header.get(keyword, "")) for keyword in keywords)
-            return syntax in _UNCOMPRESSED and 0 < bits // 8 <= int(size) - int(offset) - _PIXEL_DATA_HEADER
-        except ValueError:
+        if syntax not in _UNCOMPRESSED or not offset or not size:
             return False
+        bits = math.prod(int.from_bytes(number.content, "little") for number in layout)
+        return 0 < bits <= 8 * (int(size) - int(offset) - _PIXEL_DATA_HEADER)
 
     def dicomweb_get(self, path: str, accept: str) -> bytes | None:
         """The body of a DICOMweb answer; None for 404."""

@@ -166,7 +166,7 @@ def test_an_image_out_of_scope_is_shown_where_it_is_not_compressed(
         listed.add(number, refused=LATERAL)
     assert_shows(picture(client, FIRST), plain)
     answer = picture(client, SECOND)
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_decoded")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_drawn_safely")
 
 
 def test_an_image_that_the_gates_refused_is_shown(
@@ -200,7 +200,28 @@ def of_five_frames(dataset: Dataset) -> None:
     dataset.NumberOfFrames = 5
 
 
-@pytest.mark.parametrize("change", [half_of_it, too_many_rows, of_five_frames], ids=["cut off", "rows", "frames"])
+def rows_as_text(dataset: Dataset) -> None:
+    """A header that a worker can still read."""
+    rows = str(dataset.Rows)
+    del dataset.Rows
+    dataset.add_new("Rows", "LO", rows)
+
+
+@pytest.mark.parametrize("is_scored", [False, True])
+@pytest.mark.parametrize("change", [of_five_frames, rows_as_text], ids=["frames", "rows as text"])
+def test_an_image_that_workers_can_read_and_orthanc_cannot_is_not_drawn(
+    client: httpx.Client, listed: FilledList, orthanc: OrthancServer, change: Change, *, is_scored: bool
+) -> None:
+    """Scored or not, it is never handed to Orthanc's decoder, which dies of it."""
+    orthanc.post(film(FIRST, change))
+    orthanc.post(film(SECOND))
+    listed.add(FIRST, findings=EFFUSION if is_scored else None)
+    listed.add(SECOND, findings=NOTHING)
+    assert picture(client, FIRST).json()["code"] == "not_drawn_safely"
+    assert picture(client, SECOND).status_code == 200
+
+
+@pytest.mark.parametrize("change", [half_of_it, too_many_rows], ids=["cut off", "rows"])
 def test_a_broken_image_does_not_take_the_pacs_down(
     client: httpx.Client, listed: FilledList, orthanc: OrthancServer, change: Change
 ) -> None:
@@ -212,7 +233,7 @@ def test_a_broken_image_does_not_take_the_pacs_down(
     listed.add(SECOND, findings=NOTHING)
     answer = picture(client, FIRST)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-    assert answer.json()["code"] in {"not_decoded", "several_frames"}
+    assert answer.json()["code"] == "not_drawn_safely"
     assert_shows(picture(client, SECOND), whole)
 
 
