@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import tempfile
 import time
@@ -16,13 +15,14 @@ from sqlalchemy import insert, text
 
 import migrations
 from bench.figures import Figure, percentile
+from gateway.list.items import page_json
 from tests.servers import PostgresServer, running
 from worklist.card import FindingCard, Precision, ScorerCard
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, Region, Side
 from worklist.job import JobLimits
 from worklist.order import OrderPriority
 from worklist.reading import Actor, ActorSource, HowRead, ReadingState
-from worklist.records import Database, IntakeRecords, JobRecords, ListedStudy, ReadingRecords, Worklist
+from worklist.records import Database, IntakeRecords, JobRecords, ListCounts, ReadingRecords, Worklist
 from worklist.records.documents import analysis_to_document
 from worklist.records.tables import AnalysisRow, InstanceRow, ReportRow, ResultRow, StudyRow
 from worklist.site import SiteRules
@@ -30,6 +30,7 @@ from worklist.study import StudyState
 from worklist.triage import SiteChoices, TriagePolicy, Urgency
 
 STUDIES, UNREAD = 100_000, 2_000
+_PATIENTS = 30_007  # so that most have earlier studies
 _AT_ONCE = 1000
 _REPEATS = 200
 _IDLE_S = 3.0
@@ -78,10 +79,11 @@ def _measure(name: str, database: Database) -> list[Figure]:
     intake, jobs = IntakeRecords(database, rules), JobRecords(database, rules, JobLimits())
     offsets = [random.Random(0).randrange(0, 20) * 100 for _ in range(_REPEATS)]  # noqa: S311 - no secret
     uids = [line.study_instance_uid for line in worklist.page(limit=_REPEATS)[1]]
+    no_counts = ListCounts(listed=0, overdue=0, priors=0)
 
     def page(number: int) -> None:
         total, lines = worklist.page(limit=100, offset=offsets[number])
-        json.dumps({"total": total, "items": [_as_json(line) for line in lines]})
+        page_json(total, no_counts, lines)
 
     def change(number: int) -> None:
         before = worklist.newest()
@@ -90,13 +92,14 @@ def _measure(name: str, database: Database) -> list[Figure]:
 
     def tick(_: int) -> None:
         intake.complete_quiet()
-        intake.longest_unchecked(timedelta(days=1))
+        intake.longest_unchecked(timedelta(days=1, 30))
         jobs.due(50)
         jobs.sweep()
         readings.lapse()
 
     first, pages = _times(lambda _: page(0)), _times(page)
     single = _times(lambda number: worklist.find(uids[number]))
+    priors = _times(lambda number: worklist.priors(uids[number]))
     started = time.process_time()
     busy = len(_times(page))
     page_cpu_ms = (time.process_time() - started) * 1000 / busy
@@ -108,55 +111,12 @@ def _measure(name: str, database: Database) -> list[Figure]:
         Figure(name=f"{name}: any page of 100, p95", value=percentile(pages, 95), unit="ms", at_most=20),
         Figure(name=f"{name}: one study, p50", value=percentile(single, 50), unit="ms"),
         Figure(name=f"{name}: one study, p95", value=percentile(single, 95), unit="ms", at_most=5),
+        Figure(name=f"{name}: priors of a study, p95", value=percentile(priors, 95), unit="ms", at_most=5),
         Figure(name=f"{name}: counts, p95", value=percentile(_times(lambda _: worklist.counts()), 95), unit="ms"),
         Figure(name=f"{name}: claim and its change, p95", value=percentile(_times(change), 95), unit="ms"),
         Figure(name=f"{name}: what is asked every second, p50", value=percentile(_times(tick), 50), unit="ms"),
         Figure(name=f"{name}: waiting for changes", value=_idle_share(database), unit="% of a core", at_most=5),
     ]
-
-
-def _as_json(line: ListedStudy) -> dict[str, Any]:
-    """About what the gateway says of a study."""
-    analysis, triage = line.analysis, line.triage
-    return {
-        "rank": line.rank,
-        "study_instance_uid": line.study_instance_uid,
-        "patient_id": line.patient_id,
-        "patient_name": line.patient_name,
-        "patient_sex": line.patient_sex,
-        "patient_age": line.patient_age,
-        "accession_number": line.accession_number,
-        "study_description": line.study_description,
-        "modality": line.modality,
-        "received_at": line.received_at.isoformat(),
-        "queue_at": line.queue_at.isoformat(),
-        "order_priority": line.order_priority,
-        "urgency": line.urgency,
-        "score": line.score,
-        "harm": line.harm,
-        "state": line.state,
-        "reading": {
-            "state": line.reading.state,
-            "reader": line.reading.reader,
-            "since": line.reading.since.isoformat(),
-        },
-        "reason": line.reason,
-        "findings": [
-            {
-                "type": finding.type.key,
-                "label": finding.type.label,
-                "probability": finding.probability,
-                "side": finding.side,
-                "region": [finding.region.x, finding.region.y] if finding.region else None,
-            }
-            for finding in (triage.shown if triage else ())
-        ],
-        "named": [named.words for named in (triage.named if triage else ())],
-        "explanation": analysis.explanation if analysis else "",
-        "policy": line.policy.digest if line.policy else None,
-        "series": line.result_series_uids,
-        "crops": line.crop_count,
-    }
 
 
 def _times(work: Callable[[int], object]) -> list[float]:
@@ -231,14 +191,18 @@ def _add(  # noqa: PLR0913 - what one study differs by
         {
             "study_instance_uid": uid,
             "orthanc_id": f"o{number}",
-            "patient_id": f"P{number}",
+            "patient_id": f"P{number % _PATIENTS}",
             "patient_name": f"Doe^Jane{number}",
             "patient_sex": "F",
             "patient_age": "064Y",
             "accession_number": f"A{number}",
             "study_description": "Chest PA",
-            "study_date": "20261125",
+            "study_date": f"{at:%Y%m%d}",
             "modality": "DX",
+            "ward": "Emergency",
+            "station": "ER-DX-1",
+            "view": "PA",
+            "question": "Dyspnea since this morning, pneumothorax?",
             "acquired_at": at,
             "received_at": at,
             "order_priority": OrderPriority.ROUTINE,

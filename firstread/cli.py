@@ -189,10 +189,10 @@ def worklist(
     if not watch:
         print_worklist(_get_worklist(url, reading), as_json=as_json)
         return
-    with Live(worklist_table(_get_worklist(url, reading)), screen=True) as live:
+    with Live(screen=True) as live:
         while True:
+            live.update(worklist_table(_get_worklist(url, reading), live.console.width), refresh=True)
             time.sleep(1)
-            live.update(worklist_table(_get_worklist(url, reading)))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,11 @@ from worklist.triage import NOT_ASSESSED, Urgency
 _STYLES = {Urgency.CRITICAL: "bold red", Urgency.URGENT: "yellow", Urgency.NONE: "default"}
 _STATES = {"out_of_scope": "out of scope"}
 _OVERDUE = "bold red"
+_WIDE = 120  # columns of a terminal from which on there is room for sex, age and view
+_AGE = re.compile(r"(\d{3})([DWMY])")  # AS, PS3.5 section 6.2
+_SPACE = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
+# C0 and C1, which move the cursor or color the screen, and what turns the order of all that follows around.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def print_json(value: object) -> None:
@@ -28,23 +34,36 @@ def print_worklist(worklist: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(worklist)
     else:
-        Console().print(worklist_table(worklist))
+        console = Console()
+        console.print(worklist_table(worklist, console.width))
 
 
-def worklist_table(worklist: Mapping[str, Any]) -> Table:
-    """One page of the reading list; its title counts what is to be read, what waits too long, and the priors."""
+def cell(text: object) -> str:
+    """What a file, a header or a person says, safe to print: no markup, nothing that a terminal obeys, one line."""
+    return escape(_UNPRINTABLE.sub("", _SPACE.sub(" ", str(text))))
+
+
+def worklist_table(worklist: Mapping[str, Any], width: int) -> Table:
+    """One page of the reading list, for a terminal of so many columns.
+
+    Its title counts what is to be read, what waits too long, and the priors.
+    """
+    is_wide = width >= _WIDE
     table = Table(title=_title(worklist), caption=_caption(worklist), title_justify="left", caption_justify="left")
-    for heading in ("#", "AI flag", "Patient", "Study", "AI", "Reading", "Reason"):
+    wide = ("Sex, age", "View") if is_wide else ()
+    for heading in ("#", "AI flag", "Patient", *wide[:1], "Study", *wide[1:], "AI", "Reading", "Reason"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "#" else "left")
     for item in worklist["items"]:
         table.add_row(
             f"[{_OVERDUE}]{item['rank']}[/]" if item["overdue"] else str(item["rank"]),
             _flag(item),
-            escape(f"{person_name(item['patient_name'])[0]} ({item['patient_id']})"),
-            escape(" ".join(filter(None, (item["modality"], item["study_description"])))),
+            cell(f"{person_name(item['patient_name'])[0]} ({item['patient_id']})"),
+            *([cell(_sex_and_age(item))] if is_wide else []),
+            cell(" ".join(filter(None, (item["modality"], item["study_description"])))),
+            *([cell(item["view"])] if is_wide else []),
             _STATES.get(item["state"], item["state"]),
-            _reading(item["reading"]),
-            escape(item["reason"]),
+            cell(_reading(item["reading"])),
+            cell(item["reason"]),
         )
     return table
 
@@ -77,4 +96,10 @@ def _flag(item: Mapping[str, Any]) -> str:
 def _reading(reading: Mapping[str, Any]) -> str:
     by = f" by {reading['by']}" if reading["by"] else ""
     words = {"unread": "back" if reading["returned_for"] else "", "reading": f"being read{by}", "read": f"read{by}"}
-    return escape(words.get(reading["state"], reading["state"]))
+    return words.get(reading["state"], str(reading["state"]))
+
+
+def _sex_and_age(item: Mapping[str, Any]) -> str:
+    stated = _AGE.fullmatch(item["patient_age"])
+    age = f"{int(stated[1])} {stated[2].lower()}" if stated else item["patient_age"]
+    return " ".join(filter(None, (item["patient_sex"], age)))

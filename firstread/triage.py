@@ -11,7 +11,7 @@ from rich.table import Table
 
 from firstread.compose_worker import build_predictor
 from firstread.settings import Settings
-from firstread.tables import print_json
+from firstread.tables import cell, print_json
 from imaging.files import open_study_files, opened
 from worker.predict import Predictor
 from worklist.errors import FirstreadError, InvalidInput, OutOfScope
@@ -51,10 +51,13 @@ def print_triage(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     for result in sorted(results, key=_rank, reverse=True):
         if "failure" in result:
             state = str(result["state"]).replace("_", " ")
-            table.add_row(result["file"], state, "", result["failure"]["message"])
+            table.add_row(cell(result["file"]), state, "", cell(result["failure"]["message"]))
         else:
             table.add_row(
-                result["file"], Urgency(result["urgency"]).label, f"{result['score']:.2f}", result["explanation"]
+                cell(result["file"]),
+                Urgency(result["urgency"]).label,
+                f"{result['score']:.2f}",
+                cell(result["explanation"]),
             )
     Console().print(table)
 

@@ -1,6 +1,6 @@
 """The reading list as the gateway serves it, before a real database, for tests and benchmarks of list and page.
 
-Of the gateway's other parts there is what the page asks for: GET /ready, and a PACS that draws crops.
+Of the gateway's other parts there is what the page asks for: GET /ready, and a PACS that draws crops and images.
 """
 
 from __future__ import annotations
@@ -98,6 +98,18 @@ def _pacs() -> FastAPI:
     @app.get("/dicom-web/studies/{study}/series/{series}/instances/{instance}/rendered")
     def rendered(study: str, series: str, instance: str) -> Response:
         del study, series, instance
+        return Response(_picture(), media_type="image/png")
+
+    @app.post("/tools/find")
+    def find() -> list[str]:
+        return ["an-instance"]
+
+    @app.get("/instances/an-instance/content/{tag}")
+    def element(tag: str) -> Response:
+        return Response(b"\x08\x00", status_code=404 if tag == "0028-0008" else 200)
+
+    @app.get("/instances/an-instance/rendered")
+    def drawn() -> Response:
         return Response(_picture(), media_type="image/png")
 
     return app

@@ -117,8 +117,10 @@ def received(  # noqa: PLR0913 - what sets one instance apart from another
     scope_failure: Failure | None = None,
     modality: str = "DX",
     study_date: str = "20261122",
+    patient_id: str = "4711",
+    **more: str,
 ) -> ReceivedInstance:
-    """An instance as the intake describes it; Orthanc's identifier of a study is its UID behind an "o"."""
+    """An instance as the intake describes it, with more of its texts; Orthanc's identifier is the UID behind an "o"."""
     return ReceivedInstance(
         orthanc_id=f"o{study}",
         study_instance_uid=study,
@@ -126,7 +128,7 @@ def received(  # noqa: PLR0913 - what sets one instance apart from another
         sop_instance_uid=f"{study}.1.{image}",
         digest=digest,
         received_at=at,
-        patient_id="4711",
+        patient_id=patient_id,
         patient_name="Doe^Jane",
         accession_number="A1",
         study_description="Chest PA",
@@ -134,6 +136,7 @@ def received(  # noqa: PLR0913 - what sets one instance apart from another
         order_priority=order_priority,
         scope_failure=scope_failure,
         study_date=study_date,
+        **more,  # type: ignore[arg-type]  # texts, by their keywords
     )
 
 

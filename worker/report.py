@@ -55,6 +55,9 @@ class ReportPipeline:
                 return
             job = claim.job
             subject = self.jobs.report_subject(job)
+            if not self.jobs.is_reported(subject):
+                self.jobs.complete_report(job_id, claim.holder, [])
+                return
             images = _Images(self.pacs)
             analysis = subject.analysis if subject.is_kept else self._explain(subject, images)
             reported_at = self.jobs.keep_report(job_id, claim.holder, subject, analysis)

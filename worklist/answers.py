@@ -21,7 +21,7 @@ def finding_answer(finding: Finding, *, is_named: bool, is_shown: bool) -> dict[
         "scheme": finding.type.code.scheme,
         "probability": finding.probability,
         "threshold": finding.threshold,
-        "side": finding.side,
+        "side": finding.side.value if finding.side else None,
         "named": is_named,
         "shown": is_shown,
     }

@@ -26,6 +26,15 @@ CHILD = "child"
 
 # The radiographs among them; of several codes the first says most about a study.
 REFUSED_RADIOGRAPHS = (CHILD, LATERAL_VIEW, NOT_CHEST, FOR_PROCESSING)
+# What an image turned out to be once its pixels were looked at, whatever its header says; the gates raise these.
+NOT_CHEST_FILM = "not_chest_film"
+LATERAL_FILM = "lateral_film"
+SEEN_OUT_OF_SCOPE = (NOT_CHEST_FILM, LATERAL_FILM)
+"""Codes with which an image fails to be scored that is none of those which are looked at, and not broken.
+
+A film that is blank, burned out, or lies so that it cannot be put right is not among them: somebody can send it again.
+"""
+
 TELLING = (*REFUSED_RADIOGRAPHS, NOT_A_RADIOGRAPH)
 
 _RADIOGRAPH_CLASSES = {
@@ -181,7 +190,7 @@ def _view(header: Mapping[str, str]) -> Failure | None:
 
 
 def _child(header: Mapping[str, str]) -> Failure | None:
-    ages = [age for age in (_stated_age(header), _age_by_dates(header)) if age is not None]
+    ages = [age for age in (_stated_age(header), age_by_dates(header)) if age is not None]
     # Where the two disagree one of them is wrong, and an adult's film is not to be lost for that.
     if not ages or max(ages) >= _ADULT_YEARS:
         return None
@@ -194,7 +203,7 @@ def _stated_age(header: Mapping[str, str]) -> float | None:
     return int(stated[1]) / _PER_YEAR[stated[2]] or None if stated else None
 
 
-def _age_by_dates(header: Mapping[str, str]) -> int | None:
+def age_by_dates(header: Mapping[str, str]) -> int | None:
     """Whole years from birth to the study, or to the image where the study has no date; None for a birth after it."""
     born = _date(header.get("PatientBirthDate", ""))
     taken = [_date(header.get(keyword, "")) for keyword in _DATES]

@@ -33,10 +33,11 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFacts:
-    """One eligible image of a study: scored, failed, or neither yet."""
+    """One eligible image of a study: scored, failed, out of scope by its pixels (refusal), or none of these yet."""
 
     analysis: Analysis | None = None
     failure: Failure | None = None
+    refusal: Failure | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,11 +165,19 @@ def _state(facts: StudyFacts, analysis: Analysis | None) -> tuple[StudyState, Fa
     if not facts.images:
         return StudyState.OUT_OF_SCOPE, facts.scope_failure
     if analysis is None:
-        failures = [image.failure for image in facts.images]
-        return (StudyState.FAILED, failures[0]) if all(failures) else (StudyState.WAITING, None)
+        return _unscored(facts.images)
     if facts.report_failure:
         return StudyState.FAILED, facts.report_failure
     return (StudyState.REPORTED if facts.is_reported else StudyState.SCORED), None
+
+
+def _unscored(images: tuple[ImageFacts, ...]) -> tuple[StudyState, Failure | None]:
+    failures = [image.failure for image in images if image.failure]
+    refusals = [image.refusal for image in images if image.refusal]
+    if len(failures) + len(refusals) < len(images):
+        return StudyState.WAITING, None
+    # What is broken can be mended, so it is told before what is not looked at.
+    return (StudyState.FAILED, failures[0]) if failures else (StudyState.OUT_OF_SCOPE, refusals[0])
 
 
 def _reason(facts: StudyFacts, analysis: Analysis | None, triage: Triage | None, failure: Failure | None) -> str:
@@ -181,10 +190,15 @@ def _reason(facts: StudyFacts, analysis: Analysis | None, triage: Triage | None,
 def _gaps(images: tuple[ImageFacts, ...]) -> list[str]:
     # A score speaks for the images behind it alone, and the reader must know where one is missing.
     failed = sum(1 for image in images if image.failure)
-    awaited = sum(1 for image in images if not image.failure and not image.analysis)
+    refused = sum(1 for image in images if image.refusal)
+    awaited = sum(1 for image in images if not (image.failure or image.refusal or image.analysis))
     return [
         f"{count} of {len(images)} images {what}"
-        for count, what in ((failed, "could not be scored"), (awaited, "not scored yet"))
+        for count, what in (
+            (failed, "could not be scored"),
+            (refused, "out of scope"),
+            (awaited, "not scored yet"),
+        )
         if count
     ]
 

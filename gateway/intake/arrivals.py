@@ -10,7 +10,7 @@ from gateway.intake.orthanc import InstanceFacts
 from worklist.order import OrderPriority
 from worklist.records import ReceivedInstance, ReceivedReport
 from worklist.reports import DocumentHeader, is_document, radiologist_of
-from worklist.scope import ScopeRules, assess_scope
+from worklist.scope import ScopeRules, age_by_dates, assess_scope
 
 _TIMES = (("AcquisitionDate", "AcquisitionTime"), ("ContentDate", "ContentTime"), ("StudyDate", "StudyTime"))
 _DATE = re.compile(r"(\d{4})[-.]?(\d{2})[-.]?(\d{2})")  # DA, also with the dots of ACR-NEMA
@@ -18,6 +18,9 @@ _TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.\d*)?)?)?")  # TM, also
 _DATE_TIME = re.compile(r"(\d{8})(\d{2,6})(?:\.\d*)?([+-]\d{4})?")  # DT that says at least the hour
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 _LARGEST_OFFSET = timedelta(hours=14)
+_WARD_OF = ("RequestingService", "CurrentPatientLocation", "InstitutionalDepartmentName")
+_LONGEST_QUESTION = 300  # characters
+_NO_AGE = 1000  # years, for which an AS value has no room
 
 
 def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeRules) -> ReceivedInstance:
@@ -39,7 +42,7 @@ def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeR
         patient_id=header.get("PatientID", ""),
         patient_name=header.get("PatientName", ""),
         patient_sex=header.get("PatientSex", ""),
-        patient_age=header.get("PatientAge", ""),
+        patient_age=header.get("PatientAge", "").strip() or _age(header),
         accession_number=header.get("AccessionNumber", ""),
         study_description=header.get("StudyDescription", ""),
         study_date=_plain_date(header.get("StudyDate", "")),
@@ -47,6 +50,10 @@ def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeR
         acquired_at=acquired_at(header),
         order_priority=OrderPriority.of(header.get("RequestedProcedurePriority", "")),
         scope_failure=assess_scope(header, rules),
+        ward=next(filter(None, (header.get(keyword, "").strip() for keyword in _WARD_OF)), ""),
+        station=header.get("StationName", "").strip(),
+        view=header.get("ViewPosition", "").strip().upper(),
+        question=_question(facts),
     )
 
 
@@ -122,5 +129,23 @@ def _zone(offset: re.Match[str]) -> timezone | None:
 
 def _plain_date(text: str) -> str:
     """A DA value as YYYYMMDD; empty where it is none."""
-    found = _DATE.fullmatch(text.strip())
-    return "".join(found.groups()) if found else ""
+    moment = _date_and_time(text, "00")
+    return moment.date().isoformat().replace("-", "") if moment else ""
+
+
+def _age(header: Mapping[str, str]) -> str:
+    """The age at the study by the birth date, as an AS value; empty where it is not known to be a year or more."""
+    years = age_by_dates(header)
+    return f"{years:03}Y" if years and years < _NO_AGE else ""
+
+
+def _question(facts: InstanceFacts) -> str:
+    """What the referrer asks, as one line.
+
+    That is Reason for the Requested Procedure (0040,1002), of the image or of the first item of its Request Attributes
+    Sequence (0040,0275), or else Reason for Study (0032,1030).
+    """
+    reason, request = "ReasonForTheRequestedProcedure", facts.first_items.get("RequestAttributesSequence", {})
+    asked = (facts.header.get(reason, ""), request.get(reason, ""), facts.header.get("ReasonForStudy", ""))
+    lines = (" ".join(line.split()) for stated in asked for line in stated.splitlines())
+    return next(filter(None, lines), "")[:_LONGEST_QUESTION]

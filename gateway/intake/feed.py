@@ -265,7 +265,7 @@ class Intake:
     def _ingest(self, changes: Sequence[Change], following: FeedCursor | None = None) -> None:
         # A study that is new to Orthanc, and known here, was deleted and sent again while nobody looked.
         begun = [change.orthanc_id for change in changes if change.change_type == "NewStudy"]
-        for orthanc_id in sorted(self._records.listed_of(begun)) if begun else ():
+        for orthanc_id in sorted(self._records.listed_of(begun)):
             self._compare(orthanc_id)
         arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
@@ -305,8 +305,7 @@ class Intake:
         return received
 
     def _patrol(self) -> None:
-        if self._deleted:
-            self._deleted &= self._records.listed_of(tuple(self._deleted))
+        self._deleted &= self._records.listed_of(tuple(self._deleted))
         for orthanc_id in sorted(self._deleted)[:_HINTS_A_ROUND]:
             self._compare(orthanc_id)
             self._deleted.discard(orthanc_id)

@@ -5,6 +5,7 @@ Each request has a time-out, so that a silent Orthanc can never hold the gateway
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,11 +14,17 @@ from typing import Any
 import httpx
 from pyorthanc import Orthanc
 
-from worklist.errors import PacsUnavailable
+from worklist.errors import PacsUnavailable, UnusableImage
+from worklist.records import StoredImage
 from worklist.scope import is_own_manufacturer, is_own_object
 
 _PAGE = 1000
 _READ = {"PatientName": "0010-0010", "StudyDescription": "0008-1030"}
+_PIXEL_LAYOUT = ("0028-0010", "0028-0011", "0028-0002", "0028-0100", "0028-0008")
+"""Rows, Columns, Samples per Pixel and Bits Allocated, all of VR US, and Number of Frames."""
+_US_BYTES = 2
+_UNCOMPRESSED = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"}
+_PIXEL_DATA_HEADER = 8  # bytes of tag and length, at least, before the pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +205,63 @@ class OrthancClient:
     def lookup(self, uid: str) -> list[dict[str, Any]]:
         """The resources that carry a DICOM UID."""
         return list(self._decode(self.ask(self.rest.post, "/tools/lookup", content=uid)))
+
+    def rendered(self, study_instance_uid: str, image: StoredImage, longest_px: int) -> bytes:
+        """An image as PNG, its longer side so many pixels, its shape kept.
+
+        Orthanc's own interface draws by the header: first window, rescale and MONOCHROME1; it knows no VOI LUT. Its
+        DICOMweb plug-in stretches all greys, and fills a viewport with bars.
+
+        Raises:
+            UnusableImage: it is gone, or cannot be drawn. A broken image takes Orthanc down, so that it is asked for
+                none of which it is not known that its header is sound and all its pixels are there.
+        """
+        named = {
+            "StudyInstanceUID": study_instance_uid,
+            "SeriesInstanceUID": image.series_instance_uid,
+            "SOPInstanceUID": image.sop_instance_uid,
+        }
+        question = {"Level": "Instance", "CaseSensitive": True, "Query": named}
+        found = self._decode(self.ask(self.rest.post, "/tools/find", json=question))
+        if not found:
+            raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
+        if not self._can_be_drawn(found[0], is_decoded=image.is_decoded):
+            raise UnusableImage(
+                "not_drawn_safely",
+                "the image is broken, or compressed and was not decoded by the AI: open the study in the viewer",
+            )
+        size = {"width": str(longest_px), "height": str(longest_px), "smooth": "1"}
+        try:
+            path = f"/instances/{found[0]}/rendered"
+            return self.ask(self.rest.get, path, params=size, headers={"Accept": "image/png"}).content
+        except PacsUnavailable as error:
+            if error.code != "pacs_error":
+                raise
+            raise UnusableImage("not_drawn", "the PACS cannot draw the image: open the study in the viewer") from error
+
+    def _can_be_drawn(self, orthanc_id: str, *, is_decoded: bool) -> bool:
+        """Whether an image's header is one that Orthanc reads as it stands, and all its pixels are there."""
+        *layout, frames = (
+            self.ask(self.rest.get_instances_id_content_path, orthanc_id, tag, absent_ok=True) for tag in _PIXEL_LAYOUT
+        )
+        if any(len(number.content) != _US_BYTES for number in layout):
+            return False  # not there, or not an unsigned short: as text, Rows alone takes Orthanc down
+        if frames.is_success and frames.text.strip("\0 ") not in {"", "1"}:
+            return False
+        if is_decoded:
+            return True
+        syntax, offset, size = (
+            self._find_text(get, orthanc_id, name) or ""
+            for get, name in (
+                (self.rest.get_instances_id_metadata_name, "TransferSyntax"),
+                (self.rest.get_instances_id_metadata_name, "PixelDataOffset"),
+                (self.rest.get_instances_id_attachments_name_size, "dicom"),
+            )
+        )
+        if syntax not in _UNCOMPRESSED or not offset or not size:
+            return False
+        bits = math.prod(int.from_bytes(number.content, "little") for number in layout)
+        return 0 < bits <= 8 * (int(size) - int(offset) - _PIXEL_DATA_HEADER)
 
     def dicomweb_get(self, path: str, accept: str) -> bytes | None:
         """The body of a DICOMweb answer; None for 404."""

@@ -1,4 +1,4 @@
-"""`GET /worklist`, its events, what the model looks for, and the crops of a study's evidence."""
+"""`GET /worklist`, its events, what the model looks for, and a study's images, crops and priors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from sse_starlette import EventSourceResponse
 from gateway.access.actors import Actors
 from gateway.intake.orthanc import OrthancClient
 from gateway.list.hub import ListHub
-from gateway.list.items import WorklistPage, page_json
+from gateway.list.items import PriorsPage, WorklistPage, page_json, priors_json
 from gateway.list.readings import build_readings, problem_responses
 from gateway.list.scope import ModelScope, scope_of
 from gateway.problems import Problem
+from worklist.errors import UnusableImage
 from worklist.records import JobRecords, ReadingRecords, Shown, Worklist
 from worklist.study import StudyState
 
+_IMAGE_PX: Final = 1024  # the longer side of an image as it is shown
 _PRIVATE: Final = {"Cache-Control": "no-store"}
 _NO_PINGS_S: Final = 86_400  # heartbeats are events of the hub
 _METHODS: Final = {
@@ -26,6 +28,7 @@ _METHODS: Final = {
     "/scope": "GET, OPTIONS",
     "/events": "GET, HEAD, OPTIONS",
     "/{study_instance_uid}/state": "PUT, OPTIONS",
+    "/{study_instance_uid}/priors": "GET, OPTIONS",
 }
 
 ReadingWord = Literal["unread", "reading", "read", "prior", "all"]
@@ -43,7 +46,8 @@ def build_worklist(  # noqa: PLR0913, PLR0917 - everything that the list is made
     router = APIRouter(prefix="/worklist", tags=["worklist"])
     _add_list(router, worklist, jobs)
     _add_events(router, hub)
-    _add_crops(router, worklist, orthanc)
+    _add_pictures(router, worklist, orthanc)
+    _add_priors(router, worklist)
     router.include_router(build_readings(worklist, readings, actors))
     for path, methods in _METHODS.items():
         router.add_api_route(path, _allowing(methods), methods=["OPTIONS"], include_in_schema=False)
@@ -86,7 +90,7 @@ def _add_events(router: APIRouter, hub: ListHub) -> None:
         return Response(media_type="text/event-stream", headers=_PRIVATE)
 
 
-def _add_crops(router: APIRouter, worklist: Worklist, orthanc: OrthancClient) -> None:
+def _add_pictures(router: APIRouter, worklist: Worklist, orthanc: OrthancClient) -> None:
     @router.get("/{study_instance_uid}/crops/{position}.png", response_class=Response)
     def crop(study_instance_uid: str, position: Annotated[int, Path(ge=1, le=1000)]) -> Response:
         """One evidence crop as PNG, drawn by Orthanc from the Secondary Capture."""
@@ -95,8 +99,42 @@ def _add_crops(router: APIRouter, worklist: Worklist, orthanc: OrthancClient) ->
         image = orthanc.dicomweb_get(path.format(*uids), "image/png") if uids else None
         if image is None:
             raise Problem(404, "no such crop", f"study {study_instance_uid} has no crop {position}")
-        # A later revision has other crops under the same address.
-        return Response(image, media_type="image/png", headers={"Cache-Control": "no-cache"})
+        return _picture(image)
+
+    @router.get(
+        "/{study_instance_uid}/images/{position}.png", response_class=Response, responses=problem_responses(404, 503)
+    )
+    def image(study_instance_uid: str, position: Annotated[int, Path(ge=1, le=1000)]) -> Response:
+        """One image of a study as PNG, drawn by Orthanc, its longer side 1024 pixels.
+
+        Positions are those of the item's images; a study that was not scored has its images in the order of their UIDs.
+        """
+        stored = worklist.image(study_instance_uid, position)
+        if stored is None:
+            raise Problem(404, "no such image", f"study {study_instance_uid} has no image {position}")
+        try:
+            return _picture(orthanc.rendered(study_instance_uid, stored, _IMAGE_PX))
+        except UnusableImage as error:
+            raise Problem(404, "image not drawn", error.message, code=error.code) from error
+
+
+def _add_priors(router: APIRouter, worklist: Worklist) -> None:
+    @router.get(
+        "/{study_instance_uid}/priors",
+        response_class=Response,
+        responses={200: {"model": PriorsPage}, **problem_responses(404, 503)},
+    )
+    def priors(study_instance_uid: str) -> Response:
+        """The 50 newest other studies with the same Patient ID and a study date not after this one's, newest first."""
+        found = worklist.priors(study_instance_uid)
+        if found is None:
+            raise Problem(404, "no such study", f"there is no study {study_instance_uid}", code="unknown_study")
+        return Response(priors_json(found), media_type="application/json", headers=_PRIVATE)
+
+
+def _picture(png: bytes) -> Response:
+    # A later revision has other pictures under the same address.
+    return Response(png, media_type="image/png", headers={"Cache-Control": "no-cache"})
 
 
 def _allowing(methods: str) -> Callable[[], Response]:

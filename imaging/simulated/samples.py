@@ -229,7 +229,8 @@ def _study(patient: _Patient, number: int, film_seed: int, run: str, taken: date
         image.ImageType = ["DERIVED", "PRIMARY"]
         image.DerivationDescription = "Simulated film, no patient"
         image.Manufacturer, image.ManufacturerModelName = _MANUFACTURER, "Phantom"
-        image.InstitutionName = "Simulated Hospital"
+        image.InstitutionName, image.StationName = "Simulated Hospital", f"SIM-{patient.modality}-1"
+        image.InstitutionalDepartmentName = "Wards" if patient.order_priority is OrderPriority.ROUTINE else "Emergency"
         image.PatientName, image.PatientID = patient.name, f"SIM-{number:04}"
         image.PatientBirthDate, image.PatientSex = patient.birth_date, patient.sex
         image.StudyID = str(number)

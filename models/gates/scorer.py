@@ -7,7 +7,7 @@ these sixteen and "neither" gives probabilities. A film is
 
 - scored as it is where it is likely enough to be an upright frontal film, with a note where that is in doubt;
 - put right and then scored where another of the eight ways is certain, with a note, its boxes mapped back;
-- refused otherwise, since a score would mean nothing.
+- refused otherwise, since a score would mean nothing: as out of scope where it is no frontal chest film.
 
 A wrong refusal is worse than a miss: a refused film stays in order of arrival, however sick the patient. What the
 gates catch and what they refuse wrongly was measured: see models/cards/gates.md.
@@ -29,8 +29,9 @@ from PIL import Image
 from imaging.radiograph import TURNED_FILM, Radiograph
 from models import Scorer
 from worklist.card import ScorerCard
-from worklist.errors import ModelUnavailable, UnusableImage
+from worklist.errors import ModelUnavailable, OutOfScope, UnusableImage
 from worklist.finding import Algorithm, Analysis, Finding, QualityNote, Region
+from worklist.scope import LATERAL_FILM, NOT_CHEST_FILM, SEEN_OUT_OF_SCOPE
 
 WEIGHTS = Path(__file__).parent / "weights" / "gates.json"
 SIDE_PX = 24
@@ -52,8 +53,8 @@ _REFUSALS = {
     "burned_out_film": "The film is burned out: nearly all of it is plain white.",
     "underexposed_film": "The film is underexposed or wrongly windowed: nearly all of it is plain black.",
     "collimated_film": "The exposed part of the film is too small to be judged.",
-    "not_chest_film": "The film does not look like a frontal chest film: only these are scored.",
-    "lateral_film": "The film looks like a lateral chest film: only frontal ones are scored.",
+    NOT_CHEST_FILM: "The film does not look like a frontal chest film: only these are scored.",
+    LATERAL_FILM: "The film looks like a lateral chest film: only frontal ones are scored.",
     "unclear_orientation": "The film looks turned or inverted, but too unclearly to be put right: send it upright.",
 }
 _NOTES = {
@@ -157,8 +158,8 @@ class Gates:
         """The image, put right where it is certainly turned or inverted, with notes on what bears on its score.
 
         Raises:
-            UnusableImage: blank_image, burned_out_film, underexposed_film, collimated_film, not_chest_film,
-                lateral_film or unclear_orientation.
+            OutOfScope: not_chest_film or lateral_film.
+            UnusableImage: blank_image, burned_out_film, underexposed_film, collimated_film or unclear_orientation.
         """
         sample = _sample(radiograph.pixels)
         exposed = exposed_part(sample)
@@ -168,8 +169,8 @@ class Gates:
         way = verdict.way if verdict.frontal[verdict.way] >= self._certain else 0
         if verdict.frontal[way] < self._least or verdict.lateral >= self._lateral:
             rivals = {
-                "not_chest_film": verdict.neither,
-                "lateral_film": verdict.lateral,
+                NOT_CHEST_FILM: verdict.neither,
+                LATERAL_FILM: verdict.lateral,
                 "unclear_orientation": sum(verdict.frontal[1:]),  # what speaks for an upright film refuses none
             }
             raise _refusal(max(rivals, key=rivals.__getitem__))
@@ -294,4 +295,5 @@ def _exposure_fault(sample: Greys, exposed: Greys) -> str | None:
 
 
 def _refusal(code: str) -> UnusableImage:
-    return UnusableImage(code, _REFUSALS[code])
+    kind = OutOfScope if code in SEEN_OUT_OF_SCOPE else UnusableImage
+    return kind(code, _REFUSALS[code])

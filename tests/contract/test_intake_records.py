@@ -38,6 +38,12 @@ def test_an_image_is_listed_and_scheduled(records: Records) -> None:
         accession_number="A1",
         study_description="Chest PA",
         modality="DX",
+        ward="",
+        station="",
+        view="",
+        question="",
+        prior=None,
+        prior_count=0,
         acquired_at=None,
         received_at=NOON,
         order_priority=OrderPriority.ROUTINE,
@@ -496,3 +502,17 @@ def test_no_error_tells_a_patients_name(records: Records) -> None:
     assert "accession_number" in told
     assert "Doe" not in told
     assert "4711" not in told
+
+
+def test_ward_station_view_and_question_are_those_of_the_newest_image(records: Records) -> None:
+    """An image that comes later is believed, one that is out of scope is not, and what it does not say is empty."""
+    records.ingest(received(ward="ER", station="S1", view="AP", question="Fall"))
+    records.ingest(received(image="2", scope_failure=LATERAL, ward="X", station="S2", view="LL", question="Y"))
+
+    def shown() -> tuple[str, ...]:
+        study = records.study()
+        return (study.ward, study.station, study.view, study.question)
+
+    assert shown() == ("ER", "S1", "AP", "Fall")
+    records.ingest(received(image="3", ward="ICU", view="PA"))
+    assert shown() == ("ICU", "", "PA", "")

@@ -38,7 +38,7 @@ from worklist.study import StudyState
 ABOUT_WHAT_IS_OPEN = re.compile(
     r"ix_studies_(list|arrival|priors|read|incomplete|claimed)|ix_jobs_open|ix_policies|CONSTANT ROW"
 )
-TABLE = re.compile(r"SCAN (studies|instances|analyses|reports|results|jobs\w*|events|policies)\b")
+TABLE = re.compile(r"SCAN (studies|other|newest|instances|analyses|reports|results|jobs\w*|events|policies)\b")
 PRIORITIES = [OrderPriority.ROUTINE, OrderPriority.ROUTINE, OrderPriority.STAT, OrderPriority.HIGH, OrderPriority.LOW]
 
 
@@ -244,6 +244,8 @@ def test_nothing_scans_what_is_done(records: Records, explain: Callable[[], list
         "newest": records.worklist.newest,
         "changed_after": lambda: records.worklist.changed_after(records.worklist.newest() - 3),
         "crop": lambda: records.worklist.crop("1.5", 1),
+        "image": lambda: records.worklist.image("1.5", 1),
+        "priors of a study": lambda: records.worklist.priors("1.5"),
         "due": lambda: records.jobs.due(50),
         "sweep": records.jobs.sweep,
         "count_open": records.jobs.count_open,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from gateway.list.items import WorklistItem, WorklistPage
 from tests.list_gateway import ListGateway, running_list
 from tests.lists import EFFUSION, LATERAL, NOTHING, PNEUMOTHORAX, FilledList, uid_of
-from worklist.finding import FindingType
+from worklist.finding import Analysis, FindingType, Region
 from worklist.order import OrderPriority
 from worklist.records import Database
 
@@ -116,12 +117,61 @@ def test_an_item_says_everything_of_its_study(client: httpx.Client) -> None:
         ("Pleural effusion", True, False),
         ("Pneumonia", False, False),
     ]
-    assert (flagged["patient_sex"], flagged["patient_age"], flagged["prior"]) == ("F", "071Y", None)
+    assert (flagged["patient_sex"], flagged["patient_age"]) == ("F", "071Y")
+    assert (flagged["prior"], flagged["prior_count"]) == (None, 0)
+    assert [flagged[name] for name in ("ward", "station", "view", "question")] == ["", "", "", ""]
+    assert (flagged["images"], first["images"]) == ([{"rows": 2048, "columns": 2048}], [])
     assert flagged["crop_count"] == 2
     assert flagged["explanation"].startswith("The region that weighed most")
     assert flagged["model"] == {"name": "embedded", "version": "1", "sha256": "5f0c4f1f" * 8}
     failed = client.get(LIST, params={"state": "out_of_scope"}).json()["items"][0]
     assert failed["failure"] == {"code": "lateral_view", "message": LATERAL.message}
+
+
+def test_an_item_says_where_the_film_comes_from_and_what_was_there_before(
+    client: httpx.Client, listed: FilledList
+) -> None:
+    """Ward, station, view and the referrer's question, and the newest earlier study with the same Patient ID."""
+    stated: dict[str, Any] = {"ward": "ICU 2", "station": "PORT-3", "view": "AP", "question": "Tube position?"}
+    listed.add(20, minutes=1, patient_id="MRN-7", **stated)
+    listed.add(21, days_old=400, patient_id="MRN-7", study_date="20250102", study_description="CHEST PA")
+    item = next(item for item in client.get(LIST).json()["items"] if item["study_instance_uid"] == uid_of(20))
+    assert {name: item[name] for name in stated} == stated
+    assert item["prior"] == {
+        "study_instance_uid": uid_of(21),
+        "study_date": "2025-01-02",
+        "study_description": "CHEST PA",
+        "modality": "DX",
+    }
+    assert item["prior_count"] == 1
+
+
+def test_a_finding_in_words_has_its_box(client: httpx.Client, listed: FilledList) -> None:
+    """In pixels of the image that shows it; a finding that is not named has none, nor has one without a region."""
+
+    def with_boxes(analysis: Analysis) -> Analysis:
+        second = replace(analysis.image, sop_instance_uid=f"{uid_of(20)}.1.2", rows=1000, columns=800)
+        boxes = (Region(x=100, y=200, width=300, height=400), None, Region(x=1, y=2, width=3, height=4))
+        images = (second.sop_instance_uid, second.sop_instance_uid, analysis.image.sop_instance_uid)
+        findings = tuple(
+            replace(finding, region=box, sop_instance_uid=image)
+            for finding, box, image in zip(analysis.findings, boxes, images, strict=True)
+        )
+        return replace(analysis, images=(analysis.image, second), findings=findings)
+
+    probabilities = {
+        FindingType.PLEURAL_EFFUSION: 0.9,
+        FindingType.CONSOLIDATION: 0.8,
+        FindingType.PULMONARY_EDEMA: 0.7,
+    }
+    listed.add(20, minutes=1, findings=probabilities, analyzed=with_boxes, is_reported=False)
+    item = next(item for item in client.get(LIST).json()["items"] if item["study_instance_uid"] == uid_of(20))
+    assert item["images"] == [{"rows": 2048, "columns": 2048}, {"rows": 1000, "columns": 800}]
+    assert [(found["name"], found["named"], found["box"]) for found in item["findings"]] == [
+        ("Pleural effusion", True, {"image": 2, "x": 100, "y": 200, "w": 300, "h": 400}),
+        ("Consolidation", True, None),
+        ("Pulmonary edema", False, None),
+    ]
 
 
 def test_the_model_in_openapi_is_the_json(client: httpx.Client, gateway: ListGateway) -> None:
@@ -279,7 +329,12 @@ def test_head_says_what_get_would(client: httpx.Client, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "methods"),
-    [("", "GET, HEAD, OPTIONS"), ("/events", "GET, HEAD, OPTIONS"), (f"/{uid_of(1)}/state", "PUT, OPTIONS")],
+    [
+        ("", "GET, HEAD, OPTIONS"),
+        ("/events", "GET, HEAD, OPTIONS"),
+        (f"/{uid_of(1)}/state", "PUT, OPTIONS"),
+        (f"/{uid_of(1)}/priors", "GET, OPTIONS"),
+    ],
 )
 def test_options_says_what_may_be_asked(client: httpx.Client, path: str, methods: str) -> None:
     """OPTIONS is 204 with the methods, and any other method is 405 with some of them."""

@@ -327,6 +327,36 @@ def test_a_study_that_cannot_be_scored_is_reported_as_such(site: Site) -> None:
     assert report.scorer.sha256 == policy.card.sha256
 
 
+def test_what_does_not_look_like_a_chest_film_is_out_of_scope(site: Site) -> None:
+    """The list says so and not that the AI failed, and the report says that nothing was assessed, and why."""
+    site.adopt_policy()
+    film = chest(5)
+    stripes = (np.arange(512) // 4 % 2 * 2000 + 500).astype(np.uint16)
+    film.PixelData = np.broadcast_to(stripes, (512, 512)).tobytes()
+    uid = site.receive(film)
+    site.score_all()
+    site.report_all()
+    study, report = site.listed(uid), site.report()
+    assert study.failure is not None
+    assert (study.state, study.failure.code, study.urgency) == (StudyState.OUT_OF_SCOPE, "not_chest_film", None)
+    assert (report.analysis, report.failure) == (None, study.failure)
+    assert "does not look like a frontal chest film" in study.reason
+
+
+def test_a_site_that_wants_no_report_on_what_is_out_of_scope_gets_none(site: Site) -> None:
+    """Neither by the header nor by the pixels; the study is out of scope, and its job is done."""
+    site.adopt_policy()
+    film = chest(5)
+    stripes = (np.arange(512) // 4 % 2 * 2000 + 500).astype(np.uint16)
+    film.PixelData = np.broadcast_to(stripes, (512, 512)).tobytes()
+    uid = site.receive(film)
+    site.score_all()
+    site.report_all(jobs=JobRecords(site.database, replace(RULES, report_out_of_scope=False), JobLimits()))
+    assert site.files() == {}
+    assert site.listed(uid).state is StudyState.OUT_OF_SCOPE
+    assert site.due(Queue.REPORT) == []
+
+
 def test_without_a_policy_nothing_is_reported(site: Site) -> None:
     """A report waits until a worker has said by which rule: it never goes by a rule that nobody registered."""
     uid = site.receive(sick())

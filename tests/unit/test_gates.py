@@ -31,7 +31,7 @@ from models import Scorer
 from models.gates.scorer import ANSWERS, SIDE_PX, WAYS, WEIGHTS, GatedScorer, Gates
 from tests.bad_films import chest
 from worklist.card import FindingCard, ScorerCard
-from worklist.errors import ModelUnavailable, UnusableImage
+from worklist.errors import ModelUnavailable, OutOfScope, UnusableImage
 from worklist.finding import (
     Algorithm,
     Analysis,
@@ -320,14 +320,21 @@ def test_a_film_in_doubt_is_scored_as_it_is_with_a_note(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("frontal", "lateral", "code"),
-    [(-9, -9, "not_chest_film"), (-9, 9, "lateral_film"), (-0.8, -9, "unclear_orientation")],
+    ("frontal", "lateral", "code", "kind"),
+    [
+        (-9, -9, "not_chest_film", OutOfScope),
+        (-9, 9, "lateral_film", OutOfScope),
+        (-0.8, -9, "unclear_orientation", UnusableImage),
+    ],
 )
-def test_a_refusal_names_what_is_likeliest(tmp_path: Path, frontal: float, lateral: float, code: str) -> None:
-    """The code tells whether a film is refused as no chest, as a lateral one, or for the way it lies."""
+def test_a_refusal_names_what_is_likeliest(
+    tmp_path: Path, frontal: float, lateral: float, code: str, kind: type[UnusableImage]
+) -> None:
+    """No chest and a lateral film are out of scope; one that lies unclearly can be sent again, and fails."""
     with pytest.raises(UnusableImage) as refused:
         gates_saying(tmp_path, frontal, lateral).check(film_of(phantom(1)))
     assert refused.value.code == code
+    assert type(refused.value) is kind
 
 
 def test_an_upright_film_like_a_lateral_one_is_not_called_turned(gates: Gates) -> None:
@@ -505,7 +512,8 @@ def test_every_scorer_of_the_product_is_gated(tmp_path: Path) -> None:
     results = triage_files([tmp_path], prior=None, settings=Settings())
     by_name = {Path(result["file"]).name: result for result in results}
     assert TURNED_FILM in by_name["turned.png"]["quality"]
-    assert by_name["page.png"]["state"] == "failed"
+    assert by_name["page.png"]["state"] == "out_of_scope"
+    assert by_name["page.png"]["failure"]["code"] == "not_chest_film"
     assert by_name["young.dcm"]["state"] == "out_of_scope"
     assert by_name["young.dcm"]["failure"]["code"] == "child"
 

@@ -25,6 +25,7 @@ from worklist.triage import SiteChoices, Urgency
 MakeAnalysis = Callable[..., Analysis]
 
 UNDECODABLE = Failure(code="undecodable", message="the pixels cannot be decoded")
+NO_CHEST = Failure(code="not_chest_film", message="does not look like a chest film")
 NOT_STORED = Failure(code="pacs_error", message="the PACS took no report")
 POLICIES = {SCORER: policy()}
 
@@ -73,6 +74,34 @@ def test_a_study_of_failed_images_is_failed() -> None:
         queue_at=NOON,
         reason="the pixels cannot be decoded",
         failure=UNDECODABLE,
+    )
+
+
+def test_a_study_that_its_pixels_put_out_of_scope_is_not_failed() -> None:
+    """It keeps its place and says why; beside an image that is broken, which somebody can mend, the study is failed."""
+    assert status(ImageFacts(refusal=NO_CHEST), ImageFacts(refusal=LATERAL)) == StudyStatus(
+        state=StudyState.OUT_OF_SCOPE,
+        analysis=None,
+        triage=None,
+        queue_at=NOON,
+        reason="does not look like a chest film",
+        failure=NO_CHEST,
+    )
+    mixed = status(ImageFacts(refusal=NO_CHEST), ImageFacts(failure=UNDECODABLE))
+    assert (mixed.state, mixed.failure) == (StudyState.FAILED, UNDECODABLE)
+    assert status(ImageFacts(refusal=NO_CHEST), ImageFacts()).state is StudyState.WAITING
+
+
+def test_a_scored_study_says_which_images_are_out_of_scope(make_analysis: MakeAnalysis) -> None:
+    """It stays scored, and the reason counts what was refused apart from what failed and what is awaited."""
+    scored = ImageFacts(analysis=make_analysis(0.9, {FindingType.PNEUMOTHORAX: 0.95}))
+    found = status(scored, ImageFacts(refusal=NO_CHEST))
+    assert (found.state, found.failure) == (StudyState.SCORED, None)
+    assert found.reason == "Pneumothorax likely; 1 of 2 images out of scope"
+    found = status(scored, ImageFacts(refusal=NO_CHEST), ImageFacts(failure=UNDECODABLE), ImageFacts())
+    assert found.reason == (
+        "Pneumothorax likely; 1 of 4 images could not be scored; 1 of 4 images out of scope; "
+        "1 of 4 images not scored yet"
     )
 
 

@@ -2,11 +2,13 @@
 
 from worklist.records.database import Database
 from worklist.records.events import Event, EventKind
+from worklist.records.images import StoredImage
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
 from worklist.records.leases import Lease
 from worklist.records.lines import ListedStudy
 from worklist.records.predictions import PredictionRecords, Upload
+from worklist.records.priors import PriorLine, PriorStudy
 from worklist.records.readings import ReadingRecords
 from worklist.records.received import ReceivedInstance
 from worklist.records.reports import FailedImage, ReportSubject, StoredResult
@@ -25,11 +27,14 @@ __all__ = [
     "ListCounts",
     "ListedStudy",
     "PredictionRecords",
+    "PriorLine",
+    "PriorStudy",
     "ReadingRecords",
     "ReceivedInstance",
     "ReceivedReport",
     "ReportSubject",
     "Shown",
+    "StoredImage",
     "StoredResult",
     "Upload",
     "Worklist",

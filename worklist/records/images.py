@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, select
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from worklist.finding import Analysis
@@ -11,7 +13,7 @@ from worklist.procedure_step import ProcedureStepState
 from worklist.reading import ReadingState
 from worklist.records.documents import readable
 from worklist.records.tables import AnalysisRow, InstanceRow, JobRow, StudyRow
-from worklist.scope import TELLING
+from worklist.scope import NOT_AN_IMAGE, SEEN_OUT_OF_SCOPE, TELLING
 from worklist.study import Failure, ImageFacts, StudyFacts
 
 
@@ -22,6 +24,39 @@ def eligible(study_instance_uid: str) -> Select[InstanceRow]:
         .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_(None))
         .order_by(InstanceRow.sop_instance_uid)
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredImage:
+    """An image in the PACS; is_decoded tells that a worker has read its pixels as they are now, whole."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    is_decoded: bool
+
+
+def unscored_images(session: Session, study_instance_uid: str) -> list[StoredImage]:
+    """What is looked at of a study without an analysis, or else all that may be images, by SOP Instance UID."""
+    seen = exists().where(
+        JobRow.study_instance_uid == InstanceRow.study_instance_uid,
+        JobRow.sop_instance_uid == InstanceRow.sop_instance_uid,
+        JobRow.digest == InstanceRow.digest,
+        JobRow.failure_code.in_(SEEN_OUT_OF_SCOPE),
+    )
+    rows = session.execute(
+        select(InstanceRow, seen)
+        .where(
+            InstanceRow.study_instance_uid == study_instance_uid,
+            or_(InstanceRow.scope_code.is_(None), InstanceRow.scope_code != NOT_AN_IMAGE),
+        )
+        .order_by(InstanceRow.sop_instance_uid)
+    ).all()
+    return [
+        StoredImage(
+            series_instance_uid=row.series_instance_uid, sop_instance_uid=row.sop_instance_uid, is_decoded=is_seen
+        )
+        for row, is_seen in [pair for pair in rows if pair[0].scope_code is None] or rows
+    ]
 
 
 def current_documents(session: Session, study_instance_uid: str) -> dict[tuple[str, str], AnalysisRow]:
@@ -110,7 +145,11 @@ def facts_of(session: Session, row: StudyRow, report: JobRow | None) -> StudyFac
         )
     ):
         if (failed.sop_instance_uid, failed.digest) in images:
-            images[failed.sop_instance_uid, failed.digest] = ImageFacts(failure=failure_of(failed))
+            why = failure_of(failed)
+            is_refused = why.code in SEEN_OUT_OF_SCOPE
+            images[failed.sop_instance_uid, failed.digest] = (
+                ImageFacts(refusal=why) if is_refused else ImageFacts(failure=why)
+            )
     for image, found in current_documents(session, row.study_instance_uid).items():
         analysis = readable(found.document)
         if analysis is None:

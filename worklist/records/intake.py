@@ -15,7 +15,6 @@ from worklist.reading import Actor, HowRead
 from worklist.records.database import Database
 from worklist.records.events import EventKind
 from worklist.records.leases import Lease
-from worklist.records.places import in_pieces
 from worklist.records.received import ReceivedInstance
 from worklist.records.studies import Study
 from worklist.records.tables import CHECKED, INCOMPLETE, PRESENT, FeedRow, InstanceRow, ResultRow, StudyRow
@@ -226,13 +225,11 @@ class IntakeRecords:
 
     def listed_of(self, orthanc_ids: Sequence[str]) -> set[str]:
         """Those of Orthanc's identifiers whose studies are thought to be in the PACS."""
-        found: set[str] = set()
+        if not orthanc_ids:
+            return set()
         with self._database.read() as session:
-            for piece in in_pieces(orthanc_ids):
-                found |= set(
-                    session.scalars(select(StudyRow.orthanc_id).where(StudyRow.orthanc_id.in_(piece), PRESENT))
-                )
-        return found
+            listed = select(StudyRow.orthanc_id).where(StudyRow.orthanc_id.in_(orthanc_ids), PRESENT)
+            return set(session.scalars(listed))
 
     def forget_checks(self) -> None:
         """Have every study compared with the PACS anew, as soon as the patrol comes to it."""

@@ -24,6 +24,7 @@ from worklist.records.policies import newest_policy, policies_in_force
 from worklist.records.reports import ReportSubject, StoredResult
 from worklist.records.studies import Study
 from worklist.records.tables import OPEN, InstanceRow, JobRow, StudyRow
+from worklist.scope import SEEN_OUT_OF_SCOPE
 from worklist.site import SiteRules
 from worklist.study import Failure
 from worklist.triage import TriagePolicy
@@ -167,6 +168,11 @@ class JobRecords:
         """What the report of a claimed job is to say; the same each time once it has been kept."""
         with self._database.read() as session:
             return reports.report_subject(session, job.study_instance_uid, job.revision, self._database.now(session))
+
+    def is_reported(self, subject: ReportSubject) -> bool:
+        """Whether the site wants a report of it: of an image that its pixels put out of scope it may want none."""
+        why = None if subject.analysis else subject.failed
+        return self._rules.report_out_of_scope or why is None or why.failure.code not in SEEN_OUT_OF_SCOPE
 
     def keep_report(
         self, job_id: str, holder: str, subject: ReportSubject, explained: Analysis | None

@@ -6,22 +6,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Final
 
-from sqlalchemy import and_, select
+from sqlalchemy import Integer, and_, bindparam, select
 from sqlalchemy.orm import Session
 
-from worklist.finding import Analysis, merge
+from worklist.finding import Analysis, ImageReference, merge
 from worklist.order import OrderPriority
 from worklist.reading import Reading
+from worklist.records.among import Texts, among
 from worklist.records.documents import readable
 from worklist.records.images import is_of_instance
-from worklist.records.places import in_pieces, is_listed
+from worklist.records.places import is_listed
 from worklist.records.policies import policy_of_digest
+from worklist.records.priors import PriorStudy, newest_priors
 from worklist.records.tables import AnalysisRow, InstanceRow, ReportRow, ResultRow, StudyRow
 from worklist.study import Failure, StudyState, reason_with_places
 from worklist.triage import Triage, TriagePolicy, Urgency, assess
 
 _KEPT_IN_MEMORY = 4096
+_UIDS: Final = bindparam("uids", type_=Texts())
+# Built once: building them takes longer than running them.
+_RESULTS: Final = (
+    select(ResultRow.study_instance_uid, ResultRow.series_instance_uid, ResultRow.position)
+    .join(
+        StudyRow,
+        and_(
+            StudyRow.study_instance_uid == ResultRow.study_instance_uid,
+            StudyRow.reported_revision == ResultRow.revision,
+        ),
+    )
+    .where(among(ResultRow.study_instance_uid, _UIDS))
+    .order_by(ResultRow.position, ResultRow.series_instance_uid)
+)
+_ANALYSES: Final = (
+    select(AnalysisRow.study_instance_uid, AnalysisRow.sop_instance_uid, AnalysisRow.document)
+    .join(InstanceRow, is_of_instance())
+    .where(among(AnalysisRow.study_instance_uid, _UIDS), InstanceRow.scope_code.is_(None))
+    .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
+)
+_REPORTS: Final = select(ReportRow.study_instance_uid, ReportRow.document).where(
+    ReportRow.revision == bindparam("revision", type_=Integer()), among(ReportRow.study_instance_uid, _UIDS)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +55,11 @@ class ListedStudy:
     """One line of the reading list.
 
     Attributes:
+        ward: who asks for the study, or where the patient lies.
+        view: View Position (0018,5101) of its newest image.
+        question: what the referrer asks.
+        prior: the newest other study of the same patient, see priors.py ...
+        prior_count: ... of so many.
         rank: counts from 1 over what is to be read; over what was asked for where the study is not to be read.
         is_overdue: whether it waits longer than the site's target.
         reason: why it stands where it stands, places included; empty where it stands as it arrived.
@@ -45,6 +76,12 @@ class ListedStudy:
     accession_number: str
     study_description: str
     modality: str
+    ward: str
+    station: str
+    view: str
+    question: str
+    prior: PriorStudy | None
+    prior_count: int
     acquired_at: datetime | None
     received_at: datetime
     order_priority: OrderPriority
@@ -83,6 +120,7 @@ def lines(
         overdue_before: what arrived before and is still to be read waits too long.
     """
     documents, results = _documents(session, rows), _results(session, rows)
+    priors = newest_priors(session, [row.study_instance_uid for row in rows if row.patient_id])
     policies = {digest: policy_of_digest(session, digest) for digest in {row.policy_digest for row in rows}}
     return [
         _line(
@@ -93,9 +131,16 @@ def lines(
             documents=documents.get(row.study_instance_uid, ()),
             policy=policies[row.policy_digest],
             results=results.get(row.study_instance_uid, []),
+            priors=priors.get(row.study_instance_uid, (None, 0)),
         )
         for row in rows
     ]
+
+
+def scored_images(session: Session, row: StudyRow) -> tuple[ImageReference, ...]:
+    """The images of a study's analysis, in its order, as a line has them; none without one."""
+    analysis, _ = _judged(_documents(session, [row]).get(row.study_instance_uid, ()), None)
+    return analysis.images if analysis else ()
 
 
 def _line(  # noqa: PLR0913 - what a line is made of
@@ -107,6 +152,7 @@ def _line(  # noqa: PLR0913 - what a line is made of
     documents: tuple[str, ...],
     policy: TriagePolicy | None,
     results: Sequence[tuple[str, int]],
+    priors: tuple[PriorStudy | None, int],
 ) -> ListedStudy:
     highest = dict(results)  # the last position of each series counts
     analysis, triage = _judged(documents, policy)
@@ -120,6 +166,12 @@ def _line(  # noqa: PLR0913 - what a line is made of
         accession_number=row.accession_number,
         study_description=row.study_description,
         modality=row.modality,
+        ward=row.ward,
+        station=row.station,
+        view=row.view,
+        question=row.question,
+        prior=priors[0],
+        prior_count=priors[1],
         acquired_at=row.acquired_at,
         received_at=row.received_at,
         order_priority=row.order_priority,
@@ -144,21 +196,9 @@ def _line(  # noqa: PLR0913 - what a line is made of
 def _results(session: Session, rows: Sequence[StudyRow]) -> dict[str, list[tuple[str, int]]]:
     """Series Instance UID and position of each object of the current results, by study."""
     results: dict[str, list[tuple[str, int]]] = {}
-    for uids in in_pieces([row.study_instance_uid for row in rows if row.reported_revision is not None]):
-        found = session.execute(
-            select(ResultRow.study_instance_uid, ResultRow.series_instance_uid, ResultRow.position)
-            .join(
-                StudyRow,
-                and_(
-                    StudyRow.study_instance_uid == ResultRow.study_instance_uid,
-                    StudyRow.reported_revision == ResultRow.revision,
-                ),
-            )
-            .where(ResultRow.study_instance_uid.in_(uids))
-            .order_by(ResultRow.position, ResultRow.series_instance_uid)
-        )
-        for uid, series_instance_uid, position in found:
-            results.setdefault(uid, []).append((series_instance_uid, position))
+    reported = [row.study_instance_uid for row in rows if row.reported_revision is not None]
+    for uid, series_instance_uid, position in session.execute(_RESULTS, {"uids": reported}) if reported else ():
+        results.setdefault(uid, []).append((series_instance_uid, position))
     return results
 
 
@@ -167,15 +207,9 @@ def _documents(session: Session, rows: Sequence[StudyRow]) -> dict[str, tuple[st
     scored = [row for row in rows if row.score is not None]
     found = _explained(session, [row for row in scored if row.reported_revision == row.revision])
     parts: dict[str, dict[str, str]] = {}
-    for uids in in_pieces([row.study_instance_uid for row in scored if row.study_instance_uid not in found]):
-        documents = session.execute(
-            select(AnalysisRow.study_instance_uid, AnalysisRow.sop_instance_uid, AnalysisRow.document)
-            .join(InstanceRow, is_of_instance())
-            .where(AnalysisRow.study_instance_uid.in_(uids), InstanceRow.scope_code.is_(None))
-            .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
-        )
-        for uid, image, document in documents:
-            parts.setdefault(uid, {})[image] = document
+    others = [row.study_instance_uid for row in scored if row.study_instance_uid not in found]
+    for uid, image, document in session.execute(_ANALYSES, {"uids": others}) if others else ():
+        parts.setdefault(uid, {})[image] = document
     return found | {uid: tuple(documents.values()) for uid, documents in parts.items()}
 
 
@@ -185,13 +219,8 @@ def _explained(session: Session, rows: Sequence[StudyRow]) -> dict[str, tuple[st
         by_revision.setdefault(row.revision, []).append(row.study_instance_uid)
     found: dict[str, tuple[str, ...]] = {}
     for revision, reported in by_revision.items():
-        for uids in in_pieces(reported):
-            documents = session.execute(
-                select(ReportRow.study_instance_uid, ReportRow.document).where(
-                    ReportRow.revision == revision, ReportRow.study_instance_uid.in_(uids)
-                )
-            )
-            found |= {uid: (document,) for uid, document in documents if document and readable(document)}
+        documents = session.execute(_REPORTS, {"uids": reported, "revision": revision})
+        found |= {uid: (document,) for uid, document in documents if document and readable(document)}
     return found
 
 

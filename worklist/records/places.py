@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, func, select, tuple_
@@ -15,12 +15,6 @@ from worklist.records.tables import ON_THE_LIST, StudyRow
 BY_READING: Final = (StudyRow.stat_rank, StudyRow.queue_at, StudyRow.received_at, StudyRow.study_instance_uid)
 BY_ARRIVAL: Final = (StudyRow.received_at, StudyRow.study_instance_uid)
 _COUNTED_SINGLY = 4  # more places are found by one walk along the list
-_AT_ONCE = 500
-
-
-def in_pieces(uids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """At most so many at once as one statement may name."""
-    return (uids[start : start + _AT_ONCE] for start in range(0, len(uids), _AT_ONCE))
 
 
 def is_listed(row: StudyRow) -> bool:

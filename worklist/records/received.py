@@ -12,7 +12,16 @@ from worklist.study import Failure
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceivedInstance:
-    """One SOP Instance as the PACS tells of it; orthanc_id is the study's."""
+    """One SOP Instance as the PACS tells of it; texts are "" where its header does not say.
+
+    Attributes:
+        orthanc_id: the study's.
+        study_date: Study Date (0008,0020), YYYYMMDD.
+        ward: who asks for the study, or where the patient lies.
+        station: Station Name (0008,1010) of the modality.
+        view: View Position (0018,5101) in upper case, such as "PA".
+        question: what the referrer asks, one line.
+    """
 
     orthanc_id: str
     study_instance_uid: str
@@ -31,6 +40,10 @@ class ReceivedInstance:
     patient_age: str = ""
     study_date: str = ""
     acquired_at: datetime | None = None
+    ward: str = ""
+    station: str = ""
+    view: str = ""
+    question: str = ""
 
 
 def instance_row(instance: ReceivedInstance) -> InstanceRow:

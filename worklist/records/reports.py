@@ -15,7 +15,7 @@ from worklist.records.documents import analysis_of_document, analysis_to_documen
 from worklist.records.images import current_analyses, failure_of, refused_instance, scope_failure
 from worklist.records.policies import policies_in_force, policy_of_digest
 from worklist.records.tables import InstanceRow, JobRow, ReportRow, ResultRow
-from worklist.scope import REFUSED_RADIOGRAPHS
+from worklist.scope import REFUSED_RADIOGRAPHS, SEEN_OUT_OF_SCOPE
 from worklist.study import Failure
 from worklist.triage import Triage, TriagePolicy, assess
 
@@ -144,7 +144,7 @@ def _failed_image(session: Session, study_instance_uid: str) -> FailedImage | No
             ),
         )
         .where(InstanceRow.study_instance_uid == study_instance_uid, JobRow.state == ProcedureStepState.CANCELED)
-        .order_by(InstanceRow.sop_instance_uid)
+        .order_by(JobRow.failure_code.in_(SEEN_OUT_OF_SCOPE), InstanceRow.sop_instance_uid)  # what is broken first
         .limit(1)
     ).one_or_none()
     if row:

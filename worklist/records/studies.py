@@ -321,6 +321,10 @@ class Study:
             row.study_date = instance.study_date
             row.modality = instance.modality
             row.acquired_at = instance.acquired_at
+            row.ward = instance.ward
+            row.station = instance.station
+            row.view = instance.view
+            row.question = instance.question
         if instance.order_priority is not OrderPriority.ROUTINE:
             row.order_priority = instance.order_priority
 

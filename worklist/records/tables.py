@@ -31,6 +31,7 @@ _LISTED = text("reading_state NOT IN ('read', 'prior') AND withdrawn_at IS NULL"
 _READ = text("reading_state = 'read' AND withdrawn_at IS NULL")
 _PRIOR = text("reading_state = 'prior' AND withdrawn_at IS NULL")
 _CLAIMED = text("reading_until IS NOT NULL")
+_PRESENT = text("withdrawn_at IS NULL")
 _CHECKED = text("withdrawn_at IS NULL AND revision > 0")  # always so, and nothing else is counted by this index
 _INCOMPLETE = text("incomplete_since IS NOT NULL")
 _OPEN = text("state IN ('SCHEDULED', 'IN PROGRESS')")
@@ -100,6 +101,10 @@ class StudyRow(Base):
     study_description: Mapped[str]
     study_date: Mapped[str]
     modality: Mapped[str]
+    ward: Mapped[str]
+    station: Mapped[str]
+    view: Mapped[str]
+    question: Mapped[str]
     acquired_at: Mapped[datetime | None]
     received_at: Mapped[datetime]
     order_priority: Mapped[OrderPriority]
@@ -159,6 +164,15 @@ class StudyRow(Base):
         Index("ix_studies_incomplete", "incomplete_since", sqlite_where=_INCOMPLETE, postgresql_where=_INCOMPLETE),
         Index("ix_studies_claimed", "reading_until", sqlite_where=_CLAIMED, postgresql_where=_CLAIMED),
         Index("ix_studies_checked", "checked_at", sqlite_where=_CHECKED, postgresql_where=_CHECKED),
+        Index(
+            "ix_studies_patient",
+            "patient_id",
+            "study_date",
+            "received_at",
+            "study_instance_uid",
+            sqlite_where=_PRESENT,
+            postgresql_where=_PRESENT,
+        ),
     )
 
 

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, select
+from sqlalchemy import ColumnElement, and_, case, literal, select
 from sqlalchemy.orm import Session
 
 from worklist.reading import ReadingState
+from worklist.records.among import Texts, among
 from worklist.records.database import Database
 from worklist.records.events import changed_studies, newest_sequence
-from worklist.records.lines import ListedStudy, lines
-from worklist.records.places import BY_ARRIVAL, BY_READING, Places, count, in_pieces
+from worklist.records.images import StoredImage, unscored_images
+from worklist.records.lines import ListedStudy, lines, scored_images
+from worklist.records.places import BY_ARRIVAL, BY_READING, Places, count
+from worklist.records.priors import PriorLine, prior_lines
 from worklist.records.tables import ON_THE_LIST, PRESENT, PRIORS, READ, ResultRow, StudyRow
 from worklist.site import SiteRules
 from worklist.study import StudyState
@@ -91,11 +94,8 @@ class Worklist:
         """What happened to the list after a number: the last number, the lines that changed, and who left it."""
         with self._database.read() as session:
             newest, uids = changed_studies(session, sequence)
-            rows = [
-                row
-                for piece in in_pieces(uids)
-                for row in session.scalars(select(StudyRow).where(StudyRow.study_instance_uid.in_(piece), ON_THE_LIST))
-            ]
+            is_changed = among(StudyRow.study_instance_uid, literal(uids, Texts()))
+            rows = list(session.scalars(select(StudyRow).where(is_changed, ON_THE_LIST)))
             ranks = self._places.by_reading(session, rows)
             rows = [row for row in rows if row.study_instance_uid in ranks]
             present = {row.study_instance_uid for row in rows}
@@ -127,6 +127,36 @@ class Worklist:
                 )
             ).one_or_none()
             return (row[0], row[1]) if row else None
+
+    def image(self, study_instance_uid: str, position: int) -> StoredImage | None:
+        """An image of a study, counted from 1.
+
+        Positions are those of the analysis. A study without one has the images that are looked at, or else all that
+        may be images, in the order of their SOP Instance UIDs.
+        """
+        with self._database.read() as session:
+            row = session.scalars(
+                select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid, PRESENT)
+            ).one_or_none()
+            if row is None:
+                return None
+            images = [
+                StoredImage(
+                    series_instance_uid=image.series_instance_uid,
+                    sop_instance_uid=image.sop_instance_uid,
+                    is_decoded=True,
+                )
+                for image in scored_images(session, row)
+            ] or unscored_images(session, study_instance_uid)
+            return images[position - 1] if 1 <= position <= len(images) else None
+
+    def priors(self, study_instance_uid: str, limit: int = 50) -> list[PriorLine] | None:
+        """Earlier studies of the same patient, newest first; None where the PACS has none of the study itself."""
+        with self._database.read() as session:
+            is_known = session.scalars(
+                select(StudyRow.study_instance_uid).where(StudyRow.study_instance_uid == study_instance_uid, PRESENT)
+            ).one_or_none()
+            return prior_lines(session, study_instance_uid, limit) if is_known else None
 
     def _lines(self, session: Session, rows: Sequence[StudyRow], ranks: Mapping[str, int]) -> list[ListedStudy]:
         if not rows:
