@@ -16,7 +16,8 @@ from imaging.files import open_study_files, opened
 from worker.predict import Predictor
 from worklist.errors import FirstreadError, InvalidInput, OutOfScope
 from worklist.finding import DISCLAIMER
-from worklist.triage import TriagePolicy, Urgency
+from worklist.triage import NOT_ASSESSED, TriagePolicy, Urgency
+from worklist.words import two_places
 
 
 def triage_files(paths: Sequence[Path], *, prior: Path | None, settings: Settings) -> list[dict[str, Any]]:
@@ -46,15 +47,14 @@ def print_triage(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         print_json(list(results))
         return
     table = Table(caption=DISCLAIMER, caption_justify="left")
-    for heading in ("File", "Flag", "Score", "Explanation"):
+    for heading in ("File", "AI flag", "Score", "Explanation"):
         table.add_column(heading, overflow="fold")
     for result in sorted(results, key=_rank, reverse=True):
         if "failure" in result:
-            state = str(result["state"]).replace("_", " ")
-            table.add_row(result["file"], state, "", result["failure"]["message"])
+            table.add_row(result["file"], NOT_ASSESSED, "", result["failure"]["message"])
         else:
             table.add_row(
-                result["file"], Urgency(result["urgency"]).label, f"{result['score']:.2f}", result["explanation"]
+                result["file"], Urgency(result["urgency"]).label, two_places(result["score"]), result["explanation"]
             )
     Console().print(table)
 

@@ -35,7 +35,7 @@ def boxed_picture() -> bytes:
     policy = TriagePolicy.of(scorer.card, SiteChoices())
     for seed in count(1):
         png = picture("PNG", seed)
-        triage = assess(scorer.score(read_radiograph(read_image(io.BytesIO(png), "film.png"))), policy)
-        if any(named.finding.region for named in triage.named):
+        analysis = scorer.score(read_radiograph(read_image(io.BytesIO(png), "film.png")))
+        if any(analysis.box_of(named.finding) for named in assess(analysis, policy).named):
             return png
     raise AssertionError

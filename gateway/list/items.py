@@ -147,9 +147,16 @@ def item(study: ListedStudy) -> dict[str, Any]:
         "queue_at": _moment(study.queue_at),
         "reason": study.reason,
         "findings": [
-            finding_answer(finding, is_named=finding.type.key in named, is_shown=finding.type.key in shown)
-            for finding in (analysis.findings if analysis else ())
-        ],
+            finding_answer(
+                finding,
+                side=analysis.side_of(finding),
+                is_named=finding.type.key in named,
+                is_shown=finding.type.key in shown,
+            )
+            for finding in analysis.findings
+        ]
+        if analysis
+        else [],
         "failure": {"code": failure.code, "message": failure.message} if failure else None,
         "result_series_uids": study.result_series_uids,
         "crop_count": study.crop_count,

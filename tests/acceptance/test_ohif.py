@@ -29,7 +29,6 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, R
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, generate_uid
 
-from dicom_sr.content import two_places
 from dicom_sr.parse import TriageReport, parse
 from firstread.compose import build_job_records
 from firstread.compose_worker import build_report, build_score, build_scorer
@@ -47,6 +46,7 @@ from worklist.finding import KNOWN_FINDINGS, FindingType, Region
 from worklist.job import Queue
 from worklist.records import Database, Worklist
 from worklist.triage import Urgency
+from worklist.words import two_places
 
 OHIF = Path(sys.prefix) / "share" / "ohif"
 ROWS, COLUMNS = 1024, 880  # not square: rows and columns cannot change places unseen
@@ -400,16 +400,17 @@ def test_triage_report_reads_as_text(viewer: Viewer, served: Served) -> None:
     expect(viewer.page.get_by_text(triage.urgency.label).first).to_be_in_viewport()
     sentences = [
         f"{triage.urgency.label}. {'; '.join(named.words for named in triage.named)}. Not a diagnosis.",
-        *(f"{named.words}: probability {two_places(named.finding.probability)}" for named in triage.named),
-        "Probabilities, from 0 to 1: ",
+        "Boxed on the image: ",
         "Looked for: ",
         "Not looked for: ",
         *(note.message for note in analysis.quality),
+        "Written by software, not by a radiologist.",
+        *(f"{named.words}: probability {two_places(named.finding.probability)}" for named in triage.named),
+        "Probabilities, from 0 to 1: ",
         f"Explanation {analysis.explanation}",
         f"Everything that was scored, suspected or not, coded for machines: {analysis.findings[0].type.code.meaning}",
         f"Score for any urgent finding {two_places(analysis.score)}, computed in {analysis.elapsed_ms:.0f} ms",
         f" ms by {analysis.scorer.name}, version {analysis.scorer.version}.",
-        "Written by software, not by a radiologist.",
     ]
     places = [said.find(sentence) for sentence in sentences]
     assert -1 not in places, (sentences[places.index(-1)], said)
