@@ -241,8 +241,9 @@ def film_with_boxes(model: Path) -> tuple[Dataset, list[FindingType]]:
         film = film_of(simulate_film(seed, finding=kind, rows=ROWS, columns=COLUMNS), "PA")
         boxes: list[Region] = []
         types: list[FindingType] = []
-        for finding in scorer.score(read_radiograph(film)).findings:
-            box = finding.region
+        analysis = scorer.score(read_radiograph(film))
+        for finding in analysis.findings:
+            box = analysis.box_of(finding)
             if box and box.y > 0 and box.y + box.height < ROWS and all(_are_apart(box, other) for other in boxes):
                 boxes.append(box)
                 types.append(finding.type)
