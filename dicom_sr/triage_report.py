@@ -146,12 +146,10 @@ def _places(images: Sequence[ImageReference], sources: Mapping[str, Source]) -> 
 
 
 def _impression(analysis: Analysis, triage: Triage, places: Mapping[str, str]) -> str:
-    named = "; ".join(_on_image(named, analysis, places) for named in triage.named)
-    flagged = triage.urgency is not Urgency.NONE
-    unnamed = "AI finds none certain enough to name" if flagged else "No finding is certain enough to name"
-    return " ".join(
-        (f"{triage.urgency.label}.", f"{named or unnamed}.", *(() if flagged else (_NO_NEGATIVE,)), "Not a diagnosis.")
-    )
+    flag, named = triage.urgency.label, "; ".join(_on_image(named, analysis, places) for named in triage.named)
+    if triage.urgency is Urgency.NONE:
+        return f"{flag}. {named or 'No finding is certain enough to name'}. {_NO_NEGATIVE} Not a diagnosis."
+    return f"{flag}. {named}. Not a diagnosis." if named else f"{flag}, none certain enough to name. Not a diagnosis."
 
 
 def _on_image(named: NamedFinding, analysis: Analysis, places: Mapping[str, str]) -> str:

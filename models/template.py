@@ -25,7 +25,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*(?=\n|[A-Z]|[-*•]\s|\d+[.)]\s)
 _TEXTS = {
     "named": "{findings}.",
     "named_without_flag": "{findings}. This raises no AI flag, and is not a negative report.",
-    "flag_alone": "Urgent finding suspected, none certain enough to name. Looked for: {looked_for}.",
+    "flag_alone": "{flag}, none certain enough to name. Looked for: {looked_for}.",
     "none": "No AI flag. Looked for: {looked_for}. This is not a negative report.",
     "limited": "Image quality limits this: {notes}.",
     "limited_with_alternative": "Image quality limits this: {notes}; {alternative} can look the same.",
@@ -108,7 +108,8 @@ def _summary(triage: Triage) -> str:
         findings = "; ".join(named.words for named in triage.named)
         return _TEXTS["named" if has_flag else "named_without_flag"].format(findings=findings)
     looked_for = joined(sorted(in_a_sentence(finding.type.label) for finding in triage.shown))
-    return _TEXTS["flag_alone" if has_flag else "none"].format(looked_for=looked_for or "nothing")
+    text = _TEXTS["flag_alone" if has_flag else "none"]
+    return text.format(flag=triage.urgency.label, looked_for=looked_for or "nothing")
 
 
 def _limits(analysis: Analysis, triage: Triage) -> str:

@@ -285,8 +285,7 @@ class Analysis:
         column: a box across the spine reads as wrong, however little of it is beyond. Heart and edema may cross.
         """
         region = finding.region
-        is_one_sided = finding.type in IN_A_LUNG or finding.side is not None
-        if region is None or finding.type in _ON_BOTH_SIDES or not is_one_sided:
+        if finding.type in _ON_BOTH_SIDES or (finding.side is None and finding.type not in IN_A_LUNG) or not region:
             return region
         crosses = region.x < self.image_of(finding).columns / 2 < region.x + region.width
         side = None if crosses else self._side_of_region(finding, region)

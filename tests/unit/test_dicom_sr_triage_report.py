@@ -6,12 +6,14 @@ import dataclasses
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_sr import codes
+from dicom_sr.build import Results
 from tests.sr_films import (
     CARD,
     CARDIOMEGALY,
@@ -150,12 +152,13 @@ def test_the_reader_comes_first_and_the_archive_last() -> None:
 def test_nothing_technical_stands_before_the_technical_sections(name: str) -> None:
     """Above them there is no digest or UID, no number with more than two places, and no coded number at all."""
     found, headers = two_images()
-    report = {
+    builders: dict[str, Callable[[], Results]] = {
         "flagged": build,
         "no flag": lambda: build(analysis(dataclasses.replace(EDEMA, probability=0.1234567), score=0.0987654)),
         "not assessed": build_failure,
         "two images": lambda: build(found, sources=headers),
-    }[name]().triage_report
+    }
+    report = builders[name]().triage_report
     above = [item for item in report.ContentSequence if item.ValueType == "CONTAINER"]
     above = [item for item in above if not meaning(item).startswith("Technical: ")]
     assert not [item for part in above for item in tree(part) if item.ValueType == "NUM"]
@@ -248,7 +251,7 @@ def test_a_flag_without_a_name_says_so() -> None:
     """Where a study is flagged for what may not be put into words, the summary names nothing."""
     report = build(analysis(dataclasses.replace(EDEMA, probability=0.8))).triage_report
     assert sentences(section(report, "Summary")) == [
-        "Urgent finding suspected. AI finds none certain enough to name. Not a diagnosis."
+        "Urgent finding suspected, none certain enough to name. Not a diagnosis."
     ]
 
 
