@@ -92,7 +92,7 @@ def _measure(name: str, database: Database) -> list[Figure]:
 
     def tick(_: int) -> None:
         intake.complete_quiet()
-        intake.longest_unchecked(timedelta(days=1, 30))
+        intake.longest_unchecked(timedelta(days=1), 30)
         jobs.due(50)
         jobs.sweep()
         readings.lapse()

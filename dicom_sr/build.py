@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from dicom_sr.attributes import Identity, new_document
 from dicom_sr.crops import choose_crops, crop_image
-from dicom_sr.findings_report import findings_content, located_findings
+from dicom_sr.findings_report import findings_content, located_findings, where_to_look
 from dicom_sr.key_image import key_image
 from dicom_sr.overlay import overlay
 from dicom_sr.revision import InstanceReference, Revision
@@ -159,7 +159,15 @@ def build_results(  # noqa: PLR0913 - one study, one run, and what the site want
             overlays={uid: InstanceReference.to(state) for uid, state in overlays.items()},
         )
     content = triage_content(
-        explained, triage=triage, policy=policy, sources=headers, revision=revision, unscored=unscored
+        explained,
+        triage=triage,
+        policy=policy,
+        sources=headers,
+        revision=revision,
+        unscored=unscored,
+        evidence=where_to_look(
+            located, triage, boxes=identities.series_number(_FINDINGS), crops=identities.series_number(_CROP)
+        ),
     )
     return Results(
         triage_report=new_document(
@@ -204,7 +212,7 @@ def build_failure_report(  # noqa: PLR0913 - what is known of a failure
     identities = _Identities(
         images=(image,), revision=revision, algorithms=(scorer,), made_of=("failure", code, scorer.sha256)
     )
-    content = failure_content(image, failure_code=code, message=message, scorer=scorer, card=card, revision=revision)
+    content = failure_content(header, failure_code=code, message=message, scorer=scorer, card=card, revision=revision)
     report = new_document(
         header, identities.of(_TRIAGE), content=content, images=(image,), predecessors=_documents(revision)
     )
@@ -250,12 +258,15 @@ class _Identities:
                 study_instance_uid=self.images[0].study_instance_uid,
             ),
             modality=kind.modality,
-            series_number=_FIRST_SERIES_NUMBER + 10 * self.revision.number + kind.series,
+            series_number=self.series_number(kind),
             series_description=kind.description,
             instance_number=position,
             content_at=self.revision.reported_at,
             algorithms=self.algorithms,
         )
+
+    def series_number(self, kind: _Kind) -> int:
+        return _FIRST_SERIES_NUMBER + 10 * self.revision.number + kind.series
 
     def uid(self, kind: str, position: int = 1) -> str:
         images = sorted(image.sop_instance_uid for image in self.images)

@@ -7,9 +7,10 @@ from typing import Final
 from pydicom.sr.coding import Code
 
 from worklist.finding import FindingType, Side
+from worklist.order import OrderPriority
 from worklist.triage import Urgency
 
-FORMAT_VERSION: Final = 2  # of the triage report; a reader refuses what is newer
+FORMAT_VERSION: Final = 3  # of the triage report; a reader refuses what is newer
 SCHEME: Final = "99FIRSTREAD"  # private designators begin with 99 (PS3.16 section 8)
 
 
@@ -29,14 +30,14 @@ PREVIOUS_FINDINGS = Code("18834-2", "LN", "Previous Findings")
 IMAGE_QUALITY = _dcm("111101", "Image Quality")
 EXPLANATION = _own("explanation", "Explanation")
 SCOPE = _own("scope", "What was looked for, and what was not")
-NUMBERS = _own("numbers", "Numbers behind the findings")
-POLICY = _own("policy", "Triage policy of the site")
-CARD = _own("card", "Card of the scorer")
-SCORER = _own("scorer", "Origin of the score")
-EXPLAINER = _own("explainer", "Origin of the explanation")
-PROCESSING = _own("processing", "Processing")
+NUMBERS = _own("numbers", "Technical: numbers behind the findings")
+POLICY = _own("policy", "Technical: triage policy of the site")
+CARD = _own("card", "Technical: card of the scorer")
+SCORER = _own("scorer", "Technical: origin of the score")
+EXPLAINER = _own("explainer", "Technical: origin of the explanation")
+PROCESSING = _own("processing", "Technical: processing")
 DISCLAIMER = _own("disclaimer", "Disclaimer")
-FAILURE = _own("failure", "Failure")
+FAILURE = _own("failure", "Technical: failure")
 OF_INTEREST = _dcm("113000", "Of Interest")  # CID 7010
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 
@@ -58,6 +59,7 @@ FINDING_KEY = _own("finding-key", "Key of the finding before")
 FINDING_LABEL = _own("finding-label", "Name of the finding before")
 NAMED_FINDING = _own("named-finding", "Finding put into words, by its key")
 LEADING_FINDING = _own("leading-finding", "Finding that the harm comes from, by its key")
+WITHHELD = _own("withheld", "Not shown of the finding before: side; box x, y, width, height")
 WEIGHED_FINDING = _own("weighed-finding", "Finding with its weight and thresholds")
 PREVIOUS_FINDING = _dcm("121069", "Previous Finding")
 QUOTED_FROM = _own("quoted-from", "Quoted from")
@@ -122,6 +124,11 @@ WEIGHTS_SHA256 = _own("weights-sha256", "SHA-256 of the weights")
 DEVICE_UID = _own("device-uid", "Device UID")
 PROMPT_VERSION = _own("prompt-version", "Version of the prompt or template")
 SOURCE_IMAGE_UID = _own("source-image", "Source SOP Instance UID")
+VIEW = _own("view", "View Position of that image")
+STATION = _own("station", "Station Name of that image")
+MAKER = _own("maker", "Manufacturer of that image")
+WARD = _own("ward", "Where that image was asked for")
+ORDER_PRIORITY = _own("order-priority", "Priority of the order for that image")
 FETCHED_AT = _own("fetched-at", "Image fetched at")
 COMPLETED_AT = _own("completed-at", "Score computed at")
 SCORED_AT = _own("scored-at", "Score recorded at")
@@ -150,6 +157,10 @@ URGENCIES = {  # CID 7035; none where nothing is flagged
     Urgency.URGENT: Code("RID49481", "RADLEX", "ACR Category 2 Actionable Finding"),
 }
 FORMERLY_ROUTINE = Code("RID49482", "RADLEX", "ACR Category 3 Actionable Finding")  # format 1, nothing flagged
+ORDER_PRIORITIES = {
+    priority: _own(f"order-{priority.lower()}", f"{priority} order")  # a viewer that drops names shows this alone
+    for priority in OrderPriority
+}
 SIDES = {Side.RIGHT: Code("24028007", "SCT", "Right"), Side.LEFT: Code("7771000", "SCT", "Left")}  # CID 244
 
 

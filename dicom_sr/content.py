@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from decimal import ROUND_DOWN, Decimal
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from highdicom.sr import (
@@ -24,7 +24,7 @@ from pydicom.sr.coding import Code
 
 from dicom_sr import codes
 from dicom_sr.source import CONTROL
-from worklist.finding import Algorithm, ImageReference, Region
+from worklist.finding import DISCLAIMER, Algorithm, ImageReference, Region
 from worklist.scope import MANUFACTURER
 
 CONTAINS = RelationshipTypeValues.CONTAINS
@@ -32,6 +32,11 @@ INFERRED_FROM = RelationshipTypeValues.INFERRED_FROM
 SELECTED_FROM = RelationshipTypeValues.SELECTED_FROM
 HAS_CONCEPT_MOD = RelationshipTypeValues.HAS_CONCEPT_MOD
 HAS_OBS_CONTEXT = RelationshipTypeValues.HAS_OBS_CONTEXT
+
+FULL_DISCLAIMER: Final = (
+    f"Written by software, not by a radiologist. {DISCLAIMER} Preliminary: it only suggests an order of reading. "
+    "A finding that is not named is not thereby excluded."
+)
 
 _Item = TypeVar("_Item", bound=ContentItem)
 
@@ -124,22 +129,6 @@ def root(title: Code, template: str, *items: Iterable[ContentItem]) -> Container
 def percent(probability: float) -> float:
     """A probability in percent, cut (not rounded) to a tenth: what is below a threshold never shows as at it."""
     return float((Decimal(str(probability)) * 100).quantize(Decimal("0.1"), rounding=ROUND_DOWN))
-
-
-def two_places(value: float) -> str:
-    """A probability or harm for people, cut (not rounded) to two places for the same reason."""
-    cut = Decimal(str(value)).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
-    return "below 0.01" if value > 0 and not cut else str(cut)
-
-
-def joined(parts: Sequence[str]) -> str:
-    """Parts as a list in a sentence: one, two and three."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
-
-
-def in_a_sentence(label: str) -> str:
-    """A finding's name inside a sentence: without its capital unless it begins an abbreviation."""
-    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
 
 
 def clean(value: str) -> str:

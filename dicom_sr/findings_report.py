@@ -26,19 +26,20 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 
 from dicom_sr import codes
-from dicom_sr.content import outline, section, text
-from dicom_sr.triage_report import FULL_DISCLAIMER
-from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, ImageReference, Region
+from dicom_sr.content import FULL_DISCLAIMER, outline, section, text
+from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, ImageReference, Region, Side
 from worklist.scope import MANUFACTURER
 from worklist.triage import Triage
+from worklist.words import in_a_sentence, joined
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocatedFinding:
-    """A finding that is put into words, with its box and the image that the box is on."""
+    """A finding that is put into words, with the side that may be told, its box and the image that the box is on."""
 
     finding: Finding
     words: str
+    side: Side | None
     region: Region
     image: ImageReference
 
@@ -49,23 +50,36 @@ class LocatedFinding:
 
 
 def located_findings(analysis: Analysis, triage: Triage) -> tuple[LocatedFinding, ...]:
-    """The boxes worth showing, the most harmful first.
-
-    A box on what is not put into words would mislead, and so would one across the midline on what lies in one lung.
-    """
+    """The boxes worth showing, the most harmful first: a box on what is not put into words would mislead."""
     located = []
     by_kind = {finding.type.key: finding for finding in analysis.findings}
     for named in triage.named:
         finding = by_kind[named.finding.type.key]  # an explainer may have added its box
         image = analysis.image_of(finding)
-        if finding.region and not _crosses_midline(finding, finding.region, image):
-            located.append(LocatedFinding(finding=finding, words=named.words, region=finding.region, image=image))
+        if region := analysis.box_of(finding):
+            located.append(
+                LocatedFinding(finding=finding, words=named.words, side=named.side, region=region, image=image)
+            )
     return tuple(located)
 
 
-def _crosses_midline(finding: Finding, box: Region, image: ImageReference) -> bool:
-    is_one_sided = finding.side is not None and finding.type in IN_A_LUNG
-    return is_one_sided and box.x < image.columns / 2 < box.x + box.width
+def where_to_look(located: Sequence[LocatedFinding], triage: Triage, *, boxes: int, crops: int) -> str:
+    """Of the findings in words, which have a box and where in the study that is; "" where there are none.
+
+    Args:
+        located: those with a box.
+        triage: what is put into words.
+        boxes: Series Number (0020,0011) of the findings report.
+        crops: that of the crops.
+    """
+    with_box = {found.finding.type.key for found in located}
+    names = [in_a_sentence(found.finding.type.label) for found in located]
+    others = [in_a_sentence(n.finding.type.label) for n in triage.named if n.finding.type.key not in with_box]
+    parts = (
+        f"Boxed on the image: {joined(names)} (series {boxes}; crops: series {crops})." if names else "",
+        f"Without a box: {joined(others)}." if others else "",
+    )
+    return " ".join(filter(None, parts))
 
 
 def findings_content(
@@ -109,11 +123,11 @@ def _group(
         referenced_region=ImageRegion(GraphicTypeValues.POLYLINE, outline(found.region), image),
         finding_type=codes.kind_of(found.finding.type),
         algorithm_id=AlgorithmIdentification(name=scorer.name, version=scorer.version),
-        finding_sites=_sites(found.finding),
+        finding_sites=_sites(found),
     )
 
 
-def _sites(finding: Finding) -> list[FindingSite] | None:
-    if finding.side is None or finding.type not in IN_A_LUNG:
+def _sites(found: LocatedFinding) -> list[FindingSite] | None:
+    if found.side is None or found.finding.type not in IN_A_LUNG:
         return None
-    return [FindingSite(codes.LUNG, laterality=codes.SIDES[finding.side])]
+    return [FindingSite(codes.LUNG, laterality=codes.SIDES[found.side])]

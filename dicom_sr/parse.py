@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from pydicom.uid import EnhancedSRStorage
 from dicom_sr import codes
 from dicom_sr.parse_policy import parsed_card, parsed_policy, parsed_triage
 from dicom_sr.revision import InstanceReference
+from dicom_sr.source import Acquisition
 from dicom_sr.tree import Section, below, key_of, name_of, number_of, sections_of, value_of
 from worklist.card import ScorerCard
 from worklist.errors import InvalidInput
@@ -25,6 +27,7 @@ from worklist.finding import (
     ImageReference,
     QualityNote,
     Region,
+    Side,
     Snippet,
 )
 from worklist.scope import is_own_manufacturer
@@ -32,6 +35,8 @@ from worklist.study import Failure
 from worklist.triage import Triage, TriagePolicy, Urgency
 
 _MANUFACTURER_TAG: Final = "00080070"
+_SCORE_AT_ITS_ORIGIN: Final = 3  # first format with the study's score there; before, below the Impression
+_WITHHELD: Final = re.compile(r"(?:(right|left)(?:; )?)?(?:(\d+) (\d+) (\d+) (\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +58,7 @@ class TriageReport:
         failure: why there is no analysis; None where there is one.
         looked_for: the findings that were scored, or would have been if the run had not failed.
         scorer: what scored, or would have; None only in format 1.
+        acquisitions: how and for whom each image was made, by SOP Instance UID; nothing is known in formats 1 and 2.
     """
 
     study_instance_uid: str
@@ -73,6 +79,7 @@ class TriageReport:
     failure: Failure | None
     looked_for: tuple[FindingType, ...]
     scorer: Algorithm | None
+    acquisitions: Mapping[str, Acquisition]
 
     def is_shown(self, finding: Finding) -> bool:
         """Whether the report shows a finding to people; format 1 showed all."""
@@ -150,7 +157,7 @@ def _parsed(dataset: Dataset) -> TriageReport:
         if scorer is None:
             raise LookupError("it does not say what scored")
         urgency = _urgency(summary.find(codes.PRIORITY), version)
-        analysis = _analysis(section, images, scorer)
+        analysis = _analysis(section, images, scorer, version)
         looked_for = tuple(finding.type for finding in analysis.findings)
         if card:
             policy = parsed_policy(section(codes.POLICY), section(codes.CARD), card)
@@ -176,6 +183,7 @@ def _parsed(dataset: Dataset) -> TriageReport:
         failure=failure,
         looked_for=looked_for,
         scorer=scorer,
+        acquisitions=dict(_acquisitions(section(codes.SCORER))),
     )
 
 
@@ -187,17 +195,21 @@ def _urgency(priority: Dataset | None, version: int) -> Urgency:
     return _URGENCIES[value_of(priority)]
 
 
-def _analysis(section: Callable[[Code], Section], images: Sequence[ImageReference], scorer: Algorithm) -> Analysis:
-    impression = below(next(section(codes.SUMMARY).named(codes.IMPRESSION)))
+def _analysis(
+    section: Callable[[Code], Section], images: Sequence[ImageReference], scorer: Algorithm, version: int
+) -> Analysis:
     origin, explainer = section(codes.SCORER), section(codes.EXPLAINER)
+    numbers = section(codes.NUMBERS)
+    score = origin if version >= _SCORE_AT_ITS_ORIGIN else below(section(codes.SUMMARY).find(codes.IMPRESSION))
     return Analysis(
         images=tuple(images),
         scorer=scorer,
         findings=tuple(
-            _finding(item, kind, is_only_image=len(images) == 1) for item, kind in section(codes.NUMBERS).findings()
+            _finding(item, kind, numbers.after(item), is_only_image=len(images) == 1)
+            for item, kind in numbers.findings()
         ),
-        score=impression.number(codes.PROBABILITY),
-        threshold=impression.number(codes.THRESHOLD),
+        score=score.number(codes.PROBABILITY),
+        threshold=score.number(codes.THRESHOLD),
         completed_at=origin.moment(codes.COMPLETED_AT),
         elapsed_ms=origin.number(codes.ELAPSED),
         quality=tuple(
@@ -210,22 +222,29 @@ def _analysis(section: Callable[[Code], Section], images: Sequence[ImageReferenc
     )
 
 
-def _finding(item: Dataset, kind: FindingType, *, is_only_image: bool) -> Finding:
+def _finding(item: Dataset, kind: FindingType, after: Section, *, is_only_image: bool) -> Finding:
     numbers = below(item)
     evidence = below(numbers.find(codes.PROBABILITY))
     side, where = evidence.find(codes.LATERALITY), evidence.find(codes.SOURCE_OF_MEASUREMENT)
     if where is None:
         raise LookupError("a finding names no image")
     is_boxed = where.ValueType == "SCOORD"
+    withheld_side, withheld_region = _withheld(after.text(codes.WITHHELD))
     image = below(where).items[0] if is_boxed else where
     return Finding(
         type=kind,
         probability=numbers.number(codes.PROBABILITY),
         threshold=numbers.number(codes.THRESHOLD),
-        side=None if side is None else _SIDES[value_of(side)],
-        region=_region(where) if is_boxed else None,
+        side=withheld_side if side is None else _SIDES[value_of(side)],
+        region=_region(where) if is_boxed else withheld_region,
         sop_instance_uid="" if is_only_image else str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID),
     )
+
+
+def _withheld(text: str) -> tuple[Side | None, Region | None]:
+    side, x, y, width, height = _WITHHELD.fullmatch(text).groups()  # type: ignore[union-attr]  # a damaged report
+    region = Region(x=int(x), y=int(y), width=int(width), height=int(height)) if x else None
+    return Side(side) if side else None, region
 
 
 def _region(item: Dataset) -> Region:
@@ -252,6 +271,24 @@ def _algorithm(section: Section) -> Algorithm | None:
         sha256=section.text(codes.WEIGHTS_SHA256),
         device_uid=section.text(codes.DEVICE_UID),
     )
+
+
+def _acquisitions(section: Section) -> Iterator[tuple[str, Acquisition]]:
+    """What follows each image's UID and says how it was made."""
+    starts = [place for place, item in enumerate(section.items) if name_of(item) == key_of(codes.SOURCE_IMAGE_UID)]
+    for start, end in zip(starts, [*starts[1:], len(section.items)], strict=True):
+        said = Section(section.items[start:end])
+        priority = said.find(codes.ORDER_PRIORITY)
+        yield (
+            said.text(codes.SOURCE_IMAGE_UID),
+            Acquisition(
+                view=said.text(codes.VIEW),
+                station=said.text(codes.STATION),
+                manufacturer=said.text(codes.MAKER),
+                ward=said.text(codes.WARD),
+                order_priority=None if priority is None else _ORDER_PRIORITIES[value_of(priority)],
+            ),
+        )
 
 
 def _images(dataset: Dataset, section: Section) -> list[ImageReference]:
@@ -283,6 +320,7 @@ def _images(dataset: Dataset, section: Section) -> list[ImageReference]:
     return images
 
 
+_ORDER_PRIORITIES: Final = {key_of(code): priority for priority, code in codes.ORDER_PRIORITIES.items()}
 _SIDES: Final = {key_of(code): side for side, code in codes.SIDES.items()}
 _URGENCIES: Final = {key_of(code): urgency for urgency, code in codes.URGENCIES.items()} | {
     key_of(codes.FORMERLY_ROUTINE): Urgency.NONE

@@ -76,6 +76,7 @@ def _named(analysis: Analysis, policy: TriagePolicy, kind: FindingType) -> Named
     return NamedFinding(
         finding=finding,
         likelihood=card.likelihood,
+        side=analysis.side_of(finding),
         precision=card.precision,
         is_reason=policy.flags(finding, card),
     )

@@ -13,10 +13,11 @@ from highdicom.sr import ContentItem
 from pydicom.sr.coding import Code
 
 from dicom_sr import codes
-from dicom_sr.content import CONTAINS, code, number, section, text, two_places
+from dicom_sr.content import CONTAINS, code, number, section, text
 from worklist.card import FindingCard, Precision, ScorerCard
 from worklist.finding import KNOWN_FINDINGS, FindingType
 from worklist.triage import SiteChoices, Triage, TriagePolicy
+from worklist.words import two_places
 
 _HOUR = timedelta(hours=1)
 _FOR_MACHINES = "The same, coded for machines:"

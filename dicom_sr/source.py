@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, STR_VR, TEXT_VR_DELIMS, Pe
 
 from worklist.errors import PermanentError
 from worklist.finding import ImageReference
+from worklist.order import OrderPriority
+from worklist.scope import WARD_OF
 
 _EXPLICIT_VR_LIMIT: Final = 65534  # bytes in a value with a two-byte length (PS3.5 section 7.1.2)
 _CHARACTERS: Final = {"LO": 64, "SH": 16}
@@ -64,6 +67,25 @@ _REQUEST: Final = (  # Referenced Request Sequence, all type 2 (PS3.3 table C.17
     "RequestedProcedureID",
     "RequestedProcedureDescription",
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Acquisition:
+    """How and for whom an image was made, in the header's own words; "" and None where it does not say.
+
+    Attributes:
+        view: View Position (0018,5101).
+        station: Station Name (0008,1010).
+        manufacturer: Manufacturer (0008,0070).
+        ward: who asked for it, or where the patient lies: the first of worklist.scope.WARD_OF that is there.
+        order_priority: Requested Procedure Priority (0040,1003).
+    """
+
+    view: str = ""
+    station: str = ""
+    manufacturer: str = ""
+    ward: str = ""
+    order_priority: OrderPriority | None = None
 
 
 class Source:
@@ -179,6 +201,18 @@ class Source:
         """Where a reader finds the image in a viewer: "PA, series 1, image 2"; empty where the header does not say."""
         view, series, number = map(self.valid_text, ("ViewPosition", "SeriesNumber", "InstanceNumber"))
         return ", ".join(filter(None, (view, f"series {series}", f"image {number}"))) if series and number else ""
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """How and for whom the image was made."""
+        priority = self.valid_text("RequestedProcedurePriority").upper()
+        return Acquisition(
+            view=self.valid_text("ViewPosition"),
+            station=self.valid_text("StationName"),
+            manufacturer=self.valid_text("Manufacturer"),
+            ward=next(filter(None, map(self.valid_text, WARD_OF)), ""),
+            order_priority=OrderPriority(priority) if priority in set(OrderPriority) else None,
+        )
 
     def local(self, when: datetime) -> datetime:
         """The moment by the source's clock (Timezone Offset From UTC, PS3.3 section C.12.1.1.8).

@@ -8,15 +8,16 @@ from typing import Final
 from pydicom import Dataset
 
 from dicom_sr.parse import TriageReport
-from dicom_sr.source import Source
+from dicom_sr.source import Acquisition, Source
 from worklist.card import FindingCard
 from worklist.finding import Analysis, Finding, FindingType
 
 COLUMNS: Final = (
-    "study_instance_uid", "accession_number", "study_date", "patient_sex", "patient_age", "received", "model_name",
-    "model_version", "model_sha256", "finding", "finding_code", "probability", "threshold", "side", "box", "shown",
-    "named", "weight", "named_from", "critical_from", "urgency", "score", "score_threshold", "harm", "flag_from",
-    "head_start_s", "state", "revision", "images", "unscored_images", "quality", "failure_code", "reader_feedback",
+    "study_instance_uid", "accession_number", "study_date", "patient_id", "patient_sex", "patient_age", "view",
+    "station", "manufacturer", "ward", "order_priority", "received", "model_name", "model_version", "model_sha256",
+    "explainer_version", "finding", "finding_code", "probability", "threshold", "side", "box", "shown", "named",
+    "weight", "named_from", "critical_from", "urgency", "score", "score_threshold", "harm", "flag_from", "head_start_s",
+    "state", "revision", "images", "unscored_images", "quality", "failure_code", "reader_feedback",
     "source_sop_instance_uid", "policy_sha256", "reported", "stored", "report_sop_instance_uid",
 )  # fmt: skip
 Row = dict[str, str]
@@ -33,7 +34,8 @@ def rows_of(dataset: Dataset, report: TriageReport, *, received: str, stored: st
     """
     study = _study(dataset, report) | {"received": received, "stored": stored}
     if report.analysis:
-        yield from (study | _of(report, finding.type) | _found(report, finding) for finding in report.analysis.findings)
+        for finding in report.analysis.findings:
+            yield study | _of(report, finding.type) | _found(report, report.analysis, finding)
     elif report.looked_for:
         yield from (study | _of(report, kind) for kind in report.looked_for)
     else:
@@ -47,6 +49,7 @@ def _study(dataset: Dataset, report: TriageReport) -> Row:
         "study_instance_uid": report.study_instance_uid,
         "accession_number": header.text("AccessionNumber"),
         "study_date": f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == len("YYYYMMDD") and day.isdigit() else day,
+        "patient_id": header.text("PatientID"),
         "patient_sex": header.text("PatientSex"),
         "patient_age": header.text("PatientAge"),
         "model_name": scorer.name if scorer else "",
@@ -57,14 +60,16 @@ def _study(dataset: Dataset, report: TriageReport) -> Row:
         "revision": str(report.revision),
         "failure_code": report.failure.code if report.failure else "",
         "reader_feedback": "",
-        "source_sop_instance_uid": report.source.sop_instance_uid,
+        **_made(report, report.source.sop_instance_uid),
         "reported": report.reported_at.isoformat(),
         "report_sop_instance_uid": report.sop_instance_uid,
     } | (_scored(report, report.analysis) if report.analysis else {})
 
 
 def _scored(report: TriageReport, analysis: Analysis) -> Row:
+    explainer = analysis.explainer
     row = {
+        "explainer_version": f"{explainer.name} {explainer.version}" if explainer else "",
         "score": repr(analysis.score),
         "score_threshold": repr(analysis.threshold),
         "images": str(len(analysis.images)),
@@ -93,16 +98,29 @@ def _rule(card: FindingCard) -> Row:
     }
 
 
-def _found(report: TriageReport, finding: Finding) -> Row:
-    box = finding.region
+def _found(report: TriageReport, analysis: Analysis, finding: Finding) -> Row:
+    box = analysis.box_of(finding)
     return {
         "probability": repr(finding.probability),
         "threshold": repr(finding.threshold),
-        "side": finding.side or "",
+        "side": analysis.side_of(finding) or "",
         "box": f"{box.x} {box.y} {box.width} {box.height}" if box else "",
         "shown": _yes(answer=report.is_shown(finding)),
         "named": _yes(answer=report.is_named(finding)),
-        "source_sop_instance_uid": finding.sop_instance_uid or report.source.sop_instance_uid,
+        **_made(report, finding.sop_instance_uid or report.source.sop_instance_uid),
+    }
+
+
+def _made(report: TriageReport, sop_instance_uid: str) -> Row:
+    """An image, and how and for whom it was made."""
+    made = report.acquisitions.get(sop_instance_uid, Acquisition())
+    return {
+        "source_sop_instance_uid": sop_instance_uid,
+        "view": made.view,
+        "station": made.station,
+        "manufacturer": made.manufacturer,
+        "ward": made.ward,
+        "order_priority": made.order_priority or "",
     }
 
 

@@ -79,6 +79,13 @@ class Section:
                 raise LookupError(f"it has a finding of an unknown kind: {value_of(item)}")
             yield item, kind
 
+    def after(self, item: Dataset) -> Section:
+        """What follows a coded finding and belongs to it: everything up to the next CODE."""
+        first = next(position for position, one in enumerate(self.items) if one is item) + 1
+        following = range(first, len(self.items))
+        last = next((place for place in following if self.items[place].ValueType == "CODE"), len(self.items))
+        return Section(self.items[first:last])
+
 
 def below(item: Dataset | None) -> Section:
     """What is below an item."""

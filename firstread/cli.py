@@ -230,12 +230,13 @@ def evaluate(
 
 
 @app.command()
-def report(
+def report(  # noqa: PLR0913 - what a user may choose
     source: Annotated[str, typer.Argument(help="An SR file, or a Study Instance UID in the PACS.")] = "",
     *,
     as_json: Json = False,
     every: Annotated[bool, typer.Option("--all", help="All reports in the PACS as CSV, a row a finding.")] = False,
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Reports of this day and later.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="And of no day after this.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="The file of --all; stdout where left out.")] = None,
 ) -> None:
     """Read an AI result back, or all of them."""
@@ -244,10 +245,11 @@ def report(
             raise InvalidInput("bad_usage", "--all takes neither a file, a study nor --json: it prints CSV")
         from firstread.report_table import write_report_table
 
-        write_report_table(_settings(), since=since.date() if since else None, path=csv)
+        first, last = (day.date() if day else None for day in (since, until))
+        write_report_table(_settings(), since=first, until=last, path=csv)
         return
-    if not source or since or csv:
-        raise InvalidInput("bad_usage", "name an SR file or a Study Instance UID, or --all with --since and --csv")
+    if not source or since or until or csv:
+        raise InvalidInput("bad_usage", "name an SR file or a Study Instance UID, or --all, --since, --until and --csv")
     from firstread.read_back import print_report, read_report
 
     print_report(read_report(source, _settings()), as_json=as_json)

@@ -19,6 +19,7 @@ from worklist.card import ScorerCard, card_to_json
 from worklist.errors import InvalidInput
 from worklist.finding import DISCLAIMER, Analysis, Finding
 from worklist.triage import NOT_ASSESSED, Urgency
+from worklist.words import two_places
 
 
 def read_report(source: str, settings: Settings) -> TriageReport:
@@ -79,9 +80,10 @@ def _print_result(report: TriageReport, analysis: Analysis, urgency: Urgency, co
     console.print(_findings_table(report, analysis))
     if report.triage and report.policy:
         moved = f"placed {report.triage.head_start} (h:min:s) earlier" if report.triage.head_start else "not moved"
-        say(f"Harm of waiting: {report.triage.harm:.3f}, flagged from {report.policy.flag_from:.3f} on: {moved}")
+        harm, flag_from = two_places(report.triage.harm), two_places(report.policy.flag_from)
+        say(f"Harm of waiting: {harm}, flagged from {flag_from} on: {moved}")
         say(f"Policy: SHA-256 {report.triage.policy_digest} (all its values: --json)")
-    say(f"Score for any urgent finding: {analysis.score:.3f}")
+    say(f"Score for any urgent finding: {two_places(analysis.score)} (calibrated elsewhere, not at this site)")
     for note in analysis.quality:
         say(f"Quality: {note.message}")
     for snippet in analysis.snippets:
@@ -109,12 +111,12 @@ def _findings_table(report: TriageReport, analysis: Analysis) -> Table:
     for finding in analysis.findings:
         if not report.is_shown(finding):
             continue
-        box = finding.region
+        box = analysis.box_of(finding)
         table.add_row(
             finding.type.label,
             words.get(finding.type.key, ""),
-            f"{finding.probability:.3f}",
-            finding.side or "",
+            two_places(finding.probability),
+            analysis.side_of(finding) or "",
             f"{box.x} {box.y} {box.width} {box.height}" if box else "",
             *([places[analysis.image_of(finding).sop_instance_uid]] if several else []),
         )
@@ -131,6 +133,7 @@ def report_json(report: TriageReport) -> dict[str, Any]:
         "sop_instance_uid": report.sop_instance_uid,
         "source_sop_instance_uid": report.source.sop_instance_uid,
         "images": [asdict(image) for image in (analysis.images if analysis else ())],
+        "acquisitions": {uid: asdict(made) for uid, made in report.acquisitions.items()},
         "unscored_images": report.unscored,
         "format": report.format,
         "revision": report.revision,
@@ -159,8 +162,13 @@ def report_json(report: TriageReport) -> dict[str, Any]:
 
 
 def _finding_json(report: TriageReport, analysis: Analysis, finding: Finding) -> dict[str, Any]:
-    box = finding.region
-    answer = finding_answer(finding, is_named=report.is_named(finding), is_shown=report.is_shown(finding))
+    box = analysis.box_of(finding)
+    answer = finding_answer(
+        finding,
+        side=analysis.side_of(finding),
+        is_named=report.is_named(finding),
+        is_shown=report.is_shown(finding),
+    )
     return answer | {
         "key": finding.type.key,
         "region": {"x": box.x, "y": box.y, "w": box.width, "h": box.height} if box else None,

@@ -29,23 +29,26 @@ from worklist.csv_cells import defused
 from worklist.errors import FirstreadError, InvalidInput, PacsUnavailable
 
 
-def write_report_table(settings: Settings, *, since: date | None, path: Path | None) -> None:
-    """Write the table of every report since a day to a file, or to stdout.
+def write_report_table(settings: Settings, *, since: date | None, until: date | None, path: Path | None) -> None:
+    """Write the table of every report of some days to a file, or to stdout.
 
     A report that cannot be read is named on stderr and left out; a file appears only once it is complete.
 
     Args:
         settings: where the PACS is.
-        since: the first Series Date, the day on which a report was written; None for all.
+        since: the first Series Date, the day on which a report was written; None for the earliest.
+        until: the last one; None for the latest.
         path: the file; None for stdout.
 
     Raises:
         PacsUnavailable: Orthanc does not answer.
-        InvalidInput: the file cannot be written.
+        InvalidInput: the file cannot be written, or until lies before since.
     """
+    if since and until and until < since:
+        raise InvalidInput("bad_usage", f"--until {until} lies before --since {since}: exchange them")
     if path is not None and (not path.name or path.is_dir()):
         raise InvalidInput("unwritable_file", f"{path} is a folder: name a file for --csv")
-    rows = _rows(build_pacs(settings), build_orthanc_client(settings), since)
+    rows = _rows(build_pacs(settings), build_orthanc_client(settings), since, until)
     if path is None:
         _write(rows, sys.stdout)
         return
@@ -67,8 +70,8 @@ def _write(rows: Iterator[Row], stream: TextIO) -> None:
         writer.writerow({column: defused(text) for column, text in row.items()})
 
 
-def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None) -> Iterator[Row]:
-    references, unreadable = pacs.find_triage_reports(since)
+def _rows(pacs: Pacs, orthanc: OrthancClient, since: date | None, until: date | None) -> Iterator[Row]:
+    references, unreadable = pacs.find_triage_reports(since, until)
     if unreadable:
         sys.stderr.write(f"firstread: the PACS cannot read {unreadable} of its SRs: see Orthanc's log\n")
     taken, passed_over = 0, unreadable

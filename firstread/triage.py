@@ -16,7 +16,8 @@ from imaging.files import open_study_files, opened
 from worker.predict import Predictor
 from worklist.errors import FirstreadError, InvalidInput, OutOfScope
 from worklist.finding import DISCLAIMER
-from worklist.triage import TriagePolicy, Urgency
+from worklist.triage import NOT_ASSESSED, TriagePolicy, Urgency
+from worklist.words import two_places
 
 
 def triage_files(paths: Sequence[Path], *, prior: Path | None, settings: Settings) -> list[dict[str, Any]]:
@@ -46,17 +47,16 @@ def print_triage(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         print_json(list(results))
         return
     table = Table(caption=DISCLAIMER, caption_justify="left")
-    for heading in ("File", "Flag", "Score", "Explanation"):
+    for heading in ("File", "AI flag", "Score", "Explanation"):
         table.add_column(heading, overflow="fold")
     for result in sorted(results, key=_rank, reverse=True):
         if "failure" in result:
-            state = str(result["state"]).replace("_", " ")
-            table.add_row(cell(result["file"]), state, "", cell(result["failure"]["message"]))
+            table.add_row(cell(result["file"]), NOT_ASSESSED, "", cell(result["failure"]["message"]))
         else:
             table.add_row(
                 cell(result["file"]),
                 Urgency(result["urgency"]).label,
-                f"{result['score']:.2f}",
+                two_places(result["score"]),
                 cell(result["explanation"]),
             )
     Console().print(table)

@@ -195,8 +195,8 @@ def _finding(study: ListedStudy, analysis: Analysis, finding: Finding, position:
         measured["interpretation"] = [{"coding": [_POSITIVE], "text": named[finding.type.key].words}]
     else:
         measured["interpretation"] = [_concept(NOT_NAMED) | {"text": "Not certain enough to name, not excluded"}]
-    if finding.side:
-        measured["bodySite"] = {**_concept(SIDES[finding.side]), "text": f"The patient's {finding.side} side"}
+    if side := analysis.side_of(finding):
+        measured["bodySite"] = {**_concept(SIDES[side]), "text": f"The patient's {side} side"}
     return measured | {"note": [{"text": DISCLAIMER}]}
 
 

@@ -14,10 +14,8 @@ from imaging.elements import quiet, read_value
 from imaging.geometry import patient_side
 from imaging.windowing import render
 from worklist.errors import UnusableImage
-from worklist.finding import ImageReference, QualityNote, Side
+from worklist.finding import MIRRORED_FILM, TURNED_FILM, ImageReference, QualityNote, Side
 
-MIRRORED_FILM = "mirrored_film"
-TURNED_FILM = "turned_film"
 _LOW_RESOLUTION_PX = 512
 _LOW_CONTRAST = 0.25  # between the 5th and 95th percentile; the lowest of 500 films of ChestX-ray14 is 0.33
 _CUT_OFF_SHARE = 0.5  # of the pixels; the highest of the same films is 0.45

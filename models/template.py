@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Callable
 
-from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph
-from worklist.finding import Algorithm, Analysis, FindingType, ImageReference, Snippet
+from imaging.radiograph import Radiograph
+from worklist.finding import MIRRORED_FILM, TURNED_FILM, Algorithm, Analysis, FindingType, ImageReference, Snippet
 from worklist.triage import Triage, Urgency
 from worklist.uids import device_uid
+from worklist.words import in_a_sentence, joined
 
-VERSION = "2"
+VERSION = "3"
 
 _MAX_SNIPPETS = 3
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*(?=\n|[A-Z]|[-*•]\s|\d+[.)]\s)")
@@ -24,7 +25,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*(?=\n|[A-Z]|[-*•]\s|\d+[.)]\s)
 _TEXTS = {
     "named": "{findings}.",
     "named_without_flag": "{findings}. This raises no AI flag, and is not a negative report.",
-    "flag_alone": "An urgent finding is possible, but none is certain enough to name. Looked for: {looked_for}.",
+    "flag_alone": "{flag}, none certain enough to name. Looked for: {looked_for}.",
     "none": "No AI flag. Looked for: {looked_for}. This is not a negative report.",
     "limited": "Image quality limits this: {notes}.",
     "limited_with_alternative": "Image quality limits this: {notes}; {alternative} can look the same.",
@@ -106,14 +107,15 @@ def _summary(triage: Triage) -> str:
     if triage.named:
         findings = "; ".join(named.words for named in triage.named)
         return _TEXTS["named" if has_flag else "named_without_flag"].format(findings=findings)
-    looked_for = _joined(sorted(_as_clause(finding.type.label) for finding in triage.shown))
-    return _TEXTS["flag_alone" if has_flag else "none"].format(looked_for=looked_for or "nothing")
+    looked_for = joined(sorted(in_a_sentence(finding.type.label) for finding in triage.shown))
+    text = _TEXTS["flag_alone" if has_flag else "none"]
+    return text.format(flag=triage.urgency.label, looked_for=looked_for or "nothing")
 
 
 def _limits(analysis: Analysis, triage: Triage) -> str:
     if not analysis.quality:
         return ""
-    notes = "; ".join(_as_clause(note.message) for note in analysis.quality)
+    notes = "; ".join(in_a_sentence(note.message) for note in analysis.quality)
     alternative = _ALTERNATIVES.get(triage.named[0].finding.type.key) if triage.named else None
     if alternative is None or {note.code for note in analysis.quality} <= {MIRRORED_FILM, TURNED_FILM}:
         return _TEXTS["limited"].format(notes=notes)
@@ -143,13 +145,3 @@ def quote(
                 rank = min(wanted.index(key) if key in wanted else len(wanted) for key in mentioned)
                 found.setdefault(Snippet(source=source, snippet=" ".join(sentence.split())), (rank, age))
     return tuple(sorted(found, key=lambda snippet: found[snippet])[:_MAX_SNIPPETS])
-
-
-def _joined(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
-
-
-def _as_clause(sentence: str) -> str:
-    """Words to stand inside a sentence: no full stop, no capital unless it begins an abbreviation."""
-    text = sentence.rstrip(". ")
-    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

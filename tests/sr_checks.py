@@ -16,7 +16,8 @@ from pydicom.uid import UID, Comprehensive3DSRStorage, EnhancedSRStorage
 
 from dicom_sr import codes
 from tests.sr_picture_checks import captures, notes, overlays, pictures
-from tests.sr_tree import crops_of, documents, items, key_of, name_of, trees
+from tests.sr_tree import below, crops_of, documents, items, key_of, name_of, trees
+from worklist.finding import IN_A_LUNG
 from worklist.scope import MANUFACTURER
 
 _REASSURING: Final = re.compile(
@@ -26,6 +27,8 @@ _TITLES: Final = {  # by SOP class: title and root template
     EnhancedSRStorage: (codes.CHEST_CAD_REPORT, "2000"),
     Comprehensive3DSRStorage: (Code("126000", "DCM", "Imaging Measurement Report"), "1500"),
 }
+_IN_A_LUNG: Final = {(kind.code.value, kind.code.scheme) for kind in IN_A_LUNG}
+_LOCATED: Final = {"Measurement Group", codes.FINDING.meaning, codes.NOT_NAMED.meaning, codes.UNRELIABLE.meaning}
 _PROCEDURE_REPORTED: Final = Code("121058", "DCM", "Procedure reported")
 _UNITS: Final = {
     codes.CERTAINTY_OF_FINDING: (codes.PERCENT, 100.0),
@@ -65,6 +68,23 @@ def boxes(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
             found.append("a box is on no image, or on another")
         elif (points < 0).any() or (points > (film.Columns, film.Rows)).any():
             found.append(f"a box lies outside the image: {points.tolist()}")
+    return found
+
+
+def sides(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
+    """No box of what lies in one lung, in whichever document, crosses the middle of its film."""
+    found = []
+    by_uid = {film.SOPInstanceUID: film for film in films}
+    for item in items(study, "CONTAINER") + items(study, "CODE"):
+        codes_of_it = [item, *item.get("ContentSequence", ())] if item.ValueType == "CODE" else item.ContentSequence
+        kinds = {key_of(code.ConceptCodeSequence[0]) for code in codes_of_it if code.ValueType == "CODE"}
+        if name_of(item).meaning not in _LOCATED or not kinds & _IN_A_LUNG:
+            continue
+        for outline in (one for one in below(item) if one.ValueType == "SCOORD"):
+            images = [child.ReferencedSOPSequence[0] for child in outline.get("ContentSequence", ())]
+            film = by_uid.get(images[0].ReferencedSOPInstanceUID, films[0]) if images else films[0]
+            if min(outline.GraphicData[::2]) < film.Columns / 2 < max(outline.GraphicData[::2]):
+                found.append(f"a box crosses the middle: {list(outline.GraphicData)}")
     return found
 
 
@@ -129,13 +149,14 @@ def titles(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
 
 
 def words(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
-    """Nothing we say calls anything normal; a sentence quoted from an earlier report is not ours."""
+    """Nothing we say calls anything normal; an earlier report's sentence and an order's priority are not ours."""
     said = [
         str(item.TextValue)
         for item in items(study, "TEXT")
         if name_of(item) not in {codes.PREVIOUS_FINDING, codes.QUOTED_FROM}
     ]
-    said += [item.ConceptCodeSequence[0].CodeMeaning for item in items(study, "CODE")]
+    coded = [item for item in items(study, "CODE") if name_of(item) != codes.ORDER_PRIORITY]
+    said += [item.ConceptCodeSequence[0].CodeMeaning for item in coded]
     said += [f"{item.SeriesDescription} {item.get('DerivationDescription', '')}" for item in study]
     return [f"reassuring words: {text}" for text in said if _REASSURING.search(text)]
 
@@ -243,6 +264,7 @@ def belonging(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
 
 CHECKS: Final[tuple[Callable[[Sequence[Dataset], Sequence[Dataset]], list[str]], ...]] = (
     boxes,
+    sides,
     numbers,
     groups,
     tracking,

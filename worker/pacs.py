@@ -87,15 +87,18 @@ class Pacs:
         ]
         return [report for report in reports if _is_own(report)]
 
-    def find_triage_reports(self, since: date | None = None) -> tuple[list[InstanceReference], int]:
+    def find_triage_reports(
+        self, since: date | None = None, until: date | None = None
+    ) -> tuple[list[InstanceReference], int]:
         """Every AI triage report, by QIDO-RS (PS3.18 section 10.6), and how many objects the PACS cannot describe.
 
         Args:
-            since: the first Series Date, which is the day on which the report was written; None for all.
+            since: the first Series Date, which is the day on which the report was written; None for the earliest.
+            until: the last one; None for the latest.
         """
         filters = {"Modality": "SR", "Manufacturer": MANUFACTURER}
-        if since is not None:
-            filters["SeriesDate"] = f"{since:%Y%m%d}-"
+        if since or until:
+            filters["SeriesDate"] = "-".join(f"{day:%Y%m%d}" if day else "" for day in (since, until))
         found: dict[str, InstanceReference] = {}  # once each: what comes in meanwhile may shift a page
         unreadable = 0
         offset, page = 0, self._page(filters, 0, _PAGE)

@@ -55,7 +55,7 @@ class Prediction:
     def to_json(self, pictures_path: str | None = None) -> dict[str, Any]:
         """The object of POST /predict; boxes are in pixels of the source image.
 
-        Boxes have a name, so there are boxes of named findings alone.
+        Boxes have a name, so there are boxes of named findings alone, and of these as Analysis.box_of has them.
 
         Args:
             pictures_path: where film.png and crop-1.png ... are served; None where nobody serves them.
@@ -86,7 +86,12 @@ class Prediction:
             "columns": analysis.image.columns,
             "provenance": [{"source": snippet.source, "snippet": snippet.snippet} for snippet in analysis.snippets],
             "findings": [
-                finding_answer(finding, is_named=finding.type.key in named, is_shown=finding.type.key in shown)
+                finding_answer(
+                    finding,
+                    side=analysis.side_of(finding),
+                    is_named=finding.type.key in named,
+                    is_shown=finding.type.key in shown,
+                )
                 for finding in analysis.findings
             ],
             "quality": {note.code: note.message for note in analysis.quality},
@@ -102,9 +107,11 @@ class Prediction:
         return [_png(pixels, _FILM_PX), *(_png(_cut(pixels, box), _CROP_PX) for _, box in self._boxes())]
 
     def _boxes(self) -> Iterator[tuple[str, Region]]:
-        for one in self.triage.named:
-            if one.finding.region:
-                yield one.finding.type.label, one.finding.region
+        by_kind = {finding.type.key: finding for finding in self.analysis.findings}
+        for named in self.triage.named:
+            finding = by_kind[named.finding.type.key]  # an explainer may have added its box
+            if box := self.analysis.box_of(finding):
+                yield finding.type.label, box
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from worklist.finding import Algorithm, Finding
+from worklist.finding import Algorithm, Finding, Side
 
 
-def finding_answer(finding: Finding, *, is_named: bool, is_shown: bool) -> dict[str, Any]:
+def finding_answer(finding: Finding, *, side: Side | None, is_named: bool, is_shown: bool) -> dict[str, Any]:
     """One finding that was looked for.
 
     Args:
         finding: what was found.
+        side: the side of it that may be told.
         is_named: whether it may be put into words.
         is_shown: whether it may be shown to people at all.
     """
@@ -21,7 +22,7 @@ def finding_answer(finding: Finding, *, is_named: bool, is_shown: bool) -> dict[
         "scheme": finding.type.code.scheme,
         "probability": finding.probability,
         "threshold": finding.threshold,
-        "side": finding.side.value if finding.side else None,
+        "side": side.value if side else None,
         "named": is_named,
         "shown": is_shown,
     }

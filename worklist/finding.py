@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -90,6 +90,11 @@ IN_A_LUNG: Final = frozenset(
     {FindingType.PNEUMOTHORAX, FindingType.PLEURAL_EFFUSION, FindingType.CONSOLIDATION, FindingType.PNEUMONIA}
 )
 """Findings that lie in one lung, so that a side can be told."""
+_ON_BOTH_SIDES: Final = frozenset({FindingType.CARDIOMEGALY, FindingType.PULMONARY_EDEMA})
+
+MIRRORED_FILM: Final = "mirrored_film"  # code of a quality note: the patient's left is at the left edge
+TURNED_FILM: Final = "turned_film"  # another: it lies on its side or head, and nothing is known of the sides on it
+_ON_A_SIDE: Final = 0.8  # of a region's width; see Region.side
 
 
 class Side(StrEnum):
@@ -115,6 +120,25 @@ class Region:
         """Refuse empty or negative boxes."""
         if self.x < 0 or self.y < 0 or self.width < 1 or self.height < 1:
             raise ValueError(f"a region needs x, y >= 0 and a width and height >= 1, got {self}")
+
+    def side(self, columns: int, quality: Collection[QualityNote]) -> Side | None:
+        """The patient's side on which the region lies; None where it lies on both, and on a turned film.
+
+        It does with four fifths of its width on that side of the middle column. Films are centered to some per cent of
+        their width, so what reaches a little across may be of one lung; with a quarter of it beyond, nobody can say
+        of which. The shipped network leaves a gap there: of 16 named regions with a side (265 validation films), 9
+        had 65 to 76 % of their width on it and 7 had 83 % or more.
+
+        Args:
+            columns: of the film.
+            quality: what was noticed of it, which says whether it is turned or mirrored.
+        """
+        codes = {note.code for note in quality}
+        left_px = min(max(columns / 2 - self.x, 0), self.width)
+        right_px = self.width - left_px
+        if TURNED_FILM in codes or max(left_px, right_px) < _ON_A_SIDE * self.width:
+            return None
+        return Side.RIGHT if (left_px > right_px) != (MIRRORED_FILM in codes) else Side.LEFT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,6 +271,30 @@ class Analysis:
     def is_urgent(self) -> bool:
         """Whether the score reaches the operating point."""
         return self.score >= self.threshold
+
+    def side_of(self, finding: Finding) -> Side | None:
+        """The side that may be told: the one given, unless the region lies elsewhere or the film is turned."""
+        if finding.side is None or finding.region is None:
+            return None if TURNED_FILM in {note.code for note in self.quality} else finding.side
+        return finding.side if finding.side is self._side_of_region(finding, finding.region) else None
+
+    def box_of(self, finding: Finding) -> Region | None:
+        """The box that may be shown of a finding, in whatever form: the one way to it.
+
+        What lies in one lung, or is given a side, has one only with all of its region on that side of the middle
+        column: a box across the spine reads as wrong, however little of it is beyond. Heart and edema may cross.
+        """
+        region = finding.region
+        if finding.type in _ON_BOTH_SIDES or (finding.side is None and finding.type not in IN_A_LUNG) or not region:
+            return region
+        crosses = region.x < self.image_of(finding).columns / 2 < region.x + region.width
+        side = None if crosses else self._side_of_region(finding, region)
+        return region if side is not None and finding.side in {None, side} else None
+
+    def _side_of_region(self, finding: Finding, region: Region) -> Side | None:
+        # Of several images nobody knows any more which one is mirrored.
+        is_known = len(self.images) == 1 or all(note.code != MIRRORED_FILM for note in self.quality)
+        return region.side(self.image_of(finding).columns, self.quality) if is_known else None
 
     def explained(
         self,

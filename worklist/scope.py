@@ -58,6 +58,9 @@ _STUDY_TEXTS = ("StudyDescription", "RequestedProcedureDescription", "PerformedP
 _VIEW_TEXTS = ("SeriesDescription", "ProtocolName")
 _DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
 
+WARD_OF = ("RequestingService", "CurrentPatientLocation", "InstitutionalDepartmentName")
+"""Where an image was asked for: the first of these attributes that an image has."""
+
 HEADER_KEYWORDS = (
     *("SOPClassUID", "Modality", "Rows", "ViewPosition", "PatientOrientation", "PatientAge", "PatientBirthDate"),
     *_IMAGE_TEXTS,

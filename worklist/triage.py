@@ -22,7 +22,7 @@ from typing import Any
 
 from worklist.card import FindingCard, Precision, ScorerCard, card_of_json, card_to_json
 from worklist.errors import InvalidInput
-from worklist.finding import Analysis, Finding
+from worklist.finding import Analysis, Finding, Side
 from worklist.order import OrderPriority
 
 _NEVER_ONE = 1e-9
@@ -216,17 +216,21 @@ class TriagePolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedFinding:
-    """A finding that may be put into words, how often such words are right, and whether it alone flags the study."""
+    """A finding that may be put into words, how often such words are right, and whether it alone flags the study.
+
+    side is the one that may be told with it (Analysis.side_of).
+    """
 
     finding: Finding
     likelihood: str
+    side: Side | None
     precision: Precision
     is_reason: bool = True
 
     @property
     def words(self) -> str:
         """The finding in a radiologist's words: 'Pleural effusion likely, right'."""
-        side = f", {self.finding.side}" if self.finding.side else ""
+        side = f", {self.side}" if self.side else ""
         return f"{self.finding.type.label} {self.likelihood}{side}"
 
 
@@ -259,7 +263,7 @@ class Triage:
             return ""
         if any(named.is_reason for named in self.named):
             return "; ".join(named.words for named in self.named)
-        return "Urgent finding possible, none certain enough to name"
+        return f"{self.urgency.label}, none certain enough to name"
 
 
 def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
@@ -284,6 +288,7 @@ def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
         NamedFinding(
             finding=finding,
             likelihood=card.likelihood,
+            side=analysis.side_of(finding),
             precision=card.precision,
             is_reason=policy.flags(finding, card),
         )

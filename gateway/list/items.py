@@ -216,10 +216,17 @@ def item(study: ListedStudy) -> dict[str, Any]:
         "queue_at": _moment(study.queue_at),
         "reason": study.reason,
         "findings": [
-            finding_answer(finding, is_named=finding.type.key in named, is_shown=finding.type.key in shown)
-            | {"box": _box(analysis, finding) if analysis and finding.type.key in named else None}
-            for finding in (analysis.findings if analysis else ())
-        ],
+            finding_answer(
+                finding,
+                side=analysis.side_of(finding),
+                is_named=finding.type.key in named,
+                is_shown=finding.type.key in shown,
+            )
+            | {"box": _box(analysis, finding) if finding.type.key in named else None}
+            for finding in analysis.findings
+        ]
+        if analysis
+        else [],
         "images": [{"rows": image.rows, "columns": image.columns} for image in (analysis.images if analysis else ())],
         "failure": {"code": failure.code, "message": failure.message} if failure else None,
         "result_series_uids": study.result_series_uids,
@@ -261,7 +268,7 @@ def _prior(prior: PriorStudy) -> dict[str, Any]:
 
 
 def _box(analysis: Analysis, finding: Finding) -> dict[str, int] | None:
-    region = finding.region
+    region = analysis.box_of(finding)
     if region is None:
         return None
     position = 1 + analysis.images.index(analysis.image_of(finding))

@@ -26,11 +26,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from PIL import Image
 
 from imaging.geometry import SquareGeometry, fit_square
-from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph
+from imaging.radiograph import Radiograph
 from models.card import CARD_FILE, load_card
 from worklist.card import ScorerCard
 from worklist.errors import ModelUnavailable
-from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, FindingType, Region, Side
+from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, FindingType, Region
 from worklist.uids import device_uid
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -43,7 +43,6 @@ _PARTS_OF_A_CELL = 16  # in which evidence is outlined, along either side
 _OUTLINE_LEVEL = 0.6  # of the way from the film's median evidence to its peak
 _LEAST_PEAK = 1.5  # calibrated log odds by which the peak must stand above the median
 _DIFFUSE_SHARE = 0.3  # of the film: evidence spread wider than this points nowhere
-_MIDLINE_SHARE = 0.06  # of the film's width: a box centered closer to the middle has no side
 
 _ORT_ERRORS = (
     ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
@@ -185,16 +184,18 @@ class EmbeddedScorer:
         regions_left = _MAX_REGIONS
         for kind, heat in sorted(found, key=lambda pair: -probabilities[pair[0].key]):
             output, probability = outputs[kind.key], probabilities[kind.key]
-            region = None
+            region = side = None
             if regions_left and probability >= output.threshold and output.has_boxes:
                 region = locate(heat * output.scale, geometry)
                 regions_left -= region is not None
+            if region and kind in IN_A_LUNG:
+                side = region.side(radiograph.image.columns, radiograph.quality)
             findings.append(
                 Finding(
                     type=kind,
                     probability=probability,
                     threshold=output.threshold,
-                    side=_side(region, radiograph) if region and kind in IN_A_LUNG else None,
+                    side=side,
                     region=region,
                 )
             )
@@ -250,15 +251,6 @@ def _part_around(mask: npt.NDArray[np.bool_], seed: tuple[Any, ...]) -> npt.NDAr
         grown[:, :-1] |= part[:, 1:]
         part = grown & mask
     return part
-
-
-def _side(region: Region, radiograph: Radiograph) -> Side | None:
-    """The patient's side of a box; None near the midline, and on a turned image."""
-    codes = {note.code for note in radiograph.quality}
-    offset = (region.x + region.width / 2) / radiograph.image.columns - 0.5
-    if TURNED_FILM in codes or abs(offset) < _MIDLINE_SHARE:
-        return None
-    return Side.RIGHT if (offset < 0) != (MIRRORED_FILM in codes) else Side.LEFT
 
 
 def _output(values: Mapping[str, Any]) -> _Output:

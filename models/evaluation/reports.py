@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worklist.scope import TELLING
+from worklist.scope import SEEN_OUT_OF_SCOPE, TELLING
 
 Cells = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ def _study(rows: Sequence[tuple[str, Cells]]) -> tuple[str, Cells]:
         if row["finding"]
     ]
     if code := first.get("failure_code", ""):
-        study |= {"failure": {"code": code}, "state": "out_of_scope" if code in TELLING else "failed"}
+        study |= {"failure": {"code": code}, "state": "out_of_scope" if code in {*TELLING, *SEEN_OUT_OF_SCOPE} else "failed"}
     if first.get("model_sha256", ""):
         study["model"] = {key: first.get(f"model_{key}", "") for key in _OF_A_MODEL}
     return where, study

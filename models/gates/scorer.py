@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from imaging.radiograph import TURNED_FILM, Radiograph
+from imaging.radiograph import Radiograph
 from models import Scorer
 from worklist.card import ScorerCard
 from worklist.errors import ModelUnavailable, OutOfScope, UnusableImage
-from worklist.finding import Algorithm, Analysis, Finding, QualityNote, Region
+from worklist.finding import TURNED_FILM, Algorithm, Analysis, Finding, QualityNote, Region
 from worklist.scope import LATERAL_FILM, NOT_CHEST_FILM, SEEN_OUT_OF_SCOPE
 
 WEIGHTS = Path(__file__).parent / "weights" / "gates.json"

@@ -25,7 +25,6 @@ from playwright.sync_api import BrowserContext, expect
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
-from dicom_sr.content import two_places
 from dicom_sr.parse import TriageReport, parse
 from firstread.compose import build_job_records
 from firstread.compose_worker import build_report, build_score, build_scorer
@@ -41,6 +40,7 @@ from worklist.finding import KNOWN_FINDINGS, FindingType, Region
 from worklist.job import Queue
 from worklist.records import Database, Worklist
 from worklist.triage import Urgency
+from worklist.words import two_places
 
 CROPS, BOXES, REPORT = (
     "AI evidence crops, not a diagnosis",
@@ -132,8 +132,9 @@ def film_with_boxes(model: Path) -> tuple[Dataset, list[FindingType]]:
         film = film_of(simulate_film(seed, finding=kind, rows=ROWS, columns=COLUMNS), "PA")
         boxes: list[Region] = []
         types: list[FindingType] = []
-        for finding in scorer.score(read_radiograph(film)).findings:
-            box = finding.region
+        analysis = scorer.score(read_radiograph(film))
+        for finding in analysis.findings:
+            box = analysis.box_of(finding)
             if box and box.y > 0 and box.y + box.height < ROWS and all(_are_apart(box, other) for other in boxes):
                 boxes.append(box)
                 types.append(finding.type)
@@ -294,16 +295,17 @@ def test_triage_report_reads_as_text(viewer: Viewer, served: Served) -> None:
     expect(viewer.page.get_by_text(triage.urgency.label).first).to_be_in_viewport()
     sentences = [
         f"{triage.urgency.label}. {'; '.join(named.words for named in triage.named)}. Not a diagnosis.",
-        *(f"{named.words}: probability {two_places(named.finding.probability)}" for named in triage.named),
-        "Probabilities, from 0 to 1: ",
+        "Boxed on the image: ",
         "Looked for: ",
         "Not looked for: ",
         *(note.message for note in analysis.quality),
+        "Written by software, not by a radiologist.",
+        *(f"{named.words}: probability {two_places(named.finding.probability)}" for named in triage.named),
+        "Probabilities, from 0 to 1: ",
         f"Explanation {analysis.explanation}",
         f"Everything that was scored, suspected or not, coded for machines: {analysis.findings[0].type.code.meaning}",
         f"Score for any urgent finding {two_places(analysis.score)}, computed in {analysis.elapsed_ms:.0f} ms",
         f" ms by {analysis.scorer.name}, version {analysis.scorer.version}.",
-        "Written by software, not by a radiologist.",
     ]
     places = [said.find(sentence) for sentence in sentences]
     assert -1 not in places, (sentences[places.index(-1)], said)

@@ -81,6 +81,7 @@ def test_the_table_is_the_record(
     sent = chest(42)
     sent.AccessionNumber = '=1+"ü"'
     sent.SpecificCharacterSet = "ISO_IR 100"
+    sent.StationName, sent.CurrentPatientLocation, sent.RequestedProcedurePriority = "CR1", "5 B", "LOW"
     bad = BAD_FILMS["blank"](tmp_path)
     bad_uid = str(pydicom.dcmread(bad, stop_before_pixels=True).StudyInstanceUID)
     running.send([sent, bad])
@@ -116,6 +117,9 @@ def test_the_table_is_the_record(
         assert report.triage
         assert (row["policy_sha256"], float(row["harm"])) == (report.triage.policy_digest, item["harm"])
         assert row["source_sop_instance_uid"] == sent.SOPInstanceUID
+        assert (row["station"], row["ward"], row["order_priority"]) == ("CR1", "5 B", "LOW")
+        assert (row["patient_id"], row["view"]) == (sent.PatientID, sent.ViewPosition)
+        assert row["explainer_version"].startswith("Firstread template ")
         assert row["report_sop_instance_uid"] == report.sop_instance_uid
         assert (row["failure_code"], row["reader_feedback"]) == ("", "")
     failed = [row for row in found if row["study_instance_uid"] == bad_uid]
@@ -140,6 +144,23 @@ def test_without_a_file_it_prints(running: RunningSite, strangers: dict[Callable
     assert result.returncode == 0
     assert result.stdout.startswith("study_instance_uid,accession_number,")
     assert strangers[_of_long_ago] in {row["report_sop_instance_uid"] for row in rows(result.stdout)}
+
+
+def test_the_days_asked_for_are_in_the_table(
+    running: RunningSite, strangers: dict[Callable[[Dataset], None], str]
+) -> None:
+    """Both the first and the last day count; with a last day alone everything before it is there."""
+
+    def found(*days: str) -> set[str]:
+        result = run("report", "--all", *days, environment=running.site.environment)
+        assert result.returncode == 0, result.stderr
+        return {row["report_sop_instance_uid"] for row in rows(result.stdout)}
+
+    old, everything = strangers[_of_long_ago], found()
+    assert found("--until", "1999-12-31") == {old}
+    assert found("--since", "1999-12-31", "--until", "1999-12-31") == {old}
+    assert found("--until", "1999-12-30") == set()
+    assert found("--since", "2000-01-01", "--until", "2999-01-01") == everything - {old}
 
 
 def test_pages_add_up(
@@ -204,6 +225,9 @@ def test_a_silent_pacs_leaves_no_half_table(tmp_path: Path) -> None:
         ["report", "--all", "--json"],
         ["report", "1.2.3", "--csv", "qa.csv"],
         ["report", "--all", "--since", "yesterday"],
+        ["report", "1.2.3", "--until", "2026-11-30"],
+        ["report", "--all", "--until", "31.11.2026"],
+        ["report", "--all", "--since", "2026-11-02", "--until", "2026-11-01"],
         ["report", "--all", "--csv", "missing/qa.csv"],
         ["report", "--all", "--csv", "."],
     ],

@@ -22,7 +22,7 @@ MARKUP = "<img src=x onerror=hack()><script>hack()</script>"
 
 
 def film(name: str = "film.png") -> FilePayload:
-    """A simulated film whose effusion is named and outlined, 512 x 600 pixels, as PNG."""
+    """A simulated film whose heart is named and outlined, 512 x 600 pixels, as PNG."""
     return {"name": name, "mimeType": "image/png", "buffer": boxed_picture()}
 
 

@@ -89,6 +89,22 @@ def _box_outside(planted: Planted) -> None:
     outline.GraphicData = [value + planted.film.Columns for value in outline.GraphicData]
 
 
+def _box_across_the_middle(planted: Planted) -> None:
+    outline = planted.item(planted.findings, "Image Region")
+    outline.GraphicData = [
+        value + planted.film.Columns // 5 * (place % 2 == 0) for place, value in enumerate(outline.GraphicData)
+    ]
+
+
+def _coded_box_across_the_middle(planted: Planted) -> None:
+    outline = planted.item(planted.triage, "Source of Measurement", "SCOORD")
+    left = min(outline.GraphicData[::2])
+    outline.GraphicData = [
+        value + planted.film.Columns // 2 * (place % 2 == 0 and value > left)
+        for place, value in enumerate(outline.GraphicData)
+    ]
+
+
 def _box_on_no_image(planted: Planted) -> None:
     del planted.item(planted.findings, "Image Region").ContentSequence
 
@@ -365,6 +381,8 @@ def _overview_first(planted: Planted) -> None:
 FAULTS: dict[Callable[[Planted], None], set[str]] = {
     _open_polyline: {"boxes"},
     _box_outside: {"boxes"},
+    _box_across_the_middle: {"sides"},
+    _coded_box_across_the_middle: {"sides"},
     _box_on_no_image: {"boxes", "PixelMed templates"},
     _crop_called_original: {"captures"},
     _algorithm_without_version: {"groups"},

@@ -58,17 +58,24 @@ def test_no_box_no_findings_report() -> None:
         (100, 401, Side.RIGHT, False),
         (100, 400, Side.RIGHT, True),
         (500, 400, Side.LEFT, True),
-        (100, 800, None, True),
+        (100, 800, None, False),
+        (100, 400, None, True),
+        (100, 400, Side.LEFT, False),
     ],
 )
 def test_a_one_sided_box_across_the_midline_is_not_drawn(
     *, x: int, width: int, side: Side | None, is_drawn: bool
 ) -> None:
-    """A box of one lung that reaches over the middle of the film would cost trust; without a side it may."""
+    """A box of one lung that reaches over the middle of the film, or lies on the other side, would cost trust."""
     region = Region(x=x, y=100, width=width, height=300)
-    results = build(analysis(dataclasses.replace(EFFUSION, region=region, side=side)))
+    greys = film(PhotometricInterpretation="MONOCHROME2")
+    found = analysis(dataclasses.replace(EFFUSION, region=region, side=side))
+    results = build(found, source=greys, optional=True)
     assert (results.findings_report is not None) is is_drawn
     assert len(results.crops) == is_drawn
+    assert len(results.overlays) == is_drawn
+    drawn = [item for document in results.objects for item in tree(document) if item.ValueType == "SCOORD"]
+    assert bool(drawn) is is_drawn
     assert any("Pleural effusion likely" in said for said in sentences(results.triage_report)), "the words stay"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pydicom
@@ -11,6 +13,7 @@ import pytest
 from dicom_sr.parse import parse
 from firstread.read_back import print_report, report_json
 from tests.sr_films import (
+    CARDIOMEGALY,
     CONSOLIDATION,
     EDEMA,
     EFFUSION,
@@ -21,6 +24,7 @@ from tests.sr_films import (
     stored,
     two_images,
 )
+from worklist.finding import Region
 from worklist.triage import TriagePolicy, assess
 
 
@@ -43,7 +47,7 @@ def test_a_person_sees_the_flag_first(capsys: pytest.CaptureFixture[str]) -> Non
     assert "Pleural effusion" in table
     assert "likely" in table
     assert "Consolidation" not in table
-    assert "0.970" not in said
+    assert "0.97" not in said
     assert f"SHA-256 {POLICY.digest}" in said
     assert said.endswith("Not a diagnosis. Research use. Unverified AI output.\n")
 
@@ -70,6 +74,17 @@ def test_findings_of_several_images_say_which(capsys: pytest.CaptureFixture[str]
     ]
 
 
+def test_people_get_two_places_and_no_box_across_the_middle(capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers are cut to two places, the score is called a score, and a box that may not be shown is not."""
+    across = dataclasses.replace(EFFUSION, probability=0.7199999, region=Region(x=300, y=500, width=500, height=300))
+    said = printed(build(analysis(across, CARDIOMEGALY, score=0.94284408356617)).triage_report, capsys)
+    assert "Score for any urgent finding: 0.94 (" in said
+    rows = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in said.splitlines() if line.startswith("│")}
+    assert [cell.strip() for cell in rows["Pleural effusion"]] == ["likely", "0.71", "", ""]
+    assert [cell.strip() for cell in rows["Cardiomegaly"]] == ["possible", "0.60", "", "300 500 500 300"]
+    assert not re.search(r"\b0\.\d{3}", said)
+
+
 def test_a_machine_gets_everything() -> None:
     """JSON has every finding with what people were shown of it, and the policy from which its digest follows."""
     found = analysis(EFFUSION, CONSOLIDATION, EDEMA)
@@ -83,6 +98,7 @@ def test_a_machine_gets_everything() -> None:
         "pulmonary_edema": (True, False),
     }
     assert TriagePolicy.from_json(values["policy"]).digest == values["policy_sha256"] == POLICY.digest
+    assert values["acquisitions"]["1.2.3.4.5"]["view"] == "PA"
     assert values["findings"][0]["sop_instance_uid"] == values["source_sop_instance_uid"] == "1.2.3.4.5"
 
 

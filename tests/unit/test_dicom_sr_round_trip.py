@@ -17,7 +17,19 @@ from pydicom.uid import ComputedRadiographyImageStorage
 
 from dicom_sr.build import Results, Revision, build_failure_report, build_results
 from dicom_sr.parse import is_own, parse
-from tests.sr_films import CARD, POLICY, SCORER, film, stored, two_images
+from dicom_sr.source import Acquisition
+from tests.sr_films import (
+    CARD,
+    EFFUSION,
+    PNEUMOTHORAX,
+    POLICY,
+    SCORER,
+    build_failure,
+    film,
+    second_film,
+    stored,
+    two_images,
+)
 from tests.sr_films import build as build_study
 from worklist.card import FindingCard, Precision, ScorerCard
 from worklist.errors import InvalidInput
@@ -34,10 +46,12 @@ from worklist.finding import (
     Side,
     Snippet,
 )
+from worklist.order import OrderPriority
 from worklist.study import Failure
 from worklist.triage import SiteChoices, TriagePolicy, Urgency, assess
 
 FORMAT_1 = Path(__file__).with_name("format_1")  # written by 31f01ca on simulated films of nobody, kept as they are
+FORMAT_2 = Path(__file__).with_name("format_2")  # written by 23cc2b0 on simulated films of nobody, kept as they are
 SCORED_AT = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
 REVISION = Revision(
     number=3,
@@ -288,11 +302,71 @@ def test_a_failure_of_the_first_format_is_read(name: str, scorer: Algorithm | No
     assert (report.analysis, report.urgency) == (None, None)
 
 
+def test_a_report_of_the_second_format_is_read() -> None:
+    """Its numbers, triage, policy and card come back, and what it said beyond the rule of today is not told again."""
+    report = parse(pydicom.dcmread(FORMAT_2 / "critical.dcm"))
+    assert (report.format, report.revision, report.unscored, report.urgency) == (2, 1, 1, Urgency.CRITICAL)
+    assert report.analysis is not None
+    assert report.triage is not None
+    assert report.policy is not None
+    assert (report.analysis.score, report.analysis.threshold, report.analysis.elapsed_ms) == (0.95, 0.3, 12.0)
+    found = {finding.type: finding for finding in report.analysis.findings}
+    effusion = dataclasses.replace(EFFUSION, region=Region(x=300, y=500, width=500, height=300))
+    assert found[FindingType.PNEUMOTHORAX] == PNEUMOTHORAX
+    assert found[FindingType.PLEURAL_EFFUSION] == effusion, "evidence is kept"
+    assert (report.analysis.box_of(effusion), report.analysis.side_of(effusion)) == (None, None)
+    assert [named.words for named in report.triage.named] == [
+        "Pneumothorax likely, right",
+        "Pleural effusion likely",
+        "Cardiomegaly possible",
+    ]
+    assert report.triage == assess(report.analysis, report.policy)
+    assert report.policy.digest == report.triage.policy_digest
+    assert report.policy.site.weights == {"pleural_effusion": 0.9}
+    assert [note.code for note in report.analysis.quality] == ["low_contrast"]
+    assert [(snippet.source, snippet.snippet) for snippet in report.analysis.snippets] == [
+        ("1.2.3.9", "No pneumothorax.")
+    ]
+    assert set(report.acquisitions.values()) == {Acquisition()}
+
+
+def test_other_reports_of_the_second_format_are_read() -> None:
+    """A study of two images, one without a flag and a failed one: each as it was built."""
+    both = parse(pydicom.dcmread(FORMAT_2 / "two_images.dcm"))
+    assert both.analysis == two_images()[0]
+    quiet = parse(pydicom.dcmread(FORMAT_2 / "no_flag.dcm"))
+    assert (quiet.urgency, quiet.analysis and quiet.analysis.score) == (Urgency.NONE, 0.1)
+    failed = parse(pydicom.dcmread(FORMAT_2 / "failed.dcm"))
+    assert failed.failure == Failure(code="not_frontal", message="It is lateral.")
+    assert (failed.card, failed.scorer, failed.analysis) == (CARD, SCORER, None)
+
+
+def test_how_each_image_was_made_comes_back() -> None:
+    """View, station, maker, ward and order of each image are in its report, also where it failed."""
+    found, headers = two_images()
+    headers["1.2.3.4.5"].update(
+        film(StationName="CR1", Manufacturer="Maker", RequestedProcedurePriority="STAT", CurrentPatientLocation="5 B")
+    )
+    headers["1.2.3.6.7"].update(film(RequestedProcedurePriority="urgent", InstitutionalDepartmentName="Radiology"))
+    headers["1.2.3.6.7"].update(second_film())
+    report = parse(stored(build_study(found, sources=headers).triage_report))
+    assert report.analysis == found
+    assert report.acquisitions == {
+        "1.2.3.4.5": Acquisition(
+            view="PA", station="CR1", manufacturer="Maker", ward="5 B", order_priority=OrderPriority.STAT
+        ),
+        "1.2.3.6.7": Acquisition(view="AP", ward="Radiology"),
+    }
+    alone = film(ViewPosition=None, RequestingService="ED", RequestedProcedurePriority="ROUTINE")
+    failed = parse(stored(build_failure(alone).triage_report))
+    assert failed.acquisitions == {"1.2.3.4.5": Acquisition(ward="ED", order_priority=OrderPriority.ROUTINE)}
+
+
 def test_the_report_says_which_run_it_was() -> None:
     """Revision, times, format and the report's own UIDs come back with the Analysis."""
     built = _build(_analysis()).triage_report
     report = parse(stored(built))
-    assert (report.revision, report.format) == (3, 2)
+    assert (report.revision, report.format) == (3, 3)
     assert (report.fetched_at, report.scored_at, report.reported_at) == (
         REVISION.fetched_at,
         REVISION.scored_at,
@@ -374,7 +448,9 @@ def test_a_damaged_report_is_refused() -> None:
     """A report without its numbers is invalid input that names what is missing."""
     report = _build(_analysis()).triage_report
     report.ContentSequence = [
-        item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeMeaning != "Processing"
+        item
+        for item in report.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning != "Technical: processing"
     ]
     with pytest.raises(InvalidInput, match="Format of this report") as caught:
         parse(report)
@@ -387,7 +463,7 @@ def test_a_report_of_a_newer_format_is_refused() -> None:
     for section in report.ContentSequence:
         for item in section.get("ContentSequence", ()):
             if item.ConceptNameCodeSequence[0].CodeMeaning == "Format of this report":
-                item.MeasuredValueSequence[0].NumericValue = "3"
+                item.MeasuredValueSequence[0].NumericValue = "4"
     with pytest.raises(InvalidInput, match="upgrade") as caught:
         parse(report)
     assert caught.value.code == "newer_report"

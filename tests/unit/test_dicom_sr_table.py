@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pydicom
@@ -22,7 +23,7 @@ from tests.sr_films import (
     stored,
     two_images,
 )
-from worklist.finding import QualityNote
+from worklist.finding import QualityNote, Region
 from worklist.triage import assess
 
 
@@ -61,6 +62,40 @@ def test_every_finding_has_the_numbers_and_the_rule_behind_it() -> None:
         assert (row["urgency"], row["state"], row["score_threshold"]) == ("urgent", "reported", "0.3")
         assert (row["images"], row["unscored_images"], row["quality"]) == ("1", "1", "low_contrast")
         assert (row["patient_sex"], row["patient_age"]) == ("F", "066Y")
+
+
+def test_every_row_says_how_and_for_whom_its_image_was_made() -> None:
+    """Patient, view, station, manufacturer, ward, order and explainer come out of the report alone."""
+    found, headers = two_images()
+    headers["1.2.3.4.5"].update(
+        film(StationName="CR1", Manufacturer="Maker", RequestingService="ED", RequestedProcedurePriority="HIGH")
+    )
+    rows = table(build(found, sources=headers).triage_report)
+    names = ("patient_id", "view", "station", "manufacturer", "ward", "order_priority", "explainer_version")
+    assert [rows["Cardiomegaly"][name] for name in names] == ["P1", "PA", "CR1", "Maker", "ED", "HIGH", "template 2.0"]
+    assert [rows["Pleural effusion"][name] for name in names] == ["P1", "AP", "", "", "", "", "template 2.0"]
+    failed = table(build_failure(headers["1.2.3.4.5"]).triage_report)["Pneumonia"]
+    assert [failed.get(name) for name in names] == ["P1", "PA", "CR1", "Maker", "ED", "HIGH", None]
+
+
+def test_the_table_has_the_side_and_box_that_were_shown() -> None:
+    """A region across the middle is no box of an effusion and bears out no side; its number stays."""
+    across = dataclasses.replace(EFFUSION, region=Region(x=300, y=500, width=500, height=300))
+    row = table(build(analysis(across, CARDIOMEGALY)).triage_report)["Pleural effusion"]
+    assert (row["probability"], row["side"], row["box"]) == ("0.71", "", "")
+
+
+def test_a_report_of_the_second_format_has_rows() -> None:
+    """It has all that it knew; how the image was made it did not."""
+    dataset = pydicom.dcmread(Path(__file__).with_name("format_2") / "critical.dcm")
+    rows = {row["finding"]: row for row in rows_of(dataset, parse(dataset), received="", stored="")}
+    assert {name: (row["named"], row["side"], row["patient_age"], row["view"]) for name, row in rows.items()} == {
+        "Pneumothorax": ("yes", "right", "066Y", ""),
+        "Pleural effusion": ("yes", "", "066Y", ""),
+        "Cardiomegaly": ("yes", "", "066Y", ""),
+        "Pulmonary edema": ("no", "", "066Y", ""),
+        "Consolidation": ("no", "left", "066Y", ""),
+    }
 
 
 def test_the_time_of_storing_stands_beside_the_fixed_one() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_sr import codes
+from dicom_sr.build import Results
 from tests.sr_films import (
     CARD,
     CARDIOMEGALY,
@@ -30,6 +33,7 @@ from tests.sr_films import (
     tree,
     two_images,
 )
+from worklist.finding import QualityNote, Region, Snippet
 from worklist.triage import SiteChoices, TriagePolicy
 
 
@@ -91,11 +95,14 @@ def summary_codes(report: Dataset) -> list[str]:
 def test_the_flag_and_the_findings_in_words_come_first() -> None:
     """A reader in a hurry sees flag and findings in words, the most harmful first, then what the words are worth."""
     report = build().triage_report
-    priority, impression = section(report, "Summary").ContentSequence
+    impression, priority, evidence = section(report, "Summary").ContentSequence
     assert priority.ConceptCodeSequence[0].CodeValue == "RID49480"
     assert impression.TextValue == (
         "Critical finding suspected. Pneumothorax likely, right; Pleural effusion likely, left; Cardiomegaly possible. "
         "Not a diagnosis."
+    )
+    assert evidence.TextValue == (
+        "Boxed on the image: pneumothorax, pleural effusion and cardiomegaly (series 9012; crops: series 9011)."
     )
     assert sentences(section(report, "Findings")) == [
         "Pneumothorax likely, right: probability 0.93; such words were correct on 8 of 10 reference films.",
@@ -105,25 +112,58 @@ def test_the_flag_and_the_findings_in_words_come_first() -> None:
             "Probabilities, from 0 to 1: pneumothorax 0.93, pleural effusion 0.71, cardiomegaly 0.60 and pulmonary "
             "edema 0.12. None is excluded."
         ),
+        "Score for any urgent finding, from 0 to 1: 0.95.",
+        "These numbers were calibrated on the model's reference films, not at this site.",
     ]
     assert summary_codes(report) == ["111242"]
 
 
 def test_the_reader_comes_first_and_the_archive_last() -> None:
-    """What a reader needs stands above the rule behind the flag, and that above what is for the archive."""
-    assert headings(build(analysis(EFFUSION)).triage_report) == [
+    """What a reader needs stands first and the numbers after it; what is technical is last, and is called so."""
+    note = QualityNote(code="low_contrast", message="Flat.")
+    snippet = Snippet(source="1.2.3.9", snippet="No pneumothorax.")
+    assert headings(build(analysis(EFFUSION, quality=(note,), snippets=(snippet,))).triage_report) == [
         "Summary",
-        "Findings",
         "What was looked for, and what was not",
-        "Explanation",
-        "Triage policy of the site",
-        "Card of the scorer",
-        "Numbers behind the findings",
-        "Origin of the score",
-        "Origin of the explanation",
-        "Processing",
+        "Image Quality",
         "Disclaimer",
+        "Findings",
+        "Explanation",
+        "Previous Findings",
+        "Technical: numbers behind the findings",
+        "Technical: triage policy of the site",
+        "Technical: card of the scorer",
+        "Technical: origin of the score",
+        "Technical: origin of the explanation",
+        "Technical: processing",
     ]
+    assert headings(build_failure().triage_report) == [
+        "Summary",
+        "What was looked for, and what was not",
+        "Disclaimer",
+        "Technical: failure",
+        "Technical: card of the scorer",
+        "Technical: origin of the score",
+        "Technical: processing",
+    ]
+
+
+@pytest.mark.parametrize("name", ["flagged", "no flag", "not assessed", "two images"])
+def test_nothing_technical_stands_before_the_technical_sections(name: str) -> None:
+    """Above them there is no digest or UID, no number with more than two places, and no coded number at all."""
+    found, headers = two_images()
+    builders: dict[str, Callable[[], Results]] = {
+        "flagged": build,
+        "no flag": lambda: build(analysis(dataclasses.replace(EDEMA, probability=0.1234567), score=0.0987654)),
+        "not assessed": build_failure,
+        "two images": lambda: build(found, sources=headers),
+    }
+    report = builders[name]().triage_report
+    above = [item for item in report.ContentSequence if item.ValueType == "CONTAINER"]
+    above = [item for item in above if not meaning(item).startswith("Technical: ")]
+    assert not [item for part in above for item in tree(part) if item.ValueType == "NUM"]
+    said = "\n".join(text for part in above for text in sentences(part))
+    assert not re.search(r"[0-9a-f]{64}|\d\.\d{3}|\d+(\.\d+){3}|\d %", said), said
 
 
 def test_what_was_looked_for_and_what_was_not() -> None:
@@ -172,7 +212,9 @@ def test_no_flag_is_no_negative() -> None:
         "No AI flag. No finding is certain enough to name. This is not a negative report. Not a diagnosis."
     ]
     assert sentences(section(report, "Findings")) == [
-        "Probabilities, from 0 to 1: pulmonary edema 0.40 and pneumothorax 0.02. None is excluded."
+        "Probabilities, from 0 to 1: pulmonary edema 0.40 and pneumothorax 0.02. None is excluded.",
+        "Score for any urgent finding, from 0 to 1: 0.10.",
+        "These numbers were calibrated on the model's reference films, not at this site.",
     ]
     said = "\n".join(sentences(report)).lower()
     assert not {"normal", "routine", "unremarkable"} & set(said.replace(".", " ").split())
@@ -191,11 +233,25 @@ def test_a_finding_may_be_named_without_a_flag() -> None:
     assert summary_codes(report) == ["111242"]
 
 
+def test_a_finding_without_a_box_says_so() -> None:
+    """A box that would cross the middle is not drawn, its side is not told, and the summary says that there is none."""
+    across = dataclasses.replace(EFFUSION, region=Region(x=300, y=500, width=500, height=300))
+    report = build(analysis(PNEUMOTHORAX, across)).triage_report
+    assert sentences(section(report, "Summary")) == [
+        "Critical finding suspected. Pneumothorax likely, right; Pleural effusion likely. Not a diagnosis.",
+        "Boxed on the image: pneumothorax (series 9012; crops: series 9011). Without a box: pleural effusion.",
+    ]
+    (drawn,) = (item for item in tree(report) if item.ValueType == "SCOORD")
+    assert min(drawn.GraphicData[::2]) == 100
+    sides = [item.ConceptCodeSequence[0].CodeMeaning for item in tree(report) if meaning(item) == "Laterality"]
+    assert sides == ["Right"]
+
+
 def test_a_flag_without_a_name_says_so() -> None:
     """Where a study is flagged for what may not be put into words, the summary names nothing."""
     report = build(analysis(dataclasses.replace(EDEMA, probability=0.8))).triage_report
     assert sentences(section(report, "Summary")) == [
-        "Urgent finding suspected. AI finds none certain enough to name. Not a diagnosis."
+        "Urgent finding suspected, none certain enough to name. Not a diagnosis."
     ]
 
 
@@ -205,7 +261,9 @@ def test_what_is_not_found_reliably_is_not_shown() -> None:
     shown = sentences(section(report, "Summary")) + sentences(section(report, "Findings"))
     assert "consolidation" not in " ".join(shown).lower()
     coded = [
-        item for item in section(report, "Numbers behind the findings").ContentSequence if item.ValueType == "CODE"
+        item
+        for item in section(report, "Technical: numbers behind the findings").ContentSequence
+        if item.ValueType == "CODE"
     ]
     assert [meaning(item) for item in coded] == [
         "Not found reliably, neither shown nor counted",
@@ -217,7 +275,7 @@ def test_the_policy_in_force_stands_in_the_report() -> None:
     """A person reads what the rule did with the study and on what it depends; the digest stands last."""
     policy = TriagePolicy.of(CARD, SiteChoices(weights={"pleural_effusion": 0.9}))
     report = build(analysis(EFFUSION), policy=policy).triage_report
-    *said, digest = sentences(section(report, "Triage policy of the site"))
+    *said, digest = sentences(section(report, "Technical: triage policy of the site"))
     assert said[:3] == [
         "Harm of waiting 0.63, flagged from 0.40 on: the AI places the study as if it had arrived 10 h 17 min earlier.",
         (
@@ -227,7 +285,7 @@ def test_the_policy_in_force_stands_in_the_report() -> None:
         "At most 20 % of studies are to be flagged, by the card: 265 films.",
     ]
     assert digest == policy.digest
-    card = sentences(section(report, "Card of the scorer"))
+    card = sentences(section(report, "Technical: card of the scorer"))
     assert card[:4] == [
         "Weights and thresholds of embedded 1.0.0, from 265 films:",
         (
@@ -245,14 +303,14 @@ def test_a_site_that_moves_nothing_says_so() -> None:
     """With H at 0 a flagged study keeps its place, and the report does not promise another."""
     still = SiteChoices(horizon=SiteChoices().horizon * 0, high_head_start=SiteChoices().high_head_start * 0)
     policy = TriagePolicy.of(CARD, still)
-    said = sentences(section(build(policy=policy).triage_report, "Triage policy of the site"))
+    said = sentences(section(build(policy=policy).triage_report, "Technical: triage policy of the site"))
     assert said[0].endswith("the AI does not move the study.")
     assert said[1] == "At this site the AI moves no study (H is 0)."
 
 
 def test_a_list_of_names_says_what_it_lists() -> None:
     """Where a viewer drops numbers and names of items, a sentence before each bare list keeps it from misleading."""
-    first = section(build().triage_report, "Numbers behind the findings").ContentSequence[0]
+    first = section(build().triage_report, "Technical: numbers behind the findings").ContentSequence[0]
     assert first.TextValue.startswith("Everything that was scored, suspected or not")
 
 
@@ -268,9 +326,12 @@ def test_a_failure_says_so_first() -> None:
     """A failed study is reported as not assessed, with its reason, and without an urgency."""
     report = build_failure(message="This is a lateral film.").triage_report
     assert sentences(section(report, "Summary")) == [
-        "Not assessed by AI. Nothing is known of its urgency; it keeps its place on the list.",
+        "Not assessed. Nothing is known of the study's urgency; it keeps its place on the list.",
         "This is a lateral film.",
+    ]
+    assert sentences(section(report, "What was looked for, and what was not")) == [
         "Not looked for because of this: pneumothorax, pleural effusion, cardiomegaly, pneumonia and pulmonary edema.",
+        "Not looked for in any study: masses, free air.",
     ]
     assert headings(report)[0] == "Summary"
     assert "Priority" not in {meaning(item) for item in tree(report)}

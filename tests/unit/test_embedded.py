@@ -22,11 +22,20 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from imaging.geometry import SquareGeometry
-from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph
+from imaging.radiograph import Radiograph
 from models import Scorer
 from models.embedded.scorer import WEIGHTS, EmbeddedScorer, locate
 from worklist.errors import ModelUnavailable
-from worklist.finding import Analysis, Finding, FindingType, ImageReference, QualityNote, Side
+from worklist.finding import (
+    MIRRORED_FILM,
+    TURNED_FILM,
+    Analysis,
+    Finding,
+    FindingType,
+    ImageReference,
+    QualityNote,
+    Side,
+)
 
 NIH = Path(__file__).parents[2] / ".." / "shared" / "data" / "nih"
 SIZE_PX = 64

@@ -25,9 +25,10 @@ from dicom_sr import codes
 from dicom_sr.uids import derive_uid
 from gateway import fhir
 from gateway.fhir import MEDIA_TYPE, build_fhir, diagnostic_report, searchset
+from gateway.list.items import item
 from tests.sr_films import CARD, CARDIOMEGALY, CONSOLIDATION, EDEMA, PNEUMOTHORAX, POLICY, scored, two_images
 from tests.sr_films import film as header
-from worklist.finding import DISCLAIMER, Analysis, Code, Finding, FindingType, QualityNote, Side
+from worklist.finding import DISCLAIMER, Analysis, Code, Finding, FindingType, QualityNote, Region, Side
 from worklist.job import JobLimits
 from worklist.order import OrderPriority
 from worklist.reading import unread
@@ -128,6 +129,17 @@ def test_a_reported_study() -> None:
     assert report["meta"]["security"][0]["code"] == "AIAST"
     assert "presentedForm" not in report
     assert "Doe" not in str(report)
+
+
+def test_a_side_that_the_evidence_does_not_bear_out_is_not_told() -> None:
+    """An effusion across the middle of the film has no body site and no side in words, as on the list."""
+    across = dataclasses.replace(PNEUMOTHORAX, region=Region(x=300, y=200, width=400, height=400))
+    study = listed(analysis(across))
+    observation = observations(validated(study))["Pneumothorax"]
+    assert "bodySite" not in observation
+    assert observation["interpretation"][0]["text"] == "Pneumothorax likely"
+    assert [finding["side"] for finding in item(study)["findings"]] == [None]
+    assert observations(validated(REPORTED))["Pneumothorax"]["bodySite"]["text"] == "The patient's right side"
 
 
 def test_every_finding_shown_is_an_observation_with_the_exact_numbers() -> None:

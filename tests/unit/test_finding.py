@@ -12,12 +12,15 @@ from pydicom.sr.codedict import codes
 
 from worklist.finding import (
     KNOWN_FINDINGS,
+    MIRRORED_FILM,
+    TURNED_FILM,
     Algorithm,
     Analysis,
     Finding,
     FindingType,
     QualityNote,
     Region,
+    Side,
     Snippet,
     merge,
 )
@@ -99,6 +102,85 @@ def test_a_box_lies_within_its_image(region: Region, fits: bool, make_analysis: 
     else:
         with pytest.raises(ValueError, match="lies outside an image of 2500 x 2048 pixels"):
             replace(make_analysis(0.7), findings=(finding,))
+
+
+RIGHT_HALF, LEFT_HALF = Region(x=100, y=0, width=1150, height=9), Region(x=1250, y=0, width=900, height=9)
+"""Of a film of 2500 columns, as it hangs: the patient's right is at its left edge."""
+
+
+@pytest.mark.parametrize(
+    ("side", "region", "codes", "told", "is_drawn"),
+    [
+        (Side.RIGHT, RIGHT_HALF, (), Side.RIGHT, True),
+        (Side.LEFT, LEFT_HALF, (), Side.LEFT, True),
+        (Side.LEFT, RIGHT_HALF, (), None, False),
+        (Side.RIGHT, Region(x=450, y=0, width=1000, height=9), (), Side.RIGHT, False),  # 80 % on its side
+        (Side.RIGHT, Region(x=451, y=0, width=1000, height=9), (), None, False),
+        (Side.LEFT, Region(x=1050, y=0, width=1000, height=9), (), Side.LEFT, False),
+        (Side.LEFT, Region(x=1049, y=0, width=1000, height=9), (), None, False),
+        (None, RIGHT_HALF, (), None, True),
+        (None, Region(x=1249, y=0, width=2, height=9), (), None, False),
+        (Side.LEFT, RIGHT_HALF, (MIRRORED_FILM,), Side.LEFT, True),
+        (Side.RIGHT, RIGHT_HALF, (MIRRORED_FILM,), None, False),
+        (Side.RIGHT, RIGHT_HALF, (TURNED_FILM,), None, False),
+        (None, RIGHT_HALF, (TURNED_FILM,), None, False),
+        (Side.RIGHT, RIGHT_HALF, ("low_contrast",), Side.RIGHT, True),
+        (Side.RIGHT, None, (), Side.RIGHT, False),
+        (Side.RIGHT, None, (TURNED_FILM,), None, False),
+        (None, None, (), None, False),
+    ],
+)
+def test_side_and_box_are_told_where_they_agree(  # noqa: PLR0913 - a table
+    *,
+    side: Side | None,
+    region: Region | None,
+    codes: tuple[str, ...],
+    told: Side | None,
+    is_drawn: bool,
+    make_analysis: MakeAnalysis,
+) -> None:
+    """A side needs four fifths of the region on it, a box all of it, by the sides of the film as it hangs."""
+    finding = Finding(type=FindingType.PNEUMONIA, probability=0.7, threshold=0.5, side=side, region=region)
+    quality = tuple(QualityNote(code=code, message=code) for code in codes)
+    analysis = replace(make_analysis(0.7), findings=(finding,), quality=quality)
+    assert analysis.side_of(finding) is told
+    assert analysis.box_of(finding) == (region if is_drawn else None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "is_drawn"),
+    [
+        (FindingType.CARDIOMEGALY, None, True),
+        (FindingType.CARDIOMEGALY, Side.LEFT, True),
+        (FindingType.PULMONARY_EDEMA, None, True),
+        (FindingType.PLEURAL_EFFUSION, None, False),
+        (FindingType.MASS, None, True),
+        (FindingType.MASS, Side.LEFT, False),
+    ],
+)
+def test_what_lies_on_both_sides_may_cross(
+    *, kind: FindingType, side: Side | None, is_drawn: bool, make_analysis: MakeAnalysis
+) -> None:
+    """A box across the middle is for the heart, for edema, and for what nobody gave a side; it bears out no side."""
+    region = Region(x=800, y=0, width=900, height=9)
+    finding = Finding(type=kind, probability=0.7, threshold=0.5, side=side, region=region)
+    analysis = replace(make_analysis(0.7), findings=(finding,))
+    assert analysis.box_of(finding) == (region if is_drawn else None)
+    assert analysis.side_of(finding) is None
+
+
+def test_each_box_is_held_against_its_own_image(make_analysis: MakeAnalysis) -> None:
+    """Of several images the width of the one that shows the finding counts; if one is mirrored, no side is known."""
+    narrow = replace(make_analysis(0.9, {FindingType.PNEUMONIA: 0.8}, sop_instance_uid="1.1"))
+    narrow = replace(narrow, images=(replace(narrow.image, columns=1000),))
+    inside = Region(x=500, y=0, width=400, height=9)
+    boxed = tuple(replace(finding, side=Side.LEFT, region=inside) for finding in narrow.findings)
+    wide = make_analysis(0.95, {FindingType.PNEUMONIA: 0.1}, sop_instance_uid="1.2")
+    merged = merge([replace(narrow, findings=boxed), wide])
+    (finding,) = merged.findings
+    assert (merged.side_of(finding), merged.box_of(finding)) == (Side.LEFT, inside)
+    mirrored = replace(merged, quality=(QualityNote(code=MIRRORED_FILM, message="mirrored"),))
+    assert (mirrored.side_of(finding), mirrored.box_of(finding)) == (None, None)
 
 
 def test_a_time_without_a_zone_is_refused(make_analysis: MakeAnalysis) -> None:

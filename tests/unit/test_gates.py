@@ -25,7 +25,7 @@ from firstread.compose_worker import build_scorer
 from firstread.settings import Settings
 from firstread.triage import triage_files
 from imaging.files import read_image_file
-from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, Radiograph, read_radiograph
+from imaging.radiograph import Radiograph, read_radiograph
 from imaging.simulated.phantom import simulate_film, simulate_lateral_film
 from models import Scorer
 from models.gates.scorer import ANSWERS, SIDE_PX, WAYS, WEIGHTS, GatedScorer, Gates
@@ -33,6 +33,8 @@ from tests.bad_films import chest
 from worklist.card import FindingCard, ScorerCard
 from worklist.errors import ModelUnavailable, OutOfScope, UnusableImage
 from worklist.finding import (
+    MIRRORED_FILM,
+    TURNED_FILM,
     Algorithm,
     Analysis,
     Finding,

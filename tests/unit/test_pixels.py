@@ -26,9 +26,9 @@ from imaging.decoding import MAX_PIXELS, MIN_SIDE_PX
 from imaging.display import to_display
 from imaging.files import read_image, read_image_file
 from imaging.geometry import SquareGeometry, fit_square, patient_side
-from imaging.radiograph import MIRRORED_FILM, TURNED_FILM, read_radiograph
+from imaging.radiograph import read_radiograph
 from worklist.errors import FirstreadError, InvalidInput, UnusableImage
-from worklist.finding import Side
+from worklist.finding import MIRRORED_FILM, TURNED_FILM, Side
 
 Pixels = npt.NDArray[Any]
 

@@ -13,7 +13,7 @@ from models.template import TemplateExplainer
 from tests.bad_films import chest
 from worker.predict import Prediction, Predictor
 from worklist.errors import InvalidInput
-from worklist.finding import Analysis, Finding, FindingType, Region
+from worklist.finding import Analysis, Finding, FindingType, Region, Side
 from worklist.media import ImageFormat, image_format
 from worklist.scope import ScopeRules
 from worklist.triage import SiteChoices, TriagePolicy, Urgency, assess
@@ -85,6 +85,26 @@ def test_only_what_may_be_named_has_a_box_with_its_name() -> None:
             "finding": "Pleural effusion",
         }
     ]
+    assert len(judged.pictures()) == 2
+
+
+def test_a_box_across_the_middle_is_not_drawn() -> None:
+    """An effusion whose evidence crosses the middle has neither box nor side, in JSON and in pictures alike."""
+    judged = prediction(pleural_effusion=0.9, cardiomegaly=0.9)
+    columns = judged.analysis.image.columns
+    across = Region(x=columns // 4, y=20, width=columns // 2, height=30)
+    findings = tuple(
+        replace(found, region=across, side=Side.RIGHT if found.type is FindingType.PLEURAL_EFFUSION else None)
+        for found in judged.analysis.findings
+    )
+    analysis = replace(judged.analysis, findings=findings)
+    judged = replace(judged, analysis=analysis, triage=assess(analysis, POLICY))
+    result = judged.to_json()
+    assert [crop["finding"] for crop in result["crops"]] == ["Cardiomegaly"]
+    assert {found["name"]: found["side"] for found in result["findings"]} == {
+        "Pleural effusion": None,
+        "Cardiomegaly": None,
+    }
     assert len(judged.pictures()) == 2
 
 

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging.radiograph import MIRRORED_FILM, Radiograph
+from imaging.radiograph import Radiograph
 from models import Explainer
 from models.template import TemplateExplainer, quote
 from worklist.card import FindingCard, Precision, ScorerCard
 from worklist.finding import (
     KNOWN_FINDINGS,
+    MIRRORED_FILM,
     Algorithm,
     Analysis,
     Code,
@@ -138,7 +139,7 @@ def test_a_finding_without_a_flag_is_named_and_called_no_negative() -> None:
 def test_a_flag_that_nothing_may_be_named_for_says_so() -> None:
     """A flagged study without a finding in words is explained as just that."""
     text = words(analysis_of(finding(FindingType.PULMONARY_EDEMA, 0.9)), policy_of())
-    assert text.startswith("An urgent finding is possible, but none is certain enough to name. Looked for: ")
+    assert text.startswith("Urgent finding suspected, none certain enough to name. Looked for: ")
     assert "negative" not in text
 
 

@@ -272,7 +272,7 @@ def test_the_evidence_names_nothing_that_did_not_flag_the_study(make_analysis: M
     """Where the finding that flagged it may not be named, another one that may does not stand in for it."""
     triage = triaged(make_analysis, {FindingType.PLEURAL_EFFUSION: 0.55, FindingType.CARDIOMEGALY: 0.9})
     assert [named.finding.type for named in triage.named] == [FindingType.CARDIOMEGALY]
-    assert triage.evidence == "Urgent finding possible, none certain enough to name"
+    assert triage.evidence == "Urgent finding suspected, none certain enough to name"
 
 
 def test_classes_are_acr_categories_and_no_word_reads_like_a_negative() -> None:

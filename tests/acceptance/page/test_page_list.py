@@ -49,7 +49,7 @@ def test_no_word_reads_like_a_negative(morning: FilledList, open_page: OpenPage)
     expect(plain.locator(".reason")).to_have_text("")
     unnamed = row_of(page, 8)
     expect(unnamed.locator("[data-field=flag]")).to_have_text("Urgent finding suspected")
-    expect(unnamed.locator(".reason")).to_contain_text("Urgent finding possible, none certain enough to name")
+    expect(unnamed.locator(".reason")).to_contain_text("Urgent finding suspected, none certain enough to name")
     expect(unnamed.locator(".reason")).not_to_contain_text("edema")
     assert not re.search(r"routine|normal|(?<!not a )negative", page.locator("body").inner_text(), re.IGNORECASE)
 
