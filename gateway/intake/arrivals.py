@@ -18,7 +18,7 @@ _TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.\d*)?)?)?")  # TM, also
 _DATE_TIME = re.compile(r"(\d{8})(\d{2,6})(?:\.\d*)?([+-]\d{4})?")  # DT that says at least the hour
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 _LARGEST_OFFSET = timedelta(hours=14)
-_WARD_OF = ("RequestingService", "CurrentPatientLocation", "InstitutionalDepartmentName")
+
 _LONGEST_QUESTION = 300  # characters
 _NO_AGE = 1000  # years, for which an AS value has no room
 
@@ -50,7 +50,7 @@ def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeR
         acquired_at=acquired_at(header),
         order_priority=OrderPriority.of(header.get("RequestedProcedurePriority", "")),
         scope_failure=assess_scope(header, rules),
-        ward=next(filter(None, (header.get(keyword, "").strip() for keyword in _WARD_OF)), ""),
+        ward=next(filter(None, (header.get(keyword, "").strip() for keyword in WARD_OF)), ""),
         station=header.get("StationName", "").strip(),
         view=header.get("ViewPosition", "").strip().upper(),
         question=_question(facts),

@@ -55,7 +55,8 @@ def _study(rows: Sequence[tuple[str, Cells]]) -> tuple[str, Cells]:
         if row["finding"]
     ]
     if code := first.get("failure_code", ""):
-        study |= {"failure": {"code": code}, "state": "out_of_scope" if code in {*TELLING, *SEEN_OUT_OF_SCOPE} else "failed"}
+        is_refusal = code in {*TELLING, *SEEN_OUT_OF_SCOPE}
+        study |= {"failure": {"code": code}, "state": "out_of_scope" if is_refusal else "failed"}
     if first.get("model_sha256", ""):
         study["model"] = {key: first.get(f"model_{key}", "") for key in _OF_A_MODEL}
     return where, study
