@@ -16,10 +16,21 @@ export function setClock(response) {
   clockOffset = Math.abs(offset) > CLOCK_TOLERANCE_MS ? offset : 0;
 }
 
+const fields = new WeakMap(); // root -> its elements by field: thousands of rows are filled
+
+function fieldsOf(root) {
+  if (!fields.has(root)) {
+    const nodes = [...root.querySelectorAll("[data-field]")].reverse(); // the first of a name counts
+    fields.set(root, new Map(nodes.map((node) => [node.dataset.field, node])));
+  }
+  return fields.get(root);
+}
+
 /** Write values into the elements of these fields: text, an element, or a list of elements. */
 export function fill(root, values) {
+  const nodes = fieldsOf(root);
   for (const [field, value] of Object.entries(values)) {
-    const node = root.querySelector(`[data-field="${field}"]`);
+    const node = nodes.get(field);
     if (Array.isArray(value)) node.replaceChildren(...value);
     else if (value instanceof Node) node.replaceChildren(value);
     else if (node.textContent !== String(value ?? "")) node.textContent = value ?? "";
