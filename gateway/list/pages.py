@@ -24,7 +24,7 @@ from worklist.person_name import person_name
 from worklist.records import JobRecords, Worklist
 
 _HERE = Path(__file__).parent
-_DRAWN_FIRST = 50  # rows that the server draws; the script asks for all others
+_DRAWN_FIRST = 60  # rows that the server draws; the script asks for all others
 _SECURITY_HEADERS = {
     # trusted-types: a script that tried to write markup instead of text would fail at once, in every test.
     "Content-Security-Policy": (

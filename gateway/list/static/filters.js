@@ -20,6 +20,7 @@ export const overdue = () => store.arrivedBefore(now() - TARGET_MS);
 
 /** Text without accents, case, invisible marks and the separators of names. */
 function fold(text) {
+  if (!/[^ -~]/.test(text)) return text.toLowerCase().replace(/[\^=,\s]+/g, " ").trim(); // most are so, and this is soon done
   const plain = text.normalize("NFKD").replace(/[\p{M}\p{Cf}]/gu, "").toLowerCase();
   return plain.replace(/[łøđðħıßæœþ]/g, (letter) => APART[letter]).replace(/[\^=,\s]+/g, " ").trim();
 }

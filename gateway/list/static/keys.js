@@ -1,6 +1,7 @@
 // What the keyboard and the pointer do with studies.
 
 import { panel } from "./details.js";
+import { isShown } from "./filters.js";
 import {
   close,
   currentUid,
@@ -26,18 +27,19 @@ const STEPS = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, Home: -Infinity, End: In
 const ACTS = { c: "reading", r: "read", n: "next", u: "unread" };
 
 const search = byId("search");
+const pending = new Set(); // studies that the gateway is being told of: a second key in that time does nothing
 
 // ---- What is done ----
 
 async function doAct(item, state) {
   const uid = item.study_instance_uid;
+  if (pending.has(uid)) return;
+  pending.add(uid);
   expectLeaving(uid);
-  if (state !== "next") {
-    act(item, state, state === "unread" ? "Put back" : "");
-    return;
-  }
   const ahead = onwards(uid);
-  if (!(await act(item, "read"))) return;
+  const isDone = await act(item, state === "next" ? "read" : state, state === "unread" ? "Put back" : "");
+  pending.delete(uid);
+  if (!isDone || state !== "next") return;
   const next = ahead.find((other) => store.get(other)?.reading.state === "unread");
   if (!next) return;
   reveal(next);
@@ -46,7 +48,8 @@ async function doAct(item, state) {
 
 async function takeBack() {
   const item = await undo();
-  if (item) reveal(item.study_instance_uid);
+  const back = item && store.get(item.study_instance_uid);
+  if (back && isShown(back)) reveal(back.study_instance_uid);
 }
 
 

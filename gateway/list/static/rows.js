@@ -17,7 +17,7 @@ import {
   where,
 } from "./words.js";
 
-const AT_FIRST = 50; // what a key may draw within a twentieth of a second
+const AT_FIRST = 60; // what a key may draw within a twentieth of a second
 const CHUNK = 100;
 const MOST = 400; // rows in the document; those beyond are drawn when the reader comes there
 const RISEN_MS = 6_000;

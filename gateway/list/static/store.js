@@ -5,7 +5,7 @@ const keys = new Map(); // study_instance_uid -> what the order depends on
 let sorted = null; // the items in reading order, until the next change
 let boundary = null; // while the list is still loading: beyond this key other studies are not known yet
 
-// Of a gateway that does not tell these yet.
+// Where these are not told.
 const UNTOLD = { ward: "", station: "", view: "", question: "", prior: null, prior_count: 0, images: [] };
 
 const text = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
