@@ -119,30 +119,43 @@ function onActButton(event) {
   return Boolean(button);
 }
 
+let clicked = null; // study_instance_uid of the first click of what may be a double one
+
 function onRowClick(event) {
   const row = event.target.closest("tr");
   const isMouse = event.detail > 0;
-  if (!row || event.detail > 1) return; // the second click of a double one
-  if (isMouse && String(getSelection())) return; // marking a patient ID to copy it is no click
+  if (!row || (isMouse && String(getSelection()))) return; // marking a patient ID to copy it is no click
   if (isMouse && !isSteady(row)) return; // it moved under the pointer: another one was meant
   const { uid } = row.dataset;
   setCurrent(uid);
   if (onActButton(event)) return;
+  clicked = uid;
   row.querySelector(".name").focus({ preventScroll: true });
   setOpen(openUid() === uid ? null : uid, !isMouse);
 }
 
-function onRowDoubleClick(event) {
-  const row = event.target.closest("tr");
-  if (!row || event.target.closest("button[data-act]") || !isSteady(row)) return;
+/**
+ * A double click on a row opens its film. The first click has opened the panel, which may now lie under the pointer:
+ * the second one means nothing that it hits.
+ */
+function onAnyClick(event) {
+  const uid = clicked;
+  if (event.detail < 2) {
+    clicked = null;
+    return;
+  }
+  if (!store.get(uid)) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (event.detail > 2) return;
   getSelection().removeAllRanges(); // a double click marks a word, too
-  setOpen(row.dataset.uid);
-  openInViewer(row.dataset.uid);
+  setOpen(uid);
+  openInViewer(uid);
 }
 
 export function startKeys() {
+  document.addEventListener("click", onAnyClick, { capture: true });
   tbody.addEventListener("click", onRowClick);
-  tbody.addEventListener("dblclick", onRowDoubleClick);
   tbody.addEventListener("focusin", (event) => setCurrent(event.target.closest("tr").dataset.uid));
   panel.addEventListener("click", (event) => {
     onActButton(event);
