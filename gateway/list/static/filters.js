@@ -6,6 +6,7 @@ import { byId, flagOf, now } from "./words.js";
 
 const TARGET_MS = 1000 * Number(document.body.dataset.targetS);
 const LONGER_THAN_MS = { "1h": 3_600_000, target: TARGET_MS };
+const PAUSE_MS = 800; // after which what is shown is read aloud
 const CHOICES = ["flag", "order", "ward", "wait", "ai"]; // each is a control's id and a part of the address
 const APART = { ł: "l", ø: "o", đ: "d", ð: "d", ħ: "h", ı: "i", ß: "ss", æ: "ae", œ: "oe", þ: "th" }; // marks do not make them
 
@@ -14,6 +15,7 @@ const onlyMine = byId("mine");
 const folded = new WeakMap(); // item -> what a search looks into
 let changed; // told when the reader changes what is shown
 let words = []; // of the search
+let saying; // timer
 
 export const isOverdue = (item) => now() - Date.parse(item.received_at) > TARGET_MS;
 export const overdue = () => store.arrivedBefore(now() - TARGET_MS);
@@ -91,6 +93,10 @@ function write() {
   }
   history.replaceState(null, "", url);
   changed();
+  clearTimeout(saying);
+  saying = setTimeout(() => {
+    byId("news").textContent = byId("shown").textContent || "All shown";
+  }, PAUSE_MS);
 }
 
 /** Show everything again. */

@@ -54,6 +54,7 @@ def test_a_study_is_found_by_name_or_number(words: str, found: int, listed: Fill
     expect(page.locator("#rows tr")).to_have_count(1)
     assert listed_uids(page) == [uid_of(found)]
     expect(page.locator("#shown")).to_have_text("1 of 6 shown")
+    expect(page.locator("#news")).to_have_text("1 of 6 shown")
 
 
 def test_each_filter_shows_its_studies_at_their_ranks(morning: FilledList, open_page: OpenPage) -> None:

@@ -25,7 +25,7 @@ HOSTILE = {
     66: "\u202eDoe\u202d^\u2067Jane\u2066" + "\u200f" * 100,
     67: "Zalgo" + "\u0301\u0489" * 80,
 }
-SAID = {
+SAID: dict[str, Any] = {
     "question": "?pneumothorax after central line, sudden dyspnoea " + "x" * 200,
     "ward": "Emergency department, resuscitation " + "W" * 64,
     "station": "DX-1",
