@@ -48,6 +48,7 @@ export function scheduleRender() {
 
 export function render() {
   scheduled = false;
+  if (!store.size() && !isWhole) return; // what the server drew stands until the list is here
   const order = store.inOrder();
   const pairs = order.map((item, index) => ({ item, rank: index + 1 }));
   ranks = new Map(pairs.map(({ item, rank }) => [item.study_instance_uid, rank]));

@@ -17,7 +17,7 @@ import {
   where,
 } from "./words.js";
 
-const AT_FIRST = 60; // what a key may draw within a twentieth of a second
+const AT_ONCE = 40; // that a key has drawn before it is answered
 const CHUNK = 100;
 const MOST = 400; // rows in the document; those beyond are drawn when the reader comes there
 const RISEN_MS = 6_000;
@@ -29,7 +29,7 @@ const rows = new Map(); // study_instance_uid -> its table row
 const risen = new Map(); // study_instance_uid -> {from: rank, until: time} of a row that just moved up
 const prefersStill = matchMedia("(prefers-reduced-motion: reduce)");
 let start = 0; // the drawn part of what is wanted: from this place ...
-let end = AT_FIRST; // ... up to this one
+let end = CHUNK; // ... up to this one
 let isMoving = false; // whether that part has just been moved
 
 for (const row of tbody.rows) rows.set(row.dataset.uid, row);
@@ -39,7 +39,7 @@ export const rowOf = (uid) => rows.get(uid);
 /** Draw the part that begins here. */
 export function drawFrom(place) {
   start = Math.max(place, 0);
-  end = start + AT_FIRST;
+  end = start + AT_ONCE;
   isMoving = true;
 }
 
@@ -165,7 +165,7 @@ export function drawRows(placed, isOverdue) {
   const topBefore = new Map();
   for (const row of tbody.rows) topBefore.set(row, row.getBoundingClientRect().top);
 
-  if (start >= placed.length) drawFrom(placed.length - AT_FIRST);
+  if (start && start >= placed.length) drawFrom(placed.length - AT_ONCE);
   const shown = placed.slice(start, end);
   const listed = new Set(shown.map(({ item }) => item.study_instance_uid));
   for (const [uid, row] of rows) {

@@ -53,7 +53,7 @@ def test_five_thousand_studies_are_all_reached(listed: FilledList, gateway: List
     expect(row_of(page, uids[-206]).locator(".rank")).to_have_text("4799")
     page.keyboard.press("Home")
     assert focused_uid(page) == uids[0]
-    assert listed_uids(page)[:50] == uids[:50]
+    assert listed_uids(page)[:40] == uids[:40]
     assert page.evaluate("window.longest") < 2000  # ms; the machine may be busy with other tests
     assert gateway.listed is listed
 

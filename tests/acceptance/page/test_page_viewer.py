@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance.page.conftest import READER
-from tests.browsing import focused_uid, row_of
+from tests.browsing import expect_focus, focused_uid, row_of
 from tests.list_gateway import SITE, ListGateway, running_list
 from tests.lists import FilledList, uid_of
 from worklist.reading import ReadingState
@@ -58,10 +58,11 @@ def test_one_key_leads_to_the_next_unread_film(morning: FilledList, gateway: Lis
     page = open_page()
     first, second, third, fourth = morning.uids()[:4]
     morning.claim(second, "Dr. Marchetti")
+    expect(row_of(page, second).locator("[data-field=reading]")).to_contain_text("Dr. Marchetti")
     page.keyboard.press("j")
     page.keyboard.press("n")
     expect(row_of(page, first)).to_have_count(0)
-    assert focused_uid(page) == third
+    expect_focus(page, third)
     assert len(page.context.pages) == 1, "no window opens by itself"
     with page.context.expect_page():
         page.keyboard.press("o")
@@ -70,12 +71,12 @@ def test_one_key_leads_to_the_next_unread_film(morning: FilledList, gateway: Lis
     page.keyboard.press("n")
     viewer_of(page).wait_for_url(film_url(gateway, fourth))
     expect(row_of(page, third)).to_have_count(0)
-    assert focused_uid(page) == fourth
+    expect_focus(page, fourth)
     read = morning.worklist.page(shown=Shown.READ)[1]
     assert {(study.study_instance_uid, study.reading.reader) for study in read} == {(first, READER), (third, READER)}
     page.keyboard.press("u")
     expect(row_of(page, third)).to_be_visible()
-    assert focused_uid(page) == third
+    expect_focus(page, third)
     found = morning.worklist.find(third)
     assert found
     assert found.reading.state is ReadingState.UNREAD
@@ -90,7 +91,7 @@ def test_the_next_one_may_be_above(morning: FilledList, open_page: OpenPage) -> 
     first = morning.uids()[0]
     page.keyboard.press("n")
     expect(row_of(page, last)).to_have_count(0)
-    assert focused_uid(page) == first
+    expect_focus(page, first)
 
 
 @pytest.mark.usefixtures("morning")
@@ -142,7 +143,7 @@ def test_the_keyboard_alone_reads_the_list_to_its_end(morning: FilledList, open_
         page.keyboard.press("n")
         expect(row_of(page, uid)).to_have_count(0)
         if place < len(order) - 1:
-            assert focused_uid(page) == order[place + 1]
+            expect_focus(page, order[place + 1])
     expect(page.get_by_role("heading", name="Nothing to be read")).to_be_visible()
     expect(page.locator("#details")).to_be_hidden()
     expect(page).to_have_title("Reading list · Firstread")
