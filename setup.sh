@@ -56,3 +56,6 @@ fi
 
 # OHIF, the viewer of the demo and of the tests. The rest works without it, so a missing network is no failure.
 sh viewer.sh .venv/share/ohif || [ $? = 2 ]
+
+# axe-core, with which the tests look for what keeps people out of the pages.
+sh axe.sh .venv/share/axe || [ $? = 2 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from tests.lists import FilledList, uid_of
 
@@ -33,3 +33,8 @@ def row_of(page: Page, study: int | str) -> Locator:
 def focused_uid(page: Page) -> str:
     """The study that the keyboard is on."""
     return str(page.evaluate("document.activeElement.closest('tr')?.dataset.uid"))
+
+
+def expect_focus(page: Page, uid: str) -> None:
+    """Wait until the keyboard is on a study."""
+    expect(row_of(page, uid).locator(".name")).to_be_focused()

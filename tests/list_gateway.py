@@ -53,6 +53,7 @@ def list_app(
     *,
     trusted_proxies: tuple[str, ...] = (),
     heartbeat: timedelta = timedelta(seconds=10),
+    site: SiteFacts = SITE,
 ) -> FastAPI:
     """The application: list, events and pages, put together as the gateway does it."""
     hub = ListHub(listed.database, listed.worklist, heartbeat)
@@ -68,19 +69,23 @@ def list_app(
     app = FastAPI(lifespan=lifespan)
     install_problems(app)
     app.include_router(build_worklist(listed.worklist, listed.readings, listed.jobs, orthanc, hub, actors))
-    app.include_router(build_pages(listed.worklist, listed.jobs, SITE, actors))
+    app.include_router(build_pages(listed.worklist, listed.jobs, site, actors))
     mount_static(app)
     return app
 
 
 @contextmanager
 def running_list(
-    listed: FilledList, *, trusted_proxies: tuple[str, ...] = (), heartbeat: timedelta = timedelta(seconds=10)
+    listed: FilledList,
+    *,
+    trusted_proxies: tuple[str, ...] = (),
+    heartbeat: timedelta = timedelta(seconds=10),
+    site: SiteFacts = SITE,
 ) -> Iterator[ListGateway]:
     """The list on a free loopback port."""
     gateway = ListGateway(url="", listed=listed)
     with served(_pacs()) as pacs, closing(OrthancClient(pacs, auth=None)) as orthanc:
-        app = list_app(listed, orthanc, trusted_proxies=trusted_proxies, heartbeat=heartbeat)
+        app = list_app(listed, orthanc, trusted_proxies=trusted_proxies, heartbeat=heartbeat, site=site)
 
         @app.get("/ready")
         def ready() -> dict[str, dict[str, dict[str, bool]]]:

@@ -17,13 +17,14 @@ from starlette.staticfiles import StaticFiles
 from gateway.access.actors import LONGEST_NAME, Actors
 from gateway.list.items import item
 from gateway.list.scope import scope_of
-from gateway.list.words import FLAGS, STATES, UNASSESSED, being_read, waiting
+from gateway.list.words import FLAGS, STATES, UNASSESSED, being_read, sex_age, waiting, where
 from worklist.finding import DISCLAIMER
+from worklist.order import OrderPriority
 from worklist.person_name import person_name
 from worklist.records import JobRecords, Worklist
 
 _HERE = Path(__file__).parent
-_DRAWN_FIRST = 100  # rows that the server draws; the script asks for all others
+_DRAWN_FIRST = 60  # rows that the server draws; the script asks for all others
 _SECURITY_HEADERS = {
     # trusted-types: a script that tried to write markup instead of text would fail at once, in every test.
     "Content-Security-Policy": (
@@ -75,9 +76,17 @@ _BLANK: Mapping[str, Any] = {
     "study_instance_uid": "",
     "patient_id": "",
     "patient_name": "",
+    "patient_sex": "",
+    "patient_age": "",
     "accession_number": "",
     "study_description": "",
     "modality": "",
+    "view": "",
+    "ward": "",
+    "station": "",
+    "question": "",
+    "acquired_at": None,
+    "prior": None,
     "received_at": None,
     "order_priority": "ROUTINE",
     "urgency": None,
@@ -105,10 +114,12 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
         lstrip_blocks=True,
     )
     templates.filters.update(person_name=person_name, waiting=waiting, being_read=being_read)
+    templates.globals.update(sex_age=sex_age, where=where)
     words = {
         "flags": {word.key: word for word in FLAGS},
         "states": {word.key: word for word in STATES},
         "unassessed": UNASSESSED,
+        "orders": [order.value for order in OrderPriority],
         "disclaimer": DISCLAIMER,
         "blank": _BLANK,
         "site": site,
@@ -125,7 +136,7 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
             "worklist.html",
             words,
             total=total,
-            items=[item(study) for study in studies],
+            items=[{**_BLANK, **item(study)} for study in studies],
             counts=worklist.counts(),
             scope=scope_of(jobs.policy()),
             reader=actor.name if actor else "",

@@ -1,12 +1,13 @@
 """The words that a reader sees for a flag, a state and a reading.
 
 They are written here once: the templates show them and the pages' scripts clone them, so the first drawing and each
-later change read the same. Times are told by two functions that the script repeats, since it has to go on counting; a
-test holds both together.
+later change read the same. What is made of an item's values is told by functions that the script repeats, since times
+go on; a test holds both together.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,9 @@ from worklist.triage import NOT_ASSESSED, Urgency
 UNASSESSED = "unassessed"
 """The key of what has no urgency."""
 _TWO_DAYS_H = 48  # from here on nobody reads hours alone
+_AGE = re.compile("([0-9]{3})([DWMY])")
+_AGE_UNITS = {"D": "d", "W": "w", "M": "mo", "Y": "y"}
+_SEXES = frozenset({"F", "M", "O"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,3 +94,20 @@ def being_read(reading: Mapping[str, Any], now: datetime) -> str:
     if reading["state"] != "reading":
         return ""
     return f"being read by {reading['by']} since {waiting(reading['since'], now)}"
+
+
+def sex_age(sex: str, age: str) -> str:
+    """Sex and age, such as 'F 71 y' or 'M 8 mo'; what is unknown is left out.
+
+    Args:
+        sex: Patient's Sex (0010,0040).
+        age: Patient's Age (0010,1010), VR AS.
+    """
+    said = _AGE.fullmatch(age)
+    parts = (sex if sex in _SEXES else "", f"{int(said[1])} {_AGE_UNITS[said[2]]}" if said else "")
+    return " ".join(filter(None, parts))
+
+
+def where(item: Mapping[str, Any]) -> str:
+    """View, and ward or else station, such as 'AP, Ward 3'."""
+    return ", ".join(filter(None, (item["view"], item["ward"] or item["station"])))

@@ -6,13 +6,14 @@ import base64
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Route, expect
 
 from tests.acceptance.conftest import RunningSite
+from tests.axe import axe_findings
 from tests.bad_films import BAD_FILMS, chest
 from tests.boxed_films import boxed_picture
 from worklist.triage import Urgency
@@ -87,11 +88,19 @@ def test_the_page_shows_all_of_an_answer(open_page: Callable[..., Page]) -> None
     shown = [finding for finding in answer["findings"] if finding["shown"]]
     assert 0 < len(shown) < len(answer["findings"]), "the shipped model has outputs that are shown, and others"
     assert meters == [
-        [f"{finding['name']}, operating point {finding['threshold']:.2f}", finding["probability"]] for finding in shown
+        [
+            f"{finding['name']}, {finding['probability'] / finding['threshold']:.1f} times its threshold",
+            pytest.approx(min(finding["probability"] / finding["threshold"], 2)),
+        ]
+        for finding in shown
     ]
     named = [finding for finding in shown if finding["named"]]
     assert named
     expect(result.locator(".named")).to_have_count(len(named))
+    for line in result.locator(".named [data-field=meaning]").all():
+        expect(line).to_have_text(
+            re.compile(r"Of 10 films marked like this, about \d+ had it \(counted on \d+ films\)\.")
+        )
     expect(result.locator("blockquote")).to_have_text([quote["snippet"] for quote in answer["provenance"]])
     assert len(answer["provenance"]) == 2
 
@@ -279,3 +288,18 @@ def test_the_two_pages_lead_to_each_other(open_page: Callable[..., Page]) -> Non
     page.get_by_role("link", name="Reading list").click()
     expect(page).to_have_title(re.compile("Reading list · Firstread$"))
     expect(open_page(scripts=False).locator("form .note")).to_contain_text("curl -F file=@FILE")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_people_out_of_a_result(scheme: Literal["light", "dark"], open_page: Callable[..., Page]) -> None:
+    """axe-core finds nothing wrong with a result of every part, nor with a refusal."""
+    page = open_page()
+    page.emulate_media(color_scheme=scheme)
+    page.get_by_label("Prior report").fill(PRIOR)
+    score(page, film())
+    expect(page.locator("#result")).to_be_visible()
+    assert axe_findings(page) == []
+    page.locator("#form").evaluate("form => form.dataset.uploadBytes = 1000")
+    page.get_by_role("button", name="Score this film").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert axe_findings(page) == []

@@ -191,13 +191,19 @@ def test_the_model_in_openapi_is_the_json(client: httpx.Client, gateway: ListGat
 
 
 def test_the_scope_is_that_of_the_model_in_force(client: httpx.Client) -> None:
-    """GET /worklist/scope says what is looked for, what is unreliable, and what is not looked for."""
+    """GET /worklist/scope says what is looked for, what is not or unreliably, and how often words are right."""
     scope = client.get(f"{LIST}/scope").json()
     assert scope["model"] == "embedded 1"
     assert "Pneumothorax" in scope["looked_for"]
     assert scope["unreliable"] == ["Pneumonia"]
     assert "masses" in scope["not_looked_for"]
     assert scope["can_be_critical"] is True
+    assert {found["name"]: (found["precision"], found["films"]) for found in scope["named"]} == {
+        "Pneumothorax": (0.74, 19),
+        "Pleural effusion": (0.74, 19),
+        "Consolidation": (0.55, 20),
+        "Cardiomegaly": (0.74, 19),
+    }
 
 
 def test_crops_are_drawn_by_the_pacs(client: httpx.Client) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.list.words import FLAGS, STATES, being_read, waiting
+from gateway.list.words import FLAGS, STATES, being_read, sex_age, waiting, where
 from worklist.person_name import person_name
 from worklist.study import StudyState
 from worklist.triage import NOT_ASSESSED, Urgency
@@ -53,3 +53,37 @@ def test_a_reading_names_its_reader() -> None:
     assert being_read({"state": "reading", "by": "Dr. N", "since": since}, NOON) == "being read by Dr. N since 2 min"
     for state in ("unread", "read", "prior"):
         assert being_read({"state": state, "by": "Dr. N", "since": since}, NOON) == ""
+
+
+@pytest.mark.parametrize(
+    ("sex", "age", "shown"),
+    [
+        ("F", "071Y", "F 71 y"),
+        ("M", "008M", "M 8 mo"),
+        ("O", "003W", "O 3 w"),
+        ("F", "000D", "F 0 d"),
+        ("", "104Y", "104 y"),
+        ("F", "", "F"),
+        ("female", "71", ""),
+        ("", "", ""),
+        ("M", "٠٧١Y", "M"),
+    ],
+)
+def test_sex_and_age_are_said_in_the_unit_of_the_header(sex: str, age: str, shown: str) -> None:
+    """Years, months, weeks or days as they were sent; what is unknown or malformed is left out, never guessed."""
+    assert sex_age(sex, age) == shown
+
+
+@pytest.mark.parametrize(
+    ("view", "ward", "station", "shown"),
+    [
+        ("AP", "Ward 3", "DX-1", "AP, Ward 3"),
+        ("PA", "", "DX-1", "PA, DX-1"),
+        ("", "ICU", "", "ICU"),
+        ("AP", "", "", "AP"),
+        ("", "", "", ""),
+    ],
+)
+def test_where_a_film_was_taken(view: str, ward: str, station: str, shown: str) -> None:
+    """View and ward; the station where no ward is stated."""
+    assert where({"view": view, "ward": ward, "station": station}) == shown

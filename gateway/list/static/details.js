@@ -1,9 +1,18 @@
 // The details of one study, beside the list.
 
+import { showFilm } from "./film.js";
+import { findingLine } from "./findings.js";
+import { showPatientPriors } from "./patientpriors.js";
 import { offerActs, sharedFields } from "./rows.js";
-import { beingRead, byId, fill, findingLine, fromTemplate, localTime, twoDecimals } from "./words.js";
+import { hasViewer, viewerUrl } from "./viewer.js";
+import { beingRead, byId, fill, fromTemplate, localTime, twoDecimals } from "./words.js";
+
+const REST_MS = 150; // what is asked for another study waits until the keyboard rests on it
 
 export const panel = byId("details");
+const heading = byId("details-name");
+let image = 1; // of the study, from 1
+let resting; // timer
 
 /** Show a study; null closes the panel. */
 export function showDetails(item) {
@@ -18,22 +27,39 @@ export function showDetails(item) {
   const isOther = panel.shownItem?.study_instance_uid !== item.study_instance_uid;
   panel.shownItem = item;
   panel.dataset.priority = item.order_priority;
+  fillFacts(item);
+  showFindings(item);
+  if (hasViewer()) {
+    const link = byId("viewer");
+    link.href = viewerUrl(item.study_instance_uid);
+    link.dataset.uids = item.study_instance_uid;
+  }
+  if (isOther) {
+    image = 1;
+    panel.scrollTop = 0;
+    byId("images").hidden = byId("crops").hidden = byId("patient-priors").hidden = true;
+  }
+  clearTimeout(resting);
+  resting = setTimeout(showPictures, isOther ? REST_MS : 0, item);
+}
+
+/** After the panel was opened by a key: what it is about is read next. */
+export const focusDetails = () => heading.focus({ preventScroll: true });
+
+function fillFacts(item) {
   const shared = sharedFields(item);
-  const shown = item.findings.filter((finding) => finding.shown);
   fill(panel, {
     ...shared,
     place: item.reason || "In order of arrival.",
     state_meaning: shared.state.querySelector(".mark").title,
     failure_message: item.failure?.message,
     failure_code: item.failure?.code,
-    score:
-      item.score === null
-        ? "None computed. That says nothing about the film."
-        : `Score ${twoDecimals(item.score)}: for any urgent finding.`,
-    operating_points: shown.length ? "Marks: operating points. Bold: certain enough to be named." : "",
-    findings: shown.map(findingLine),
     explanation: item.explanation,
-    sex_age: [item.patient_sex, item.patient_age].filter(Boolean).join(", "),
+    view: item.view,
+    ward: item.ward,
+    station: item.station,
+    accession_number: item.accession_number,
+    modality: item.modality,
     acquired: item.acquired_at ? localTime(item.acquired_at) : "",
     received: localTime(item.received_at),
     study_instance_uid: item.study_instance_uid,
@@ -50,11 +76,77 @@ export function showDetails(item) {
   byId("explanation").hidden = !item.explanation;
   byId("provenance").hidden = item.score === null;
   byId("quality").hidden = !item.quality.length;
+}
+
+/** Say of each finding what is known of it; again once more is known of the model. */
+export function showFindings(item = panel.shownItem) {
+  if (!item) return;
+  const shown = item.findings.filter((finding) => finding.shown);
+  const boxed = shown.filter((finding) => finding.box);
+  fill(panel, {
+    score:
+      item.score === null
+        ? "None computed. That says nothing about the film."
+        : `Score ${twoDecimals(item.score)}: for any urgent finding.`,
+    findings: shown.map((finding) => {
+      const place = boxed.indexOf(finding);
+      return findingLine(finding, item.model?.sha256, place < 0 ? "" : place + 1);
+    }),
+  });
+  panel.querySelector('[data-field="findings_key"]').hidden = !shown.length;
+}
+
+// ---- Pictures ----
+
+const film = byId("film");
+film.addEventListener("load", () => showFilmFailure(false));
+film.addEventListener("error", () => showFilmFailure(true));
+
+function showFilmFailure(hasFailed) {
+  byId("frame").hidden = hasFailed;
+  byId("no-film").hidden = !hasFailed;
+  if (hasFailed) byId("toggle").hidden = true;
+}
+
+function showPictures(item) {
+  if (panel.shownItem !== item) return;
+  showImages(item);
   showCrops(item);
-  const viewer = panel.querySelector('[data-field="viewer"]');
-  byId("viewer").hidden = !viewer.dataset.prefix;
-  if (viewer.dataset.prefix) viewer.href = viewer.dataset.prefix + encodeURIComponent(item.study_instance_uid);
-  if (isOther) panel.scrollTop = 0;
+  showPatientPriors(item);
+}
+
+function showImages(item) {
+  const count = item.images.length;
+  byId("images").hidden = !count;
+  if (!count) return;
+  image = Math.min(image, count);
+  byId("image-choice").hidden = count < 2;
+  byId("image-choice").replaceChildren(
+    ...item.images.map((_, index) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "pill";
+      button.textContent = `Image ${index + 1}`;
+      button.setAttribute("aria-pressed", String(index + 1 === image));
+      button.addEventListener("click", () => {
+        image = index + 1;
+        showImages(panel.shownItem);
+        byId("image-choice").children[index].focus();
+      });
+      return button;
+    }),
+  );
+  const { rows, columns } = item.images[image - 1];
+  const numbered = item.findings
+    .filter((finding) => finding.shown && finding.box)
+    .map((finding, index) => ({ ...finding.box, number: index + 1 }));
+  showFilm({
+    src: `worklist/${encodeURIComponent(item.study_instance_uid)}/images/${image}.png`,
+    rows,
+    columns,
+    marked: numbered.filter((box) => box.image === image),
+  });
+  fill(panel, { film: `${columns} × ${rows} pixels` });
 }
 
 function showCrops(item) {
@@ -68,15 +160,15 @@ function showCrops(item) {
     ...Array.from({ length: count }, (_, index) => {
       const figure = fromTemplate("crop").firstElementChild;
       const caption = figure.querySelector("figcaption");
-      const image = figure.querySelector("img");
+      const picture = figure.querySelector("img");
       caption.textContent = `Crop ${index + 1} of ${count}`;
-      image.alt = `Part of the film that weighed most, ${index + 1} of ${count}`;
-      image.addEventListener("error", () => {
-        image.parentElement.remove();
+      picture.alt = `Part of the film that weighed most, ${index + 1} of ${count}`;
+      picture.addEventListener("error", () => {
+        picture.parentElement.remove();
         caption.textContent = `Crop ${index + 1} of ${count} could not be loaded; it is in the PACS.`;
       });
-      image.src = `worklist/${encodeURIComponent(item.study_instance_uid)}/crops/${index + 1}.png`;
-      image.parentElement.href = image.src;
+      picture.src = `worklist/${encodeURIComponent(item.study_instance_uid)}/crops/${index + 1}.png`;
+      picture.parentElement.href = picture.src;
       return figure;
     }),
   );

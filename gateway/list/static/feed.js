@@ -6,7 +6,7 @@ import { setClock } from "./words.js";
 
 const LIMIT = 500;
 const OVERLAP = 50; // studies that leave between two pages of the list must not hide others
-const SILENCE_MS = 15_000; // a heartbeat comes every 10 s
+const SILENCE_MS = 14_000; // a heartbeat comes every 10 s, and silence is looked for each second
 const PATIENCE_MS = 10_000; // a host that vanished or hangs closes no connection
 const RETRY_MS = 3_000;
 const LOOK_MS = 1_000;

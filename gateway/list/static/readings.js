@@ -66,14 +66,15 @@ function endNotice() {
   byId("undo").hidden = true;
 }
 
-/** Take back the last reading; whether there was one to take back. */
-export function undo() {
+/** Take back the last reading; the item that was taken back, or null. */
+export async function undo() {
   const item = undoable;
-  if (!item) return false;
+  if (!item) return null;
   endNotice();
-  act(item, "unread", "Put back");
-  return true;
+  return (await act(item, "unread", "Put back")) ? item : null;
 }
+
+export const canUndo = () => Boolean(undoable);
 
 // ---- What is done ----
 
@@ -101,9 +102,10 @@ function refusal(response, problem, name) {
  * Claim a study ("reading"), say that it is read ("read"), or put it back ("unread").
  *
  * @param done what the notice says of it; nothing is said of a claim, which shows on its row.
+ * @returns whether the gateway has taken it down.
  */
 export async function act(item, state, done = "") {
-  if (!reader() && !(await askName())) return;
+  if (!reader() && !(await askName())) return false;
   const uid = item.study_instance_uid;
   const name = personName(item.patient_name).shown;
   try {
@@ -111,15 +113,17 @@ export async function act(item, state, done = "") {
     const answer = await response.json();
     if (!response.ok) {
       notice(refusal(response, answer, name));
-      return;
+      return false;
     }
     keepClaim(uid, state === "reading");
     const isListed = answer.reading.state === "unread" || answer.reading.state === "reading";
     tell(uid, isListed ? answer : null);
     if (state === "read") notice(`${name}: read.`, item);
     else if (done) notice(`${done}: ${name}.`);
+    return true;
   } catch {
     notice(`Not done: the gateway did not answer about ${name}. Try again.`);
+    return false;
   }
 }
 
@@ -157,6 +161,5 @@ export function startReadings() {
     answerName = null;
     dialog.returnValue = "";
   });
-  byId("undo").addEventListener("click", undo);
   setInterval(renew, RENEW_MS);
 }

@@ -2,10 +2,24 @@
 // a pointer.
 
 import { isMine, reader } from "./readings.js";
-import { beingRead, byId, chipOf, counted, fill, flagOf, fromTemplate, personName, waiting } from "./words.js";
+import {
+  beingRead,
+  byId,
+  chipOf,
+  counted,
+  dayTime,
+  fill,
+  flagOf,
+  fromTemplate,
+  personName,
+  sexAge,
+  waiting,
+  where,
+} from "./words.js";
 
-const CHUNK = 200;
-const MOST = 600; // rows in the document; those beyond are drawn when the reader comes there
+const AT_ONCE = 40; // that a key has drawn before it is answered
+const CHUNK = 100;
+const MOST = 400; // rows in the document; those beyond are drawn when the reader comes there
 const RISEN_MS = 6_000;
 const MOVE_MS = 450;
 const STEADY_MS = 500; // a click on what has moved within this time meant another row
@@ -25,7 +39,7 @@ export const rowOf = (uid) => rows.get(uid);
 /** Draw the part that begins here. */
 export function drawFrom(place) {
   start = Math.max(place, 0);
-  end = start + CHUNK;
+  end = start + AT_ONCE;
   isMoving = true;
 }
 
@@ -51,9 +65,9 @@ export function sharedFields(item) {
     state: fromTemplate(`state-${item.state}`),
     order: item.order_priority === "ROUTINE" ? "" : item.order_priority,
     patient_id: item.patient_id,
+    sex_age: sexAge(item),
     study_description: item.study_description,
-    modality: item.modality,
-    accession_number: item.accession_number,
+    question: item.question,
     returned: item.reading.returned_for ? "Back on the list" : "",
     reading: beingRead(item.reading),
   };
@@ -63,12 +77,42 @@ export function sharedFields(item) {
 export function offerActs(root, item) {
   const acts = root.querySelector(".acts");
   const { state } = item.reading;
-  const offered = { reading: state === "unread", read: state === "unread" || isMine(item), unread: isMine(item) };
+  const mayRead = state === "unread" || isMine(item);
+  const offered = { reading: state === "unread", read: mayRead, next: mayRead, unread: isMine(item) };
   acts.hidden = false;
   for (const button of acts.children) {
     button.hidden = !offered[button.dataset.act];
     button.setAttribute("aria-label", `${button.textContent} ${personName(item.patient_name).shown}`);
   }
+}
+
+let described = 0;
+
+/** Let a row's button be described by flag, order and reason, which its name does not say. */
+function describe(row) {
+  described += 1;
+  const cells = ["flag", "order", "reason"].map((name) => row.querySelector(`td.${name}`));
+  for (const cell of cells) cell.id = `${cell.className}-${described}`;
+  row.querySelector(".name").setAttribute("aria-describedby", cells.map((cell) => cell.id).join(" "));
+}
+
+// An isolate of its own, so that a mark of direction in one text turns no other.
+const isolated = (...texts) => texts.filter(Boolean).map((text) => `\u2068${text}\u2069`).join(" ");
+
+/** What is cut short is told in whole under the pointer. */
+function tellWhole(row, item) {
+  const { shown, ideographic } = personName(item.patient_name);
+  const { prior, prior_count: count } = item;
+  row.querySelector("td.patient").title = isolated(shown, ideographic, item.patient_id);
+  row.querySelector("td.study").title = isolated(
+    item.study_description, where(item), item.modality, item.accession_number,
+  );
+  row.querySelector("td.question").title = isolated(item.question);
+  row.querySelector("td.reason").title = isolated(item.reason);
+  row.querySelector("td.acquired").title = item.acquired_at ? new Date(item.acquired_at).toLocaleString() : "";
+  row.querySelector("td.prior").title = prior
+    ? isolated(counted(Math.max(count, 1), "prior", "priors"), prior.study_description, prior.modality)
+    : "";
 }
 
 function drawn(item) {
@@ -79,6 +123,7 @@ function drawn(item) {
     row.dataset.uid = uid;
     rows.set(uid, row);
   }
+  if (!row.shownItem) describe(row);
   if (row.shownItem !== item || row.shownFor !== reader()) {
     row.shownItem = item;
     row.shownFor = reader();
@@ -86,11 +131,27 @@ function drawn(item) {
     row.dataset.priority = item.order_priority;
     row.dataset.reading = item.reading.state;
     row.classList.toggle("mine", isMine(item));
-    row.querySelector("time").dateTime = item.received_at;
-    fill(row, { ...sharedFields(item), reason: item.reason, waiting: waiting(item.received_at) });
+    row.querySelector(".waiting time").dateTime = item.received_at;
+    row.querySelector(".acquired time").dateTime = item.acquired_at ?? "";
+    fill(row, {
+      ...sharedFields(item),
+      where: where(item),
+      acquired: dayTime(item.acquired_at),
+      prior: item.prior?.study_date,
+      reason: item.reason,
+      waiting: waiting(item.received_at),
+    });
+    tellWhole(row, item);
+    tellReading(row, item);
     offerActs(row, item);
   }
   return row;
+}
+
+function tellReading(row, item) {
+  const said = beingRead(item.reading);
+  fill(row, { reading: said });
+  row.querySelector('[data-field="reading"]').title = isolated(said);
 }
 
 /**
@@ -104,7 +165,7 @@ export function drawRows(placed, isOverdue) {
   const topBefore = new Map();
   for (const row of tbody.rows) topBefore.set(row, row.getBoundingClientRect().top);
 
-  if (start >= placed.length) drawFrom(placed.length - CHUNK);
+  if (start && start >= placed.length) drawFrom(placed.length - AT_ONCE);
   const shown = placed.slice(start, end);
   const listed = new Set(shown.map(({ item }) => item.study_instance_uid));
   for (const [uid, row] of rows) {
@@ -188,7 +249,8 @@ export function tickRows(isOverdue) {
   for (const row of tbody.rows) {
     const item = row.shownItem;
     if (!item) continue;
-    fill(row, { waiting: waiting(item.received_at), reading: beingRead(item.reading) });
+    fill(row, { waiting: waiting(item.received_at) });
+    tellReading(row, item);
     row.toggleAttribute("data-overdue", isOverdue(item));
   }
 }

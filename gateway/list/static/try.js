@@ -1,14 +1,15 @@
 // One film, tried by hand: POST /predict, and its answer drawn. Everything from the outside is written as text, never
 // as markup.
 
-import { byId, fill, findingLine, fromTemplate, twoDecimals } from "./words.js";
+import { markBox, showFilm } from "./film.js";
+import { askScope, findingLine } from "./findings.js";
+import { byId, fill, fromTemplate, twoDecimals } from "./words.js";
 
 const form = byId("form");
 const input = byId("file");
 const drop = byId("drop");
 const go = byId("go");
 const result = byId("result");
-const boxes = byId("boxes");
 
 let busy = false;
 
@@ -112,7 +113,7 @@ function showResult(answer, file, roundTrip) {
     explanation: answer.explanation,
     score: `Score ${twoDecimals(answer.score)}: for any urgent finding.`,
     meaning: flag.title,
-    findings: shown.map(findingLine),
+    findings: shown.map((finding) => findingLine(finding, model.sha256)),
     quality: Object.values(answer.quality).map((message) => element("li", message)),
     crops: answer.crops.map(cropFigure),
     quotes: quotes(answer.provenance),
@@ -125,30 +126,16 @@ function showResult(answer, file, roundTrip) {
   byId("quality").hidden = !Object.keys(answer.quality).length;
   byId("crops").hidden = !answer.crops.length;
   byId("quotes").hidden = !byId("prior").value.trim();
-  showFilm(answer);
+  showFilm({
+    src: answer.image.slice(1),
+    rows,
+    columns,
+    marked: answer.crops.map((crop, index) => ({ ...crop, number: index + 1 })),
+  });
   byId("blank").hidden = true;
   result.hidden = false;
   byId("status").textContent = `${said}, score ${twoDecimals(answer.score)}`;
   byId("verdict").focus();
-}
-
-function showFilm({ image, rows, columns, crops }) {
-  const count = crops.length;
-  byId("frame").style.setProperty("--ratio", String(columns / rows));
-  byId("film").alt = count ? `The film, ${count} ${count === 1 ? "part" : "parts"} marked` : "The film, nothing marked";
-  byId("film").src = image.slice(1);
-  byId("toggle").hidden = !count;
-  boxes.replaceChildren(
-    ...crops.map((crop, index) => {
-      const box = firstOf("box");
-      box.firstElementChild.textContent = index + 1;
-      box.style.left = `${(100 * crop.x) / columns}%`;
-      box.style.top = `${(100 * crop.y) / rows}%`;
-      box.style.width = `${(100 * crop.w) / columns}%`;
-      box.style.height = `${(100 * crop.h) / rows}%`;
-      return box;
-    }),
-  );
 }
 
 function cropFigure(crop, index) {
@@ -158,7 +145,7 @@ function cropFigure(crop, index) {
   image.src = crop.thumb_path.slice(1);
   image.parentElement.href = image.src;
   figure.querySelector("figcaption").textContent = `${index + 1} ${crop.finding}`;
-  const mark = (shown) => () => boxes.children[index]?.classList.toggle("shown", shown);
+  const mark = (shown) => () => markBox(index, shown);
   figure.addEventListener("mouseenter", mark(true));
   figure.addEventListener("mouseleave", mark(false));
   figure.addEventListener("focusin", mark(true));
@@ -173,9 +160,6 @@ function quotes(provenance) {
 
 form.addEventListener("submit", onSubmit);
 input.addEventListener("change", onChosen);
-byId("show-boxes").addEventListener("change", (event) => {
-  boxes.hidden = !event.target.checked;
-});
 // A film that misses the field must not replace the page.
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -183,3 +167,4 @@ document.addEventListener("dragover", (event) => {
 });
 document.addEventListener("dragleave", (event) => event.relatedTarget === null && drop.classList.remove("over"));
 document.addEventListener("drop", onDrop);
+askScope();

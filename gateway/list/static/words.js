@@ -16,10 +16,21 @@ export function setClock(response) {
   clockOffset = Math.abs(offset) > CLOCK_TOLERANCE_MS ? offset : 0;
 }
 
+const fields = new WeakMap(); // root -> its elements by field: thousands of rows are filled
+
+function fieldsOf(root) {
+  if (!fields.has(root)) {
+    const nodes = [...root.querySelectorAll("[data-field]")].reverse(); // the first of a name counts
+    fields.set(root, new Map(nodes.map((node) => [node.dataset.field, node])));
+  }
+  return fields.get(root);
+}
+
 /** Write values into the elements of these fields: text, an element, or a list of elements. */
 export function fill(root, values) {
+  const nodes = fieldsOf(root);
   for (const [field, value] of Object.entries(values)) {
-    const node = root.querySelector(`[data-field="${field}"]`);
+    const node = nodes.get(field);
     if (Array.isArray(value)) node.replaceChildren(...value);
     else if (value instanceof Node) node.replaceChildren(value);
     else if (node.textContent !== String(value ?? "")) node.textContent = value ?? "";
@@ -51,22 +62,33 @@ export function waiting(since) {
 export const beingRead = ({ state, by, since }) =>
   state === "reading" ? `being read by ${by} since ${waiting(since)}` : "";
 
+const AGE_UNITS = { D: "d", W: "w", M: "mo", Y: "y" };
+
+/** sex_age of gateway/list/words.py: the same words for the same values. */
+export function sexAge({ patient_sex: sex, patient_age: age }) {
+  const [, count, unit] = /^([0-9]{3})([DWMY])$/.exec(age) ?? [];
+  return [/^[FMO]$/.test(sex) ? sex : "", count ? `${Number(count)} ${AGE_UNITS[unit]}` : ""].filter(Boolean).join(" ");
+}
+
+/** where of gateway/list/words.py: the same words for the same item. */
+export const where = ({ view, ward, station }) => [view, ward || station].filter(Boolean).join(", ");
+
+const HOUR = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const YEAR = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+
+/** The local time of a moment, with its day where that is not today; "" for none. */
+export function dayTime(iso) {
+  if (!iso) return "";
+  const moment = new Date(iso);
+  const today = new Date(now());
+  if (moment.toDateString() === today.toDateString()) return HOUR.format(moment);
+  return moment.getFullYear() === today.getFullYear() ? `${DAY.format(moment)} ${HOUR.format(moment)}` : YEAR.format(moment);
+}
+
 /** Two decimals, and never a certainty: a model's 0.004 is not 0.00. */
 export const twoDecimals = (p) => (p < 0.005 ? "< 0.01" : p >= 0.995 ? "> 0.99" : p.toFixed(2));
 export const localTime = (iso) => new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 export const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 export const flagOf = (item) => item.urgency ?? "unassessed";
 export const chipOf = (item) => fromTemplate(`flag-${flagOf(item)}`);
-
-/** The line of one finding: its name, a bar with its operating point, and the number. */
-export function findingLine(finding) {
-  const line = fromTemplate("finding").firstElementChild;
-  fill(line, { finding: finding.side ? `${finding.name}, patient's ${finding.side}` : finding.name });
-  line.classList.toggle("named", finding.named);
-  const meter = line.querySelector("meter");
-  meter.value = finding.probability;
-  meter.setAttribute("aria-label", `${finding.name}, operating point ${twoDecimals(finding.threshold)}`);
-  line.querySelector("i").style.left = `${100 * finding.threshold}%`;
-  line.querySelector(".value").textContent = twoDecimals(finding.probability);
-  return line;
-}

@@ -74,6 +74,7 @@ def open_page(browser: Browser, gateway: ListGateway) -> Iterator[Callable[..., 
         prelude: str = "",
         url: str = "",
         headers: dict[str, str] | None = None,
+        routed: Callable[[Page], None] | None = None,
     ) -> Page:
         context = browser.new_context(
             viewport={"width": width, "height": 900},
@@ -89,6 +90,8 @@ def open_page(browser: Browser, gateway: ListGateway) -> Iterator[Callable[..., 
         page.add_init_script(prelude)
         page.on("console", hear)
         page.on("pageerror", lambda error: troubles.append(str(error)))
+        if routed:
+            routed(page)
         page.goto(url or gateway.url)
         if scripts:
             expect(page.locator("#connection")).to_have_text("Live", timeout=15_000)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.acceptance.conftest import RunningSite
 from tests.browsing import expect_order, row_of
 from tests.list_gateway import ListGateway
 from tests.lists import CARD, PNEUMOTHORAX, FilledList, uid_of
@@ -146,3 +150,19 @@ def test_another_model_changes_the_head(morning: FilledList, open_page: OpenPage
     scope = page.locator("#scope")
     expect(scope).to_contain_text("The AI (another 2) looks for")
     expect(scope.get_by_text("It flags nothing as critical.")).to_be_visible()
+
+
+def test_a_frozen_gateway_is_not_live(running: RunningSite, open_page: OpenPage) -> None:
+    """Where the gateway's process stops, Live is gone within 15 s, and back once it goes on."""
+    page = open_page(url=f"{running.site.gateway_url}/")
+    connection = page.locator("#connection")
+    gateway = running.supervisor.pid("gateway")
+    os.kill(gateway, signal.SIGSTOP)
+    try:
+        frozen = time.monotonic()
+        expect(connection).to_contain_text("Not live: list as of", timeout=20_000)
+        assert time.monotonic() - frozen <= 15.5  # and what the machine takes to look
+    finally:
+        os.kill(gateway, signal.SIGCONT)
+    expect(connection).to_have_text("Live", timeout=20_000)
+    page.close()

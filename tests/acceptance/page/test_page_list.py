@@ -33,7 +33,8 @@ def test_rows_stand_in_reading_order_with_every_column(morning: FilledList, open
     expect(second.locator(".patient")).to_contain_text("Okafor, Ngozi")
     expect(second.locator(".patient")).to_contain_text("MRN-48247")
     expect(second.locator(".study")).to_contain_text("XR CHEST PA")
-    expect(second.locator(".study")).to_contain_text("DX A260001")
+    expect(second.locator(".study")).to_have_attribute("title", re.compile("DX.*A260001"))
+    expect(second.locator(".person")).to_have_text("F 71 y")
     expect(second.locator(".state")).to_have_text("AI report ready")
     expect(second.locator(".reason")).to_have_text("Pneumothorax likely, right. Up 7 places (9th by arrival)")
     expect(second.locator(".waiting")).to_have_text("18 min")
@@ -80,13 +81,17 @@ def test_the_page_without_scripts_reads_as_the_page_with_them(morning: FilledLis
     morning.claim(2, "Dr. Marchetti")
     morning.read(9, "Dr. Marchetti")
     morning.new_image(uid_of(9))
+    for number, (sex, age) in enumerate([("M", "008M"), ("O", "003W"), ("", "010D"), ("F", ""), ("x", "7Y"), ("", "")]):
+        morning.add(120 + number, minutes=300 + number, patient_sex=sex, patient_age=age)
     cells = "cells => cells.map(cell => cell.textContent.trim())"
-    drawn = open_page(scripts=False).eval_on_selector_all("#rows [data-field]", cells)
+    said = "#rows [data-field]:not([data-field=acquired])"  # a local time, which the server does not know
+    drawn = open_page(scripts=False).eval_on_selector_all(said, cells)
     page = open_page()
-    assert page.eval_on_selector_all("#rows [data-field]", cells) == drawn
+    assert page.eval_on_selector_all(said, cells) == drawn
+    assert {"M 8 mo", "O 3 w", "10 d", "F", "F 71 y"} <= set(drawn)
     assert "being read by Dr. Marchetti since < 1 min" in drawn
     assert "Back on the list" in drawn
-    assert drawn.count("Not assessed") == 13
+    assert drawn.count("Not assessed") == 19
 
 
 def test_the_page_sorts_as_the_server_does(morning: FilledList, open_page: OpenPage) -> None:
@@ -214,23 +219,41 @@ def test_the_keyboard_never_hides_its_row_behind_the_heads(listed: FilledList, o
     assert page.evaluate("document.activeElement.getBoundingClientRect().top") >= heads
 
 
-def test_what_is_to_be_read_is_counted_and_filtered(morning: FilledList, open_page: OpenPage) -> None:
-    """Head and tab count what is to be read; a state's button shows only its studies, at their ranks."""
+def test_what_is_to_be_read_is_counted(morning: FilledList, open_page: OpenPage) -> None:
+    """Head and tab count what is to be read, what is flagged, and where the AI failed."""
     page = open_page()
-    counts = page.eval_on_selector_all("#filters b", "nodes => nodes.map(node => Number(node.textContent))")
-    assert counts == [12, 3, 1, 6, 1, 1]
-    expect(page.locator("#tally")).to_have_text("12 to be read, 2 flagged critical, 2 flagged urgent")
+    expect(page.locator("#tally")).to_have_text("12 to be read, 2 flagged critical, 2 flagged urgent, AI failed on 1")
     expect(page).to_have_title("(12) Reading list · Firstread")
-    page.get_by_role("button", name="AI failed").click()
-    visible = page.locator("#rows tr")
-    expect(visible).to_have_count(1)
-    expect(visible).to_contain_text("O'Neill, Aoife")
-    expect(visible.locator(".rank")).to_have_text(str(morning.uids().index(uid_of(11)) + 1))
     morning.read(11, "Dr. Marchetti")
-    expect(page.locator("#none-shown")).to_be_visible()
-    page.get_by_role("button", name="All").click()
-    expect(visible).to_have_count(11)
+    expect(page.locator("#tally")).to_have_text("11 to be read, 2 flagged critical, 2 flagged urgent")
     expect(page).to_have_title("(11) Reading list · Firstread")
+
+
+def test_a_row_is_described_by_flag_order_and_reason(morning: FilledList, open_page: OpenPage) -> None:
+    """Its button is named by the patient, described by the rest, and nothing on it is a live region."""
+    page = open_page()
+    described = """button => button.getAttribute('aria-describedby').split(' ')
+        .map(id => document.getElementById(id).innerText.replace(/\\s+/g, ' ').trim())"""
+    said = row_of(page, 6).locator(".name").evaluate(described)
+    assert said == ["Not assessed Waiting for AI", "STAT", "STAT order. Up 6 places (7th by arrival)"]
+    said = row_of(page, 2).locator(".name").evaluate(described)
+    assert said[0] == "Urgent finding suspected AI report ready"
+    morning.score(uid_of(8), PNEUMOTHORAX)
+    expect(row_of(page, 8).locator("[data-field=flag]")).to_have_text("Critical finding suspected")
+    assert row_of(page, 8).locator(".name").evaluate(described)[0].startswith("Critical finding suspected AI ")
+    assert page.locator("#rows :is(output, [aria-live], [role=status], [role=alert])").count() == 0
+    assert page.locator("#details :is(output, [aria-live], [role=status], [role=alert])").count() == 0
+
+
+def test_what_waits_too_long_is_marked_by_more_than_colour(morning: FilledList, open_page: OpenPage) -> None:
+    """Its waiting time bears a mark, a frame and a heavier type, and that of no other study."""
+    morning.add(41, "Weber^Karl", minutes=26 * 60)
+    page = open_page()
+    look = """time => [getComputedStyle(time, '::before').content, getComputedStyle(time).borderTopStyle,
+        getComputedStyle(time).fontWeight]"""
+    late = row_of(page, 41).locator(".waiting time").evaluate(look)
+    assert late == ['"! " / "over the target: "', "solid", "700"]
+    assert row_of(page, 4).locator(".waiting time").evaluate(look) == ["none", "none", "400"]
 
 
 def test_an_empty_list_tells_how_to_send_the_first_film(listed: FilledList, open_page: OpenPage) -> None:
@@ -263,10 +286,15 @@ def test_a_keyboard_alone_reads_the_list(morning: FilledList, open_page: OpenPag
     page.keyboard.press("Enter")
     expect(page.get_by_role("complementary", name="Okafor, Ngozi")).to_be_visible()
     expect(page.locator("#rows .name[aria-expanded=true]")).to_have_text("Okafor, Ngozi")
-    page.keyboard.press("ArrowDown")
+    expect(page.locator("#details-name")).to_be_focused()
+    page.keyboard.press("j")
     expect(page.locator("#details-name")).to_contain_text("Yamada, Tarou 山田 太郎")
     page.keyboard.press("Escape")
     expect(page.locator("#details")).to_be_hidden()
+    assert focused_uid(page) == uids[2]
+    page.keyboard.press("Enter")
+    expect(page.locator("#details-name")).to_be_focused()
+    page.keyboard.press("Escape")
     assert focused_uid(page) == uids[2]
     page.keyboard.press("End")
     assert focused_uid(page) == uids[-1]

@@ -171,8 +171,10 @@ def test_keys_act_only_on_a_study_that_was_gone_to(morning: FilledList, open_pag
     page = open_page()
     page.keyboard.press("r")
     page.keyboard.press("c")
-    page.get_by_role("button", name="AI failed").press("r")
-    page.get_by_role("button", name="All").click()
+    page.get_by_role("combobox", name="AI flag").press("r")
+    page.get_by_role("searchbox").press("n")
+    page.get_by_role("searchbox").fill("")
+    page.locator("h1").click()
     page.wait_for_timeout(500)
     assert len(morning.uids()) == 12
     row_of(page, 4).locator(".name").focus()
