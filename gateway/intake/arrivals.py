@@ -10,7 +10,7 @@ from gateway.intake.orthanc import InstanceFacts
 from worklist.order import OrderPriority
 from worklist.records import ReceivedInstance, ReceivedReport
 from worklist.reports import DocumentHeader, is_document, radiologist_of
-from worklist.scope import ScopeRules, age_by_dates, assess_scope
+from worklist.scope import WARD_OF, ScopeRules, age_by_dates, assess_scope
 
 _TIMES = (("AcquisitionDate", "AcquisitionTime"), ("ContentDate", "ContentTime"), ("StudyDate", "StudyTime"))
 _DATE = re.compile(r"(\d{4})[-.]?(\d{2})[-.]?(\d{2})")  # DA, also with the dots of ACR-NEMA

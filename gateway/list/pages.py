@@ -136,7 +136,7 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
             "worklist.html",
             words,
             total=total,
-            items=[{**_BLANK, **item(study)} for study in studies],
+            items=[item(study) for study in studies],
             counts=worklist.counts(),
             scope=scope_of(jobs.policy()),
             reader=actor.name if actor else "",

@@ -5,9 +5,6 @@ const keys = new Map(); // study_instance_uid -> what the order depends on
 let sorted = null; // the items in reading order, until the next change
 let boundary = null; // while the list is still loading: beyond this key other studies are not known yet
 
-// Where these are not told.
-const UNTOLD = { ward: "", station: "", view: "", question: "", prior: null, prior_count: 0, images: [] };
-
 const text = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
 function keyOf(item) {
@@ -39,7 +36,7 @@ export function put(item) {
   const uid = item.study_instance_uid;
   const before = keys.get(uid);
   const key = keyOf(item);
-  items.set(uid, { ...UNTOLD, ...item });
+  items.set(uid, item);
   keys.set(uid, key);
   sorted = null;
   return Boolean(before) && compare(key, before) < 0;

@@ -96,7 +96,7 @@ const hear = {
 
 /** Ask GET /ready which of the parts behind the gateway do not answer, and say so. */
 async function checkGateway() {
-  const parts = { database: "the database", broker: "the broker", orthanc: "Orthanc" };
+  const parts = { database: "the database", broker: "the broker", orthanc: "Orthanc", feed: "the intake", work: "the AI" };
   try {
     const { checks } = await (await ask("ready")).json();
     missing = Object.keys(parts).filter((key) => checks[key]?.ok === false).map((key) => parts[key]).join(" and ");
