@@ -315,7 +315,9 @@ class OrthancClient:
 
 
 def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {keyword: value.replace("\x00", "") for keyword, value in tags.items() if isinstance(value, str)}
+    # Orthanc marks the keywords of attributes that the standard has retired, and modalities go on writing them.
+    texts = {keyword: value for keyword, value in tags.items() if isinstance(value, str)}
+    return {keyword.removeprefix("RETIRED_"): value.replace("\x00", "") for keyword, value in texts.items()}
 
 
 def _moment(text: str) -> datetime:

@@ -109,5 +109,6 @@ def sex_age(sex: str, age: str) -> str:
 
 
 def where(item: Mapping[str, Any]) -> str:
-    """View, and ward or else station, such as 'AP, Ward 3'."""
-    return ", ".join(filter(None, (item["view"], item["ward"] or item["station"])))
+    """View unless the description ends with it, and ward or else station, such as 'AP, Ward 3'."""
+    is_said = f" {item['study_description']}".upper().endswith(f" {item['view']}".upper())
+    return ", ".join(filter(None, ("" if is_said else item["view"], item["ward"] or item["station"])))

@@ -181,9 +181,11 @@ def test_the_first_start_looks_back_so_far(site: Site) -> None:
 
 def test_the_list_tells_sex_age_and_when_the_film_was_taken(site: Site) -> None:
     """What a reader needs of the patient and the acquisition comes with the film."""
-    site.send(film(PatientAge="071Y", AcquisitionDateTime="20260304083015+0100", StudyDate="20260304"))
+    taken = {"AcquisitionDateTime": "20260304083015+0100", "StudyDate": "20260304"}
+    site.send(film(PatientAge="071Y", RequestingService="ED", ReasonForStudy="Fall, rib fracture?", **taken))
     site.intake().look()
     (line,) = site.listed().values()
+    assert (line.ward, line.question) == ("ED", "Fall, rib fracture?")
     assert (line.patient_sex, line.patient_age) == ("F", "071Y")
     assert line.acquired_at == datetime(2026, 3, 4, 7, 30, 15, tzinfo=UTC)
 

@@ -86,4 +86,12 @@ def test_sex_and_age_are_said_in_the_unit_of_the_header(sex: str, age: str, show
 )
 def test_where_a_film_was_taken(view: str, ward: str, station: str, shown: str) -> None:
     """View and ward; the station where no ward is stated."""
-    assert where({"view": view, "ward": ward, "station": station}) == shown
+    assert where({"study_description": "Chest", "view": view, "ward": ward, "station": station}) == shown
+
+
+@pytest.mark.parametrize(
+    ("description", "shown"), [("Chest PA", "ED"), ("chest pa", "ED"), ("SPA", "PA, ED"), ("", "PA, ED")]
+)
+def test_a_view_is_said_once(description: str, shown: str) -> None:
+    """Where the description ends with it, it is not repeated."""
+    assert where({"study_description": description, "view": "PA", "ward": "ED", "station": ""}) == shown

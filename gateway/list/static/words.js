@@ -71,7 +71,10 @@ export function sexAge({ patient_sex: sex, patient_age: age }) {
 }
 
 /** where of gateway/list/words.py: the same words for the same item. */
-export const where = ({ view, ward, station }) => [view, ward || station].filter(Boolean).join(", ");
+export function where({ study_description: description, view, ward, station }) {
+  const isSaid = ` ${description}`.toUpperCase().endsWith(` ${view}`.toUpperCase());
+  return [isSaid ? "" : view, ward || station].filter(Boolean).join(", ");
+}
 
 const HOUR = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
