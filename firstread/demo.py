@@ -10,6 +10,7 @@ import contextlib
 import json
 import multiprocessing
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -287,6 +288,7 @@ def _in_a_process_of_its_own(work: Callable[[*_Arguments], _Outcome], *arguments
 
 
 def _work(sender: Connection, work: Callable[..., Any], arguments: Sequence[object]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ends it as soon as it has the outcome
     with contextlib.suppress(KeyboardInterrupt):  # the parent says what there is to say
         try:
             outcome = work(*arguments)
