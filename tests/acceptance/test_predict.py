@@ -81,8 +81,11 @@ def test_a_prediction_is_what_the_list_shows(running: RunningSite) -> None:
     Prediction.model_validate(prediction)
     running.send([film])
     item = running.done(1)[film.StudyInstanceUID]
-    for shared in ("score", "harm", "urgency", "findings", "model", "explanation"):
+    for shared in ("score", "harm", "urgency", "model", "explanation"):
         assert prediction[shared] == item[shared]
+    placed = [finding.pop("box") for finding in item["findings"]]  # an upload's boxes are its crops
+    assert prediction["findings"] == item["findings"]
+    assert sum(box is not None for box in placed) <= len(prediction["crops"])
     assert prediction["label"] == ("Non-Urgent" if item["urgency"] == "none" else "Urgent")
     assert (prediction["rows"], prediction["columns"]) == (512, 512)
     assert prediction["disclaimer"] == "Not a diagnosis. Research use. Unverified AI output."
