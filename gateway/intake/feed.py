@@ -108,7 +108,8 @@ class Intake:
         self._pace = pace
         self._log = ChangeLog(orthanc)
         self._past = LookBack(orthanc, records, self._ingest, pace.lookback)
-        self._has_past = False
+        self._has_past = True  # until a look back says otherwise
+        self._hurries = False
         self._next: dict[str, float] = {}
         self._bell = threading.Event()
         self._stop = threading.Event()
@@ -141,7 +142,7 @@ class Intake:
                     return
                 if has_rung or time.monotonic() >= next_look:
                     self.look()
-                    next_look = time.monotonic() + (0 if self._has_past else self._pace.poll.total_seconds())
+                    next_look = time.monotonic() + (0 if self._hurries else self._pace.poll.total_seconds())
                 else:
                     self.tick()
         finally:
@@ -152,15 +153,18 @@ class Intake:
         self._is_ours = self._attempt(self._take_feed)
         self._has_looked = True
         if not self._is_ours:
+            self._hurries = False
             self._deleted.clear()  # whoever has the feed finds out by patrol
             self._troubles = {step: trouble for step, trouble in self._troubles.items() if step == "take_feed"}
             return
         is_read = self._attempt(self._read_feed)
-        if is_read:
-            self._attempt(self._look_back)
+        self._hurries = is_read and self._has_past and self._attempt(self._look_back) and self._has_past
         self.tick()
         if is_read:  # else Orthanc or the database is away, and is asked again in the next round
-            self._attempt(self._patrol)
+            self._attempt(self._check_hints)
+            if time.monotonic() >= self._next.get("patrol", 0.0):  # not at each ring: a burst has many
+                self._next["patrol"] = time.monotonic() + self._pace.poll.total_seconds()
+                self._attempt(self._patrol)
 
     def tick(self) -> None:
         """What has come due by time alone, where the feed is ours; costs a few reads while nothing has."""
@@ -249,6 +253,7 @@ class Intake:
         # The end first: what arrives from here on is told by the feed, whatever the look back finds meanwhile.
         end = self._log.end()
         self._past.begin(end)
+        self._has_past = True
         self._write([], [], end)
         return end
 
@@ -304,11 +309,15 @@ class Intake:
                 received.append(report)
         return received
 
-    def _patrol(self) -> None:
+    def _check_hints(self) -> None:
+        if not self._deleted:
+            return
         self._deleted &= self._records.listed_of(tuple(self._deleted))
         for orthanc_id in sorted(self._deleted)[:_HINTS_A_ROUND]:
             self._compare(orthanc_id)
             self._deleted.discard(orthanc_id)
+
+    def _patrol(self) -> None:
         overdue = self._records.longest_unchecked(_OVERDUE, _MOST_COMPARED)
         for orthanc_id in overdue or self._records.longest_unchecked(_PATROL_EVERY, 1):
             self._compare(orthanc_id)

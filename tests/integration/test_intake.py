@@ -427,8 +427,8 @@ def test_results_that_a_replaced_orthanc_lacks_are_written_again(site: Site) -> 
     assert site.listed()[study].state is StudyState.REPORTED
     site.orthanc.replace()
     site.send(sent)
-    intake.look()
-    assert (site.listed()[study].state, site.listed()[study].score) == (StudyState.SCORED, 0.9)
+    look_until(intake, lambda: site.listed()[study].state is StudyState.SCORED)
+    assert site.listed()[study].score == 0.9
     look_until(intake, lambda: site.due(Queue.REPORT) == [study])
     assert site.due(Queue.SCORE) == []
 
@@ -556,9 +556,7 @@ def test_patrol_finds_what_no_doorbell_told(site: Site) -> None:
     assert set(site.listed()) == {gone, kept}
     with site.database.write() as session:
         session.execute(text("UPDATE studies SET checked_at = checked_at - interval '61 seconds'"))
-    intake.look()
-    intake.look()
-    assert list(site.listed()) == [kept]
+    look_until(intake, lambda: list(site.listed()) == [kept])
 
 
 def test_a_study_deleted_and_sent_again_is_reported_again(site: Site) -> None:
