@@ -242,7 +242,10 @@ def _finding(item: Dataset, kind: FindingType, after: Section, *, is_only_image:
 
 
 def _withheld(text: str) -> tuple[Side | None, Region | None]:
-    side, x, y, width, height = _WITHHELD.fullmatch(text).groups()  # type: ignore[union-attr]  # a damaged report
+    found = _WITHHELD.fullmatch(text)
+    if found is None:
+        raise LookupError("evidence that is not shown has neither a side nor a box")
+    side, x, y, width, height = found.groups()
     region = Region(x=int(x), y=int(y), width=int(width), height=int(height)) if x else None
     return Side(side) if side else None, region
 

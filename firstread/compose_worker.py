@@ -105,9 +105,10 @@ def build_predict(settings: Settings) -> Work:
 def build_heartbeat(settings: Settings, queues: Sequence[Queue]) -> Heartbeat:
     """The heart of a worker process that serves some queues."""
     from firstread.compose import build_job_records, open_database
-    from worker.heartbeat import Heartbeat
+    from worker.heartbeat import Heartbeat, broker_answers
 
-    return Heartbeat(build_job_records(settings, open_database(settings)), queues)
+    jobs = build_job_records(settings, open_database(settings))
+    return Heartbeat(jobs, queues, partial(broker_answers, settings.broker_url))
 
 
 _BUILDERS: dict[Queue, Callable[[Settings], Work]] = {

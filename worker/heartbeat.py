@@ -1,8 +1,9 @@
 """A worker's sign of life, and its own watch over the broker's silence.
 
-Each process says every few seconds in the database that it lives. Where messages were sent for its queues long ago, and
-none came while it had nothing to do, its connection to the broker is dead without knowing it, as behind a proxy that
-hangs: the worker ends itself, and whoever runs it starts a new one.
+Each process says every few seconds in the database that it lives. Where messages were sent for its queues long ago,
+none came while it had nothing to do, and the broker answers on a new connection, then its own connection is dead
+without knowing it, as behind a proxy that hangs: the worker ends itself, and whoever runs it starts a new one. A broker
+that is away is waited for.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from contextlib import contextmanager
 from typing import Final
 
 import structlog
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from worklist.job import Queue
 from worklist.records import JobRecords
 
-EVERY_S: Final = 10.0
+_EVERY_S: Final = 10.0
 _DEAF_AFTER_S: Final = 60.0
+_PATIENCE_S: Final = 2.0
+_PATIENCE: Final = {"socket_timeout": _PATIENCE_S, "socket_connect_timeout": _PATIENCE_S}
 
 log = structlog.get_logger()
 
@@ -33,26 +38,27 @@ class Heartbeat:
     Args:
         jobs: where it says that it lives, and learns what was sent.
         queues: which it serves.
+        broker_answers: whether a new connection to the broker can be opened.
         end: ends the worker, its parent included.
     """
 
-    def __init__(self, jobs: JobRecords, queues: Sequence[Queue], end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        jobs: JobRecords,
+        queues: Sequence[Queue],
+        broker_answers: Callable[[], bool],
+        end: Callable[[], None] | None = None,
+    ) -> None:
         self._jobs = jobs
         self._queues = tuple(queues)
+        self._broker_answers = broker_answers
         self._end = end or _end_worker
         self._working = 0
         self._heard_at = time.monotonic()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the beats."""
-        self._stop.set()
-        self._thread.join()
+        """Beat from now on, for as long as the process lives."""
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -70,6 +76,8 @@ class Heartbeat:
         silent_s = time.monotonic() - self._heard_at
         if self._working or silent_s < _DEAF_AFTER_S or not self._jobs.is_undelivered(self._queues):
             return
+        if not self._broker_answers():
+            return
         log.error("no message came though some were sent: the connection to the broker is dead, the worker ends itself")
         self._end()
 
@@ -79,8 +87,19 @@ class Heartbeat:
                 self.beat()
             except SQLAlchemyError as error:
                 log.warning("no sign of life", error=type(error).__name__)
-            if self._stop.wait(EVERY_S):
-                return
+            time.sleep(_EVERY_S)
+
+
+def broker_answers(broker_url: str) -> bool:
+    """Whether a new connection to the broker can be opened."""
+    connecting = Connection(broker_url, transport_options=_PATIENCE)  # type: ignore[no-untyped-call]  # kombu has types, but for this
+    with connecting as connection:
+        try:
+            connection.ensure_connection(max_retries=0, timeout=_PATIENCE_S)
+            connection.default_channel  # noqa: B018 - opening a channel is what talks to Redis
+        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
+            return False
+        return True
 
 
 def _end_worker() -> None:

@@ -45,6 +45,7 @@ _SILENCE = timedelta(seconds=60)  # a round ends long before this, unless the da
 _PATROL_EVERY = timedelta(seconds=60)  # a study is compared with the PACS no more often than this ...
 _OVERDUE = timedelta(minutes=30)  # ... and one a round, unless there are so many that this much has passed: then
 _MOST_COMPARED = 30  # so many a round, which is 100,000 an hour
+_ABSENT_AT_ONCE = 100  # of a study, each of which is looked up
 _HINTS_A_ROUND = 20  # of deleted studies that are checked
 _MOST_HINTS = 1000  # that are kept; the patrol finds the rest
 _OF_THE_DATABASE = (OperationalError, ProgrammingError, InterfaceError)  # troubles that no single instance makes
@@ -271,7 +272,7 @@ class Intake:
         # A study that is new to Orthanc, and known here, was deleted and sent again while nobody looked.
         begun = [change.orthanc_id for change in changes if change.change_type == "NewStudy"]
         for orthanc_id in sorted(self._records.listed_of(begun)):
-            self._compare(orthanc_id)
+            self._is_whole(orthanc_id)
         arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
         try:
@@ -314,21 +315,25 @@ class Intake:
             return
         self._deleted &= self._records.listed_of(tuple(self._deleted))
         for orthanc_id in sorted(self._deleted)[:_HINTS_A_ROUND]:
-            self._compare(orthanc_id)
+            self._is_whole(orthanc_id)
             self._deleted.discard(orthanc_id)
 
     def _patrol(self) -> None:
         overdue = self._records.longest_unchecked(_OVERDUE, _MOST_COMPARED)
-        for orthanc_id in overdue or self._records.longest_unchecked(_PATROL_EVERY, 1):
-            self._compare(orthanc_id)
+        due = overdue or self._records.longest_unchecked(_PATROL_EVERY, 1)
+        whole = [orthanc_id for orthanc_id in due if self._is_whole(orthanc_id)]
+        self._records.record_whole(whole)  # in one transaction, since nearly all are
 
-    def _compare(self, orthanc_id: str) -> None:
-        """Compare what the records know of a study with what Orthanc holds of it."""
+    def _is_whole(self, orthanc_id: str) -> bool:
+        """Whether Orthanc holds all that the records know of a study; what it lacks is written down."""
         expected = self._records.expected(orthanc_id)
         found = self._orthanc.study_instances(orthanc_id)
         if found is None:
             self._records.record_presence(orthanc_id, is_present=False)
-            return
-        # What lies in Orthanc under another patient or study is not missing.
-        missing = [uid for uid in expected.difference(found.values()) if not self._orthanc.lookup(uid)]
-        self._records.record_presence(orthanc_id, is_present=True, missing=missing)
+            return False
+        # What lies in Orthanc under another patient is not missing. So many at once, the rest in the study's next turn.
+        absent = sorted(expected.difference(found.values()))[:_ABSENT_AT_ONCE]
+        missing = [uid for uid in absent if not self._orthanc.lookup(uid)]
+        if missing:
+            self._records.record_presence(orthanc_id, is_present=True, missing=missing)
+        return not missing

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from tests.records import SECOND, Records, received
-from worker.heartbeat import Heartbeat
+from worker.heartbeat import Heartbeat, broker_answers
 from worklist.errors import TransientError
 from worklist.job import Queue
 from worklist.records import Database, FeedCursor, IntakeRecords, Lease
@@ -102,11 +102,12 @@ def test_workers_are_known_while_they_say_that_they_live(records: Records) -> No
 
 
 def test_a_worker_that_hears_nothing_ends_itself(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only where messages were sent and nobody took them, and it had nothing to do meanwhile."""
+    """Only where messages were sent and nobody took them, it had nothing to do meanwhile, and the broker answers."""
     ended: list[str] = []
+    answers = [False]
     moment = [1000.0]
     monkeypatch.setattr("worker.heartbeat.time.monotonic", lambda: moment[0])
-    heart = Heartbeat(records.jobs, [Queue.SCORE], lambda: ended.append("ended"))
+    heart = Heartbeat(records.jobs, [Queue.SCORE], lambda: answers[0], lambda: ended.append("ended"))
     records.ingest(received())
     moment[0] += 61
     heart.beat()
@@ -120,5 +121,14 @@ def test_a_worker_that_hears_nothing_ends_itself(records: Records, monkeypatch: 
     assert ended == []  # it was at work until now
     moment[0] += 61
     heart.beat()
+    assert ended == []  # a broker that is away is waited for
+    answers[0] = True
+    heart.beat()
     assert ended == ["ended"]
     assert records.jobs.living_workers()[Queue.SCORE] == 1
+
+
+def test_a_broker_that_answers_is_known(redis_url: str) -> None:
+    """By a new connection; one that nobody listens at does not."""
+    assert broker_answers(redis_url)
+    assert not broker_answers("redis://127.0.0.1:1/0")

@@ -327,13 +327,18 @@ def test_a_study_that_cannot_be_scored_is_reported_as_such(site: Site) -> None:
     assert report.scorer.sha256 == policy.card.sha256
 
 
-def test_what_does_not_look_like_a_chest_film_is_out_of_scope(site: Site) -> None:
-    """The list says so and not that the AI failed, and the report says that nothing was assessed, and why."""
-    site.adopt_policy()
+def striped() -> Dataset:
+    """A film whose header says chest, and whose pixels do not."""
     film = chest(5)
     stripes = (np.arange(512) // 4 % 2 * 2000 + 500).astype(np.uint16)
     film.PixelData = np.broadcast_to(stripes, (512, 512)).tobytes()
-    uid = site.receive(film)
+    return film
+
+
+def test_what_does_not_look_like_a_chest_film_is_out_of_scope(site: Site) -> None:
+    """The list says so and not that the AI failed, and the report says that nothing was assessed, and why."""
+    site.adopt_policy()
+    uid = site.receive(striped())
     site.score_all()
     site.report_all()
     study, report = site.listed(uid), site.report()
@@ -346,10 +351,7 @@ def test_what_does_not_look_like_a_chest_film_is_out_of_scope(site: Site) -> Non
 def test_a_site_that_wants_no_report_on_what_is_out_of_scope_gets_none(site: Site) -> None:
     """Neither by the header nor by the pixels; the study is out of scope, and its job is done."""
     site.adopt_policy()
-    film = chest(5)
-    stripes = (np.arange(512) // 4 % 2 * 2000 + 500).astype(np.uint16)
-    film.PixelData = np.broadcast_to(stripes, (512, 512)).tobytes()
-    uid = site.receive(film)
+    uid = site.receive(striped())
     site.score_all()
     site.report_all(jobs=JobRecords(site.database, replace(RULES, report_out_of_scope=False), JobLimits()))
     assert site.files() == {}

@@ -223,6 +223,14 @@ class IntakeRecords:
                 elif missing:
                     study.part_with(missing)
 
+    def record_whole(self, orthanc_ids: Sequence[str]) -> None:
+        """Note that all of some studies lies in the PACS."""
+        if not orthanc_ids:
+            return
+        with self._database.write() as session:
+            of_these = update(StudyRow).where(StudyRow.orthanc_id.in_(orthanc_ids), PRESENT)
+            session.execute(of_these.values(checked_at=self._database.now(session)))
+
     def listed_of(self, orthanc_ids: Sequence[str]) -> set[str]:
         """Those of Orthanc's identifiers whose studies are thought to be in the PACS."""
         if not orthanc_ids:
