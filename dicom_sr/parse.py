@@ -40,6 +40,14 @@ _WITHHELD: Final = re.compile(r"(?:(right|left)(?:; )?)?(?:(\d+) (\d+) (\d+) (\d
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """Which side and box a report tells of a finding, by the rule of the day on which it was written."""
+
+    side: Side | None
+    box: Region | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TriageReport:
     """What an AI triage report holds: an analysis with its triage, or a failure.
 
@@ -58,6 +66,7 @@ class TriageReport:
         failure: why there is no analysis; None where there is one.
         looked_for: the findings that were scored, or would have been if the run had not failed.
         scorer: what scored, or would have; None only in format 1.
+        told: side and box of each finding as this very document tells them, by the finding's key.
         acquisitions: how and for whom each image was made, by SOP Instance UID; nothing is known in formats 1 and 2.
     """
 
@@ -79,6 +88,7 @@ class TriageReport:
     failure: Failure | None
     looked_for: tuple[FindingType, ...]
     scorer: Algorithm | None
+    told: Mapping[str, Told]
     acquisitions: Mapping[str, Acquisition]
 
     def is_shown(self, finding: Finding) -> bool:
@@ -153,15 +163,20 @@ def _parsed(dataset: Dataset) -> TriageReport:
     failure = Failure(code=failure_code, message=summary.text(codes.FAILURE_MESSAGE)) if failure_code else None
     looked_for = tuple(found.type for found in card.findings) if card else ()
     analysis, urgency, triage, policy = None, None, None, None
+    told: dict[str, Told] = {}
     if failure is None:
         if scorer is None:
             raise LookupError("it does not say what scored")
         urgency = _urgency(summary.find(codes.PRIORITY), version)
         analysis = _analysis(section, images, scorer, version)
         looked_for = tuple(finding.type for finding in analysis.findings)
+        told = {kind.key: _told(item) for item, kind in numbers.findings()}
         if card:
             policy = parsed_policy(section(codes.POLICY), section(codes.CARD), card)
-            triage = parsed_triage(section(codes.POLICY), numbers, urgency=urgency, analysis=analysis, policy=policy)
+            sides = {key: one.side for key, one in told.items()}
+            triage = parsed_triage(
+                section(codes.POLICY), numbers, urgency=urgency, analysis=analysis, policy=policy, sides=sides
+            )
     elif not card:
         looked_for = tuple(kind for item, kind in numbers.findings() if name_of(item) == key_of(codes.NOT_LOOKED_FOR))
     return TriageReport(
@@ -183,6 +198,7 @@ def _parsed(dataset: Dataset) -> TriageReport:
         failure=failure,
         looked_for=looked_for,
         scorer=scorer,
+        told=told,
         acquisitions=dict(_acquisitions(section(codes.SCORER))),
     )
 
@@ -225,19 +241,27 @@ def _analysis(
 def _finding(item: Dataset, kind: FindingType, after: Section, *, is_only_image: bool) -> Finding:
     numbers = below(item)
     evidence = below(numbers.find(codes.PROBABILITY))
-    side, where = evidence.find(codes.LATERALITY), evidence.find(codes.SOURCE_OF_MEASUREMENT)
+    where = evidence.find(codes.SOURCE_OF_MEASUREMENT)
     if where is None:
         raise LookupError("a finding names no image")
-    is_boxed = where.ValueType == "SCOORD"
-    withheld_side, withheld_region = _withheld(after.text(codes.WITHHELD))
-    image = below(where).items[0] if is_boxed else where
+    told, (withheld_side, withheld_region) = _told(item), _withheld(after.text(codes.WITHHELD))
+    image = below(where).items[0] if told.box else where
     return Finding(
         type=kind,
         probability=numbers.number(codes.PROBABILITY),
         threshold=numbers.number(codes.THRESHOLD),
-        side=withheld_side if side is None else _SIDES[value_of(side)],
-        region=_region(where) if is_boxed else withheld_region,
+        side=told.side or withheld_side,
+        region=told.box or withheld_region,
         sop_instance_uid="" if is_only_image else str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID),
+    )
+
+
+def _told(item: Dataset) -> Told:
+    evidence = below(below(item).find(codes.PROBABILITY))
+    side, where = evidence.find(codes.LATERALITY), evidence.find(codes.SOURCE_OF_MEASUREMENT)
+    return Told(
+        side=None if side is None else _SIDES[value_of(side)],
+        box=_region(where) if where is not None and where.ValueType == "SCOORD" else None,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_sr import codes
 from dicom_sr.tree import Section, below, key_of, name_of, number_of
 from worklist.card import FindingCard, Precision, ScorerCard
-from worklist.finding import Analysis, FindingType
+from worklist.finding import Analysis, Finding, FindingType, Side
 from worklist.triage import NamedFinding, SiteChoices, Triage, TriagePolicy, Urgency
 
 
@@ -50,8 +52,14 @@ def parsed_policy(section: Section, card_section: Section, card: ScorerCard) -> 
     )
 
 
-def parsed_triage(
-    policy_section: Section, numbers: Section, *, urgency: Urgency, analysis: Analysis, policy: TriagePolicy
+def parsed_triage(  # noqa: PLR0913 - what a triage was made of
+    policy_section: Section,
+    numbers: Section,
+    *,
+    urgency: Urgency,
+    analysis: Analysis,
+    policy: TriagePolicy,
+    sides: Mapping[str, Side | None],
 ) -> Triage:
     """What the rule made of the study when the report was written; nothing of it is computed again."""
     by_key = {finding.type.key: finding for finding in analysis.findings}
@@ -63,20 +71,19 @@ def parsed_triage(
         head_start=policy_section.hours(codes.HEAD_START),
         leading=by_key[leading] if leading else None,
         shown=tuple(finding for finding in analysis.findings if finding.type.key not in hidden),
-        named=tuple(_named(analysis, policy, by_key[key].type) for key in policy_section.texts(codes.NAMED_FINDING)),
+        named=tuple(_named(by_key[key], policy, sides[key]) for key in policy_section.texts(codes.NAMED_FINDING)),
         policy_digest=policy_section.text(codes.POLICY_SHA256),
     )
 
 
-def _named(analysis: Analysis, policy: TriagePolicy, kind: FindingType) -> NamedFinding:
-    card = policy.card.of(kind)
+def _named(finding: Finding, policy: TriagePolicy, side: Side | None) -> NamedFinding:
+    card = policy.card.of(finding.type)
     if card is None or card.precision is None:
-        raise LookupError(f"it names {kind.key}, of which its card knows no precision")
-    finding = next(finding for finding in analysis.findings if finding.type == kind)
+        raise LookupError(f"it names {finding.type.key}, of which its card knows no precision")
     return NamedFinding(
         finding=finding,
         likelihood=card.likelihood,
-        side=analysis.side_of(finding),
+        side=side,
         precision=card.precision,
         is_reason=policy.flags(finding, card),
     )

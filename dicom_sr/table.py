@@ -35,7 +35,7 @@ def rows_of(dataset: Dataset, report: TriageReport, *, received: str, stored: st
     study = _study(dataset, report) | {"received": received, "stored": stored}
     if report.analysis:
         for finding in report.analysis.findings:
-            yield study | _of(report, finding.type) | _found(report, report.analysis, finding)
+            yield study | _of(report, finding.type) | _found(report, finding)
     elif report.looked_for:
         yield from (study | _of(report, kind) for kind in report.looked_for)
     else:
@@ -98,12 +98,13 @@ def _rule(card: FindingCard) -> Row:
     }
 
 
-def _found(report: TriageReport, analysis: Analysis, finding: Finding) -> Row:
-    box = analysis.box_of(finding)
+def _found(report: TriageReport, finding: Finding) -> Row:
+    told = report.told[finding.type.key]
+    box = told.box
     return {
         "probability": repr(finding.probability),
         "threshold": repr(finding.threshold),
-        "side": analysis.side_of(finding) or "",
+        "side": told.side or "",
         "box": f"{box.x} {box.y} {box.width} {box.height}" if box else "",
         "shown": _yes(answer=report.is_shown(finding)),
         "named": _yes(answer=report.is_named(finding)),

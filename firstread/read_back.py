@@ -111,12 +111,13 @@ def _findings_table(report: TriageReport, analysis: Analysis) -> Table:
     for finding in analysis.findings:
         if not report.is_shown(finding):
             continue
-        box = analysis.box_of(finding)
+        told = report.told[finding.type.key]
+        box = told.box
         table.add_row(
             finding.type.label,
             words.get(finding.type.key, ""),
             two_places(finding.probability),
-            analysis.side_of(finding) or "",
+            told.side or "",
             f"{box.x} {box.y} {box.width} {box.height}" if box else "",
             *([places[analysis.image_of(finding).sop_instance_uid]] if several else []),
         )
@@ -162,10 +163,11 @@ def report_json(report: TriageReport) -> dict[str, Any]:
 
 
 def _finding_json(report: TriageReport, analysis: Analysis, finding: Finding) -> dict[str, Any]:
-    box = analysis.box_of(finding)
+    told = report.told[finding.type.key]
+    box = told.box
     answer = finding_answer(
         finding,
-        side=analysis.side_of(finding),
+        side=told.side,
         is_named=report.is_named(finding),
         is_shown=report.is_shown(finding),
     )

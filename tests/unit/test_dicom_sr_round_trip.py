@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from dicom_sr.build import Results, Revision, build_failure_report, build_results
-from dicom_sr.parse import is_own, parse
+from dicom_sr.parse import Told, is_own, parse
 from dicom_sr.source import Acquisition
 from tests.sr_films import (
     CARD,
@@ -303,7 +303,7 @@ def test_a_failure_of_the_first_format_is_read(name: str, scorer: Algorithm | No
 
 
 def test_a_report_of_the_second_format_is_read() -> None:
-    """Its numbers, triage, policy and card come back, and what it said beyond the rule of today is not told again."""
+    """Its numbers, triage, policy and card come back, and what it tells is what it told, whatever today's rule says."""
     report = parse(pydicom.dcmread(FORMAT_2 / "critical.dcm"))
     assert (report.format, report.revision, report.unscored, report.urgency) == (2, 1, 1, Urgency.CRITICAL)
     assert report.analysis is not None
@@ -317,10 +317,12 @@ def test_a_report_of_the_second_format_is_read() -> None:
     assert (report.analysis.box_of(effusion), report.analysis.side_of(effusion)) == (None, None)
     assert [named.words for named in report.triage.named] == [
         "Pneumothorax likely, right",
-        "Pleural effusion likely",
+        "Pleural effusion likely, left",
         "Cardiomegaly possible",
     ]
-    assert report.triage == assess(report.analysis, report.policy)
+    assert report.told["pleural_effusion"] == Told(side=Side.LEFT, box=effusion.region)
+    today = assess(report.analysis, report.policy)
+    assert dataclasses.replace(report.triage, named=today.named) == today
     assert report.policy.digest == report.triage.policy_digest
     assert report.policy.site.weights == {"pleural_effusion": 0.9}
     assert [note.code for note in report.analysis.quality] == ["low_contrast"]
