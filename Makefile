@@ -8,8 +8,9 @@ BIN := .venv/bin
 demo: setup
 	$(BIN)/firstread demo
 
+# Each file's tests stay in one process: its servers and browsers are started once.
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 setup:
 	@PYTHON=$(PYTHON) sh setup.sh
