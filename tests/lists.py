@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Column, Table, insert, select
 
 import migrations
 from worklist.card import FindingCard, Precision, ScorerCard
@@ -197,7 +197,7 @@ class FilledList:
         """Receive another image of a study."""
         now = datetime.now(UTC).replace(microsecond=0)
         with self.database.read() as session:
-            row = session.get(StudyRow, uid)
+            row = session.get(StudyRow, f"orthanc-{uid}")
             assert row
             values = {name: getattr(row, name) for name in ("patient_id", "patient_name", "accession_number")}
         self.intake.ingest(
@@ -244,12 +244,12 @@ class FilledList:
     def change(self, uid: str, *, quietly: bool = False, **columns: object) -> None:
         """Change a study's row as no use case does, and tell of it."""
         with self.database.write() as session:
-            row = session.get(StudyRow, uid)
+            row = session.get(StudyRow, f"orthanc-{uid}")
             assert row
             for name, value in columns.items():
                 setattr(row, name, value)
             if not quietly:
-                record(session, EventKind.TRIAGED, uid)
+                record(session, EventKind.TRIAGED, row)
 
     def uids(self) -> list[str]:
         """What is to be read, in reading order."""
@@ -263,7 +263,7 @@ class FilledList:
     def _due(self, uid: str, queue: Queue) -> str:
         with self.database.read() as session:
             wanted = select(JobRow.job_id).where(
-                JobRow.study_instance_uid == uid, JobRow.queue == queue, JobRow.state == "SCHEDULED"
+                JobRow.study_orthanc_id == f"orthanc-{uid}", JobRow.queue == queue, JobRow.state == "SCHEDULED"
             )
             return session.scalars(wanted).one()
 
@@ -341,10 +341,7 @@ def multiply(listed: FilledList, copies: int, *, minutes_apart: float = 1.0, is_
     with listed.database.write() as session:
         for table in tables:
             rows = [
-                [
-                    dict(row)
-                    for row in session.execute(select(table).where(table.c.study_instance_uid == uid)).mappings()
-                ]
+                [dict(row) for row in session.execute(select(table).where(_key(table) == f"orthanc-{uid}")).mappings()]
                 for uid in originals
             ]
             copied = [
@@ -356,6 +353,10 @@ def multiply(listed: FilledList, copies: int, *, minutes_apart: float = 1.0, is_
             ]
             for start in range(0, len(copied), 500):
                 session.execute(insert(table), copied[start : start + 500])
+
+
+def _key(table: Table) -> Column[str]:
+    return table.c.orthanc_id if table.name == StudyRow.__tablename__ else table.c.study_orthanc_id
 
 
 def _copy(row: dict[str, Any], original: str, number: int, age: timedelta, *, is_read: bool) -> dict[str, Any]:

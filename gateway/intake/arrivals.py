@@ -78,7 +78,7 @@ def received_report(
     reader = radiologist_of(document, report_titles)
     if reader is None:
         return None
-    return ReceivedReport(study_instance_uid=header["StudyInstanceUID"], reader=reader, received_at=received_at)
+    return ReceivedReport(orthanc_id=facts.study_orthanc_id, reader=reader, received_at=received_at)
 
 
 def acquired_at(header: Mapping[str, str]) -> datetime | None:

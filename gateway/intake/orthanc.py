@@ -206,7 +206,19 @@ class OrthancClient:
         """The resources that carry a DICOM UID."""
         return list(self._decode(self.ask(self.rest.post, "/tools/lookup", content=uid)))
 
-    def rendered(self, study_instance_uid: str, image: StoredImage, longest_px: int) -> bytes:
+    def find_instance(self, study_orthanc_id: str, sop_instance_uid: str) -> str | None:
+        """Orthanc's identifier of an instance of a study; None where that study does not have it.
+
+        A SOP Instance UID alone may be that of several: of the same image under two patients, or in two series.
+        """
+        for found in self.lookup(sop_instance_uid):
+            if found["Type"] == "Instance":
+                study = self._find(self.rest.get_instances_id_study, found["ID"])
+                if study and study["ID"] == study_orthanc_id:
+                    return str(found["ID"])
+        return None
+
+    def rendered(self, image: StoredImage, longest_px: int) -> bytes:
         """An image as PNG, its longer side so many pixels, its shape kept.
 
         Orthanc's own interface draws by the header: first window, rescale and MONOCHROME1; it knows no VOI LUT. Its
@@ -216,23 +228,17 @@ class OrthancClient:
             UnusableImage: it is gone, or cannot be drawn. A broken image takes Orthanc down, so that it is asked for
                 none of which it is not known that its header is sound and all its pixels are there.
         """
-        named = {
-            "StudyInstanceUID": study_instance_uid,
-            "SeriesInstanceUID": image.series_instance_uid,
-            "SOPInstanceUID": image.sop_instance_uid,
-        }
-        question = {"Level": "Instance", "CaseSensitive": True, "Query": named}
-        found = self._decode(self.ask(self.rest.post, "/tools/find", json=question))
-        if not found:
+        found = self.find_instance(image.study_orthanc_id, image.sop_instance_uid)
+        if found is None:
             raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
-        if not self._can_be_drawn(found[0], is_decoded=image.is_decoded):
+        if not self._can_be_drawn(found, is_decoded=image.is_decoded):
             raise UnusableImage(
                 "not_drawn_safely",
                 "the image is broken, or compressed and was not decoded by the AI: open the study in the viewer",
             )
         size = {"width": str(longest_px), "height": str(longest_px), "smooth": "1"}
         try:
-            path = f"/instances/{found[0]}/rendered"
+            path = f"/instances/{found}/rendered"
             return self.ask(self.rest.get, path, params=size, headers={"Accept": "image/png"}).content
         except PacsUnavailable as error:
             if error.code != "pacs_error":
