@@ -81,7 +81,7 @@ def record(
             kind=kind,
             actor=by.name,
             actor_source=by.source,
-            detail=json.dumps(detail, default=str, ensure_ascii=False),
+            detail=_text(detail),
         )
     )
 
@@ -99,6 +99,16 @@ def write_events(session: Session, clock: Callable[[Session], datetime], *, is_s
     session.add_all(pending)
     session.flush()
     return True
+
+
+def has_happened(session: Session, kind: EventKind, study: StudyRow, **detail: object) -> bool:
+    """Whether an event of a kind with exactly this detail is in a study's history."""
+    of_kind = (EventRow.study_orthanc_id == study.orthanc_id, EventRow.kind == kind, EventRow.detail == _text(detail))
+    return session.scalar(select(EventRow.sequence).where(*of_kind).limit(1)) is not None
+
+
+def _text(detail: dict[str, object]) -> str:
+    return json.dumps(detail, default=str, ensure_ascii=False)
 
 
 def lately(session: Session, kinds: Collection[EventKind], since: datetime) -> set[str]:

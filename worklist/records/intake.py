@@ -198,13 +198,16 @@ class IntakeRecords:
             )
             return {*session.scalars(images.where(of_study)), *session.scalars(results.where(of_study))}
 
-    def record_presence(self, orthanc_id: str, *, is_present: bool, missing: Collection[str] = ()) -> None:
+    def record_presence(
+        self, orthanc_id: str, *, is_present: bool, missing: Collection[str] = (), elsewhere: Collection[str] = ()
+    ) -> None:
         """Note what of a study still lies in the PACS.
 
         Args:
             orthanc_id: the study's.
             is_present: whether any of it does; otherwise it leaves the list.
             missing: SOP Instance UIDs of it that do not: results are written again, images leave the study.
+            elsewhere: those of them that lie in another study: results are written into their own, once.
         """
         with self._database.write() as session:
             now = self._database.now(session)
@@ -217,7 +220,7 @@ class IntakeRecords:
             if not is_present:
                 study.withdraw()
             elif missing:
-                study.part_with(missing)
+                study.part_with(missing, elsewhere)
 
     def record_whole(self, orthanc_ids: Sequence[str]) -> None:
         """Note that all of some studies lies in the PACS."""

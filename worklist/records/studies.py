@@ -22,7 +22,7 @@ from worklist.order import OrderPriority
 from worklist.procedure_step import ProcedureStepState
 from worklist.reading import ON_THE_LIST, SYSTEM, Actor, HowRead, Reading, ReadingState
 from worklist.records.addresses import others_of
-from worklist.records.events import EventKind, record
+from worklist.records.events import EventKind, has_happened, record
 from worklist.records.images import current_documents, eligible, facts_of, scored_by
 from worklist.records.policies import policies_in_force
 from worklist.records.received import ReceivedInstance, date_of, instance_row
@@ -207,8 +207,14 @@ class Study:
         record(self._session, EventKind.WITHDRAWN, row, reading=row.reading_state)
         self._tell_others(EventKind.UID_ALONE)
 
-    def part_with(self, missing: Collection[str]) -> None:
-        """Some of it is no longer in the PACS: what was said of these images is no longer said, lost results are."""
+    def part_with(self, missing: Collection[str], elsewhere: Collection[str] = ()) -> None:
+        """Some of it is no longer in the PACS: what was said of these images is no longer said, lost results are.
+
+        Args:
+            missing: SOP Instance UIDs that its study in the PACS does not have.
+            elsewhere: those that another study has. A PACS that sorts our results into another study will do so again,
+                so that they are written again once.
+        """
         orthanc_id = self.row.orthanc_id
         of_missing = and_(InstanceRow.study_orthanc_id == orthanc_id, InstanceRow.sop_instance_uid.in_(missing))
         gone = self._session.scalars(select(InstanceRow).where(of_missing)).all()
@@ -225,14 +231,17 @@ class Study:
             else:
                 self.row.incomplete_since = self.row.reported_revision = None
             self.recompute()
-        elif self._session.scalar(
-            select(ResultRow.sop_instance_uid)
-            .where(
+            return
+        lost = self._session.scalars(
+            select(ResultRow.sop_instance_uid).where(
                 ResultRow.study_orthanc_id == orthanc_id,
                 ResultRow.revision == self.row.reported_revision,
                 ResultRow.sop_instance_uid.in_(missing),
             )
-            .limit(1)
+        ).all()
+        is_sorted_away = bool(lost) and set(lost) <= set(elsewhere)
+        if lost and not (
+            is_sorted_away and has_happened(self._session, EventKind.LOST, self.row, revision=self.row.revision)
         ):
             self.reopen_report()
 
