@@ -331,9 +331,16 @@ class Intake:
         if found is None:
             self._records.record_presence(orthanc_id, is_present=False)
             return False
-        # What lies in Orthanc under another patient is not missing. So many at once, the rest in the study's next turn.
-        absent = sorted(expected.difference(found.values()))[:_ABSENT_AT_ONCE]
-        missing = [uid for uid in absent if not self._orthanc.lookup(uid)]
+        # So many at once, the rest in the study's next turn.
+        missing = sorted(expected.difference(found.values()))[:_ABSENT_AT_ONCE]
         if missing:
-            self._records.record_presence(orthanc_id, is_present=True, missing=missing)
+            elsewhere = {uid: places for uid in missing if (places := self._places_of(uid))}
+            self._records.record_presence(orthanc_id, is_present=True, missing=missing, elsewhere=elsewhere)
+            # It may lie in another patient's study, which an earlier version took for the same one, and did not list.
+            self._write(self._receive([place for places in elsewhere.values() for place in places]), [], None)
         return not missing
+
+    def _places_of(self, sop_instance_uid: str) -> list[tuple[str, datetime]]:
+        """Orthanc's identifiers of the instances with a UID, and when they arrived."""
+        ids = [str(one["ID"]) for one in self._orthanc.lookup(sop_instance_uid) if one["Type"] == "Instance"]
+        return [(one, date) for one in ids if (date := self._orthanc.reception_date(one))]

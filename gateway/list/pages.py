@@ -74,6 +74,7 @@ class SiteFacts:
 _BLANK: Mapping[str, Any] = {
     "rank": "",
     "study_instance_uid": "",
+    "address": "",
     "patient_id": "",
     "patient_name": "",
     "patient_sex": "",

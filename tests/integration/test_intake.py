@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -16,13 +17,15 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from gateway.intake.feed import FEED
 from gateway.intake.orthanc import OrthancClient
-from tests.charsets import DECLARED, UNDECLARED, Writing
+from tests.charsets import DECLARED, MISLABELLED, UNDECLARED, Writing
 from tests.hospitals import SOON_S, Site, answering, film, look_until, own_report, running_intake, wait_until
 from tests.proxies import proxied
 from tests.servers import OrthancServer, RedisServer, free_ports, running
@@ -191,14 +194,27 @@ def test_the_list_tells_sex_age_and_when_the_film_was_taken(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "writing", [*DECLARED, *UNDECLARED], ids=lambda writing: f"{writing.character_set}-{writing.codec}"
+    "writing", [*DECLARED, *UNDECLARED, *MISLABELLED], ids=lambda writing: f"{writing.character_set}-{writing.codec}"
 )
 def test_names_in_any_script_are_listed(site: Site, writing: Writing) -> None:
-    """Name and description are listed as the film has them, also where it names no character set and should."""
-    site.send(writing.on(film()))
+    """Name and description are listed as the film has them, also where it names no character set, or a wrong one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pydicom, about the wrong ones, as it writes the file
+        site.send(writing.on(film()))
     site.intake().look()
     (line,) = site.listed().values()
     assert (line.patient_name, line.study_description) == (writing.name, writing.description)
+
+
+def test_a_name_in_three_japanese_scripts_is_listed(site: Site) -> None:
+    """Half-width katakana, kanji and hiragana in one value, as PS3.5 section H.3.2 has it."""
+    octets = b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J=\x1b$B$d$^$@\x1b(J^\x1b$B$?$m$&\x1b(J"
+    tag, sent = Tag("PatientName"), film(SpecificCharacterSet=["ISO 2022 IR 13", "ISO 2022 IR 87"])
+    sent[tag] = RawDataElement(tag, "PN", len(octets), octets, 0, False, True)  # noqa: FBT003 - pydicom's own
+    site.send(sent)
+    site.intake().look()
+    (line,) = site.listed().values()
+    assert line.patient_name == "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"
 
 
 def test_a_film_of_long_ago_is_taken_for_a_prior(site: Site) -> None:

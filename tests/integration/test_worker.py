@@ -27,7 +27,7 @@ from models.gates.scorer import GatedScorer
 from models.template import TemplateExplainer
 from tests.bad_films import chest
 from tests.records import HOUR, NOON, Clock
-from tests.servers import OrthancServer
+from tests.servers import OrthancServer, study_id
 from worker.pacs import Pacs
 from worker.predict import Predictor, PredictPipeline
 from worker.report import ReportPipeline
@@ -141,7 +141,7 @@ class Site:
 
 def _received(film: Dataset) -> ReceivedInstance:
     return ReceivedInstance(
-        orthanc_id=f"o{film.StudyInstanceUID}",
+        orthanc_id=study_id(film.PatientID, film.StudyInstanceUID),
         study_instance_uid=film.StudyInstanceUID,
         series_instance_uid=film.SeriesInstanceUID,
         sop_instance_uid=film.SOPInstanceUID,

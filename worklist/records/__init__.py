@@ -1,5 +1,6 @@
 """The index of what lies in the PACS, and of the work on it: SQLAlchemy on SQLite (WAL) or PostgreSQL."""
 
+from worklist.records.addresses import SHARED_UID
 from worklist.records.database import Database
 from worklist.records.events import Event, EventKind
 from worklist.records.images import StoredImage
@@ -12,14 +13,16 @@ from worklist.records.priors import PriorLine, PriorStudy
 from worklist.records.readings import ReadingRecords
 from worklist.records.received import ReceivedInstance
 from worklist.records.reports import FailedImage, ReportSubject, StoredResult
-from worklist.records.worklist import ListCounts, Shown, Worklist
+from worklist.records.worklist import GoneStudy, ListCounts, Shown, Worklist
 
 __all__ = [
+    "SHARED_UID",
     "Database",
     "Event",
     "EventKind",
     "FailedImage",
     "FeedCursor",
+    "GoneStudy",
     "IntakeRecords",
     "Job",
     "JobRecords",

@@ -47,10 +47,10 @@ def waiting_in_vain(session: Session, now: datetime) -> dict[Queue, timedelta]:
 
     Where somebody works, or just did, a long queue is no fault.
     """
-    is_ready = or_(JobRow.queue == Queue.SCORE, ~image_is_open(JobRow.study_instance_uid))
+    is_ready = or_(JobRow.queue == Queue.SCORE, ~image_is_open(JobRow.study_orthanc_id))
     oldest = session.execute(
         select(JobRow.queue, func.min(JobRow.not_before))
-        .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
+        .join(StudyRow, StudyRow.orthanc_id == JobRow.study_orthanc_id)
         .where(OPEN, JobRow.state == ProcedureStepState.SCHEDULED, JobRow.not_before <= now, is_ready)
         .group_by(JobRow.queue)
     ).all()
@@ -85,10 +85,10 @@ def _statement(queue: Queue | None) -> Select[str, Queue]:
     ]
     now, impossible = bindparam("now", type_=moment), bindparam("impossible", type_=moment)
     forgotten = or_(enqueued_at.is_(None), *waits, enqueued_at < bindparam("longest", type_=moment), enqueued_at > now)
-    is_ready = and_(JobRow.queue == Queue.REPORT, ~image_is_open(JobRow.study_instance_uid))
+    is_ready = and_(JobRow.queue == Queue.REPORT, ~image_is_open(JobRow.study_orthanc_id))
     return (
         select(JobRow.job_id, JobRow.queue)
-        .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
+        .join(StudyRow, StudyRow.orthanc_id == JobRow.study_orthanc_id)
         .where(OPEN, JobRow.state == ProcedureStepState.SCHEDULED)
         .where(or_(JobRow.not_before <= now, JobRow.not_before > impossible), forgotten)
         .where(JobRow.queue == queue if queue else true())

@@ -51,7 +51,7 @@ def instance_row(instance: ReceivedInstance) -> InstanceRow:
     failure = instance.scope_failure
     return InstanceRow(
         sop_instance_uid=instance.sop_instance_uid,
-        study_instance_uid=instance.study_instance_uid,
+        study_orthanc_id=instance.orthanc_id,
         series_instance_uid=instance.series_instance_uid,
         digest=instance.digest,
         scope_code=failure.code if failure else None,

@@ -53,7 +53,7 @@ function placesChanged() {
 }
 
 function onItem(item) {
-  const uid = item.study_instance_uid;
+  const uid = item.address;
   const from = rankOf(uid);
   const isNew = !store.get(uid);
   const rises = store.put(item);
@@ -61,6 +61,11 @@ function onItem(item) {
   if (rises || isNew) placesChanged();
   heardOf(item.model, showFindings);
   scheduleRender();
+}
+
+/** By what name this page knows the study that a gone event tells of: of two with one UID it tells Orthanc's too. */
+function addressOf({ study_instance_uid: uid, orthanc_id: orthancId }) {
+  return orthancId && store.get(uid)?.orthanc_id !== orthancId ? orthancId : uid;
 }
 
 function onGone(uid) {
@@ -71,6 +76,7 @@ function onGone(uid) {
 const hear = {
   item: onItem,
   gone: onGone,
+  addressOf,
   known: store.size,
   link: showLink,
   counts(counts) {
