@@ -23,7 +23,17 @@ from structlog.testing import capture_logs
 from gateway.intake.feed import FEED
 from gateway.intake.orthanc import OrthancClient
 from tests.charsets import DECLARED, UNDECLARED, Writing
-from tests.hospitals import SOON_S, Site, answering, film, look_until, own_report, running_intake, wait_until
+from tests.hospitals import (
+    SOON_S,
+    Site,
+    analysis_of,
+    answering,
+    film,
+    look_until,
+    own_report,
+    running_intake,
+    wait_until,
+)
 from tests.proxies import proxied
 from tests.servers import OrthancServer, RedisServer, free_ports, running
 from worklist.job import Queue
@@ -211,24 +221,50 @@ def test_a_film_of_long_ago_is_taken_for_a_prior(site: Site) -> None:
     assert list(site.listed(Shown.PRIOR)) == [old]
 
 
-def test_the_broker_holds_few_messages(site: Site) -> None:
-    """Of a long backlog only a part lies in the broker, so that a STAT study which comes now is next but few."""
-    intake = site.intake()
-    intake.look()
-    site.send(*[film() for _ in range(80)])
-    intake.look()
-    intake.tick()
-    assert len(site.messages(Queue.SCORE)) == 64
-    (stat,) = site.send(film(RequestedProcedurePriority="STAT"))
-    intake.look()
-    assert len(site.messages(Queue.SCORE)) == 64
+def take_next(site: Site, queue: Queue) -> str | None:
+    """What a worker takes from the broker next; its study, once it is scored."""
     with redis.Redis.from_url(site.redis_url) as client:
-        client.rpop(Queue.SCORE.task)
-    intake.tick()
-    newest = site.messages(Queue.SCORE)[0]
-    job = site.jobs.claim(newest[1], "w")
-    assert job is not None
-    assert job.study_instance_uid == stat
+        waiting = site.messages(queue)
+        client.rpop(queue.task)
+    job = site.jobs.claim(waiting[-1][1], "w") if waiting else None
+    if job is None:
+        return None
+    assert site.jobs.complete_score(job.job_id, "w", analysis_of(job))
+    return job.study_instance_uid
+
+
+def received(site: Site) -> dict[str, datetime]:
+    """When each study on the list came, by Study Instance UID."""
+    with site.database.read() as session:
+        rows = session.execute(text("SELECT study_instance_uid, received_at FROM studies"))
+        return {uid: moment for uid, moment in rows}
+
+
+def test_the_past_is_scored_behind_what_arrives(site: Site) -> None:
+    """Of 200 films that lay in the PACS the newest comes first, but a new one before them, and a STAT one before all."""
+    old = site.send(*[film() for _ in range(200)])
+    intake = site.intake()
+    for _ in range(len(old)):  # each round takes some in, however slow the machine is
+        intake.look()
+        if len(came := received(site)) == len(old):
+            break
+    assert set(came) == set(old)
+    taken = []
+    for _ in range(20):
+        taken.append(take_next(site, Queue.SCORE))
+        intake.tick()
+    routine, stat = site.send(film(), film(RequestedProcedurePriority="STAT"))
+    look_until(intake, lambda: stat in received(site))
+    in_broker = len(site.messages(Queue.SCORE))
+    assert in_broker <= 16
+    while len(taken) < len(old) + 2:
+        taken.append(take_next(site, Queue.SCORE))
+        intake.tick()
+    assert set(taken) == {*old, routine, stat}
+    assert taken[20 + in_broker : 22 + in_broker] == [stat, routine]
+    moments = [came[uid] for uid in taken[16:] if uid in came]  # the first were sent before all were known
+    assert moments == sorted(moments, reverse=True)
+    assert moments[0] > moments[-1]
 
 
 # ---- What is refused ----

@@ -7,11 +7,12 @@ from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
 from worklist.records.leases import Lease
 from worklist.records.lines import ListedStudy
-from worklist.records.predictions import PredictionRecords, Upload
+from worklist.records.predictions import PredictionRecords
 from worklist.records.priors import PriorLine, PriorStudy
 from worklist.records.readings import ReadingRecords
 from worklist.records.received import ReceivedInstance
 from worklist.records.reports import FailedImage, ReportSubject, StoredResult
+from worklist.records.upload_files import UploadFiles
 from worklist.records.worklist import ListCounts, Shown, Worklist
 
 __all__ = [
@@ -36,6 +37,6 @@ __all__ = [
     "Shown",
     "StoredImage",
     "StoredResult",
-    "Upload",
+    "UploadFiles",
     "Worklist",
 ]
