@@ -279,9 +279,7 @@ class Intake:
     def _look_back(self) -> None:
         self._has_past = self._past.go_on()
 
-    def _ingest(
-        self, changes: Sequence[Change], following: FeedCursor | None = None, *, is_past: bool = False
-    ) -> None:
+    def _ingest(self, changes: Sequence[Change], following: FeedCursor | None = None, *, is_past: bool = False) -> None:
         # A study that is new to Orthanc, and known here, was deleted and sent again while nobody looked.
         begun = [change.orthanc_id for change in changes if change.change_type == "NewStudy"]
         for orthanc_id in sorted(self._records.listed_of(begun)):

@@ -20,7 +20,7 @@ from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from gateway.intake.feed import FEED
+from gateway.intake.feed import FEED, Intake
 from gateway.intake.orthanc import OrthancClient
 from tests.charsets import DECLARED, UNDECLARED, Writing
 from tests.hospitals import (
@@ -221,27 +221,29 @@ def test_a_film_of_long_ago_is_taken_for_a_prior(site: Site) -> None:
     assert list(site.listed(Shown.PRIOR)) == [old]
 
 
-def take_next(site: Site, queue: Queue) -> str | None:
-    """What a worker takes from the broker next; its study, once it is scored."""
-    with redis.Redis.from_url(site.redis_url) as client:
-        waiting = site.messages(queue)
-        client.rpop(queue.task)
-    job = site.jobs.claim(waiting[-1][1], "w") if waiting else None
-    if job is None:
-        return None
-    assert site.jobs.complete_score(job.job_id, "w", analysis_of(job))
-    return job.study_instance_uid
+def take_next(site: Site, intake: Intake) -> str:
+    """The study that a worker scores next, by the messages in the broker; the intake ticks between them."""
+    for _ in range(100):
+        intake.tick()
+        waiting = site.messages(Queue.SCORE)
+        with redis.Redis.from_url(site.redis_url) as client:
+            client.rpop(Queue.SCORE.task)
+        job = site.jobs.claim(waiting[-1][1], "w") if waiting else None
+        if job:  # else it is a message that was sent twice
+            assert site.jobs.complete_score(job.job_id, "w", analysis_of(job))
+            return job.study_instance_uid
+    raise AssertionError("nothing is handed out")
 
 
 def received(site: Site) -> dict[str, datetime]:
     """When each study on the list came, by Study Instance UID."""
     with site.database.read() as session:
         rows = session.execute(text("SELECT study_instance_uid, received_at FROM studies"))
-        return {uid: moment for uid, moment in rows}
+        return {str(row[0]): row[1] for row in rows}
 
 
 def test_the_past_is_scored_behind_what_arrives(site: Site) -> None:
-    """Of 200 films that lay in the PACS the newest comes first, but a new one before them, and a STAT one before all."""
+    """Of 200 films that lay in the PACS the newest comes first, and what arrives meanwhile comes before them."""
     old = site.send(*[film() for _ in range(200)])
     intake = site.intake()
     for _ in range(len(old)):  # each round takes some in, however slow the machine is
@@ -249,22 +251,39 @@ def test_the_past_is_scored_behind_what_arrives(site: Site) -> None:
         if len(came := received(site)) == len(old):
             break
     assert set(came) == set(old)
-    taken = []
-    for _ in range(20):
-        taken.append(take_next(site, Queue.SCORE))
-        intake.tick()
-    routine, stat = site.send(film(), film(RequestedProcedurePriority="STAT"))
-    look_until(intake, lambda: stat in received(site))
+    look_until(intake, lambda: bool(site.messages(Queue.SCORE)))
+    taken = [take_next(site, intake) for _ in range(20)]
+    new = set(site.send(film(), film(RequestedProcedurePriority="STAT")))
+    look_until(intake, lambda: new <= set(received(site)))
     in_broker = len(site.messages(Queue.SCORE))
     assert in_broker <= 16
-    while len(taken) < len(old) + 2:
-        taken.append(take_next(site, Queue.SCORE))
-        intake.tick()
-    assert set(taken) == {*old, routine, stat}
-    assert taken[20 + in_broker : 22 + in_broker] == [stat, routine]
-    moments = [came[uid] for uid in taken[16:] if uid in came]  # the first were sent before all were known
+    taken += [take_next(site, intake) for _ in range(len(old) + len(new) - 20)]
+    assert set(taken) == {*old, *new}
+    assert new <= set(taken[20 : 22 + in_broker])
+    moments = [came[uid] for uid in taken if uid in came]
     assert moments == sorted(moments, reverse=True)
     assert moments[0] > moments[-1]
+
+
+def test_few_messages_wait_so_that_the_most_urgent_is_next(site: Site) -> None:
+    """One for each worker where work takes long, more only where all were taken since the last round."""
+    intake = site.intake()
+    intake.look()
+    site.send(*[film() for _ in range(30)])
+    look_until(intake, lambda: len(received(site)) == 30)
+    for _ in range(3):
+        intake.tick()
+        assert len(site.messages(Queue.SCORE)) == 1
+    (stat,) = site.send(film(RequestedProcedurePriority="STAT"))
+    look_until(intake, lambda: stat in received(site))
+    assert stat in [take_next(site, intake) for _ in range(2)]
+    waiting = []
+    for _ in range(3):
+        with redis.Redis.from_url(site.redis_url) as client:
+            client.delete(Queue.SCORE.task)  # workers that are fast take all of it
+        intake.tick()
+        waiting.append(len(site.messages(Queue.SCORE)))
+    assert waiting[0] < waiting[1] < waiting[2] <= 16
 
 
 # ---- What is refused ----

@@ -59,7 +59,10 @@ def due_jobs(  # noqa: PLR0913 - each says which
     """
     waits = {f"sent_{sent}": now - requeue_after * 2**sent for sent in range(_DOUBLINGS)}
     moments = {"now": now, "impossible": now + IMPOSSIBLE, "longest": now - _LONGEST_WAIT, **waits}
-    return [(job_id, found) for job_id, found in session.execute(_statement(queue, with_past=with_past), {"most": limit, **moments})]
+    return [
+        (job_id, found)
+        for job_id, found in session.execute(_statement(queue, with_past=with_past), {"most": limit, **moments})
+    ]
 
 
 def waiting_in_vain(session: Session, now: datetime) -> dict[Queue, timedelta]:
