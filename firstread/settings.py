@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     report_time_limit_s: int = Field(default=600, ge=30)
     """The same for a report."""
     upload_dir: Path = Path("firstread-uploads")
-    """Folder of what POST /predict was sent, until it is judged, and of its pictures; gateways and workers share it."""
+    """Folder of what is sent to POST /predict, until it is judged; gateways and workers share it."""
     predict_upload_mb: int = Field(default=64, ge=1, le=1000)
     """Largest file that POST /predict takes, in megabytes (10^6 bytes)."""
     predict_in_hand_mb: int = Field(default=256, ge=1)
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     prediction_keep_s: int = Field(default=3600, ge=60)
     """After this long a prediction and its pictures are erased; its upload is erased once it is judged."""
     stow_mb: int = Field(default=256, ge=1)
-    """Largest request that is stored through /dicom-web, in megabytes (10^6 bytes); Orthanc holds it twice in memory."""
+    """Largest request that is stored through /dicom-web, in megabytes (10^6 bytes); Orthanc holds it twice."""
     least_free_mb: int = Field(default=1000, ge=0)
     """Megabytes that should be free on each disk, also Orthanc's; with less, GET /ready, page and doctor say so."""
     log_json: bool = False

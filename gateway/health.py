@@ -196,7 +196,9 @@ def _bell(intake: Intake) -> str:
     return f"doorbell rang {(datetime.now(UTC) - rung).total_seconds():.0f} s ago" if rung else "doorbell never rang"
 
 
-def _work(waiting: Mapping[Queue, timedelta], workers: Mapping[Queue, int], retried: Mapping[tuple[str, str], int]) -> Check:
+def _work(
+    waiting: Mapping[Queue, timedelta], workers: Mapping[Queue, int], retried: Mapping[tuple[str, str], int]
+) -> Check:
     unserved = [queue for queue in (Queue.SCORE, Queue.REPORT) if not workers.get(queue)]
     stalled = {queue: span for queue, span in waiting.items() if span > _TOO_LONG}
     alive = ", ".join(f"{count} of {queue}" for queue, count in workers.items() if count) or "none"

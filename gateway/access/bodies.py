@@ -29,25 +29,31 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._most(scope["path"])
-        stated = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if not stated.isdigit() or int(stated) > most:
-            refused = _too_large(most)
-            answer = problem(refused.status_code, refused.title, str(refused.detail), **refused.more)
-            answer.headers["Connection"] = "close"  # nobody reads the rest
-            await answer(scope, receive, send)
-            return
-        received = 0
+        headers = dict(scope["headers"])
+        stated, most = headers.get(b"content-length", b"0"), self._most(scope["path"])
+        is_whole, received = stated == b"0" and b"transfer-encoding" not in headers, 0
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal is_whole, received
             message = await receive()
             received += len(message.get("body", b""))
+            is_whole = is_whole or not message.get("more_body", False)
             if received > most:
+                is_whole = False
                 raise _too_large(most)
             return message
 
-        await self._app(scope, counted, send)
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and not is_whole:  # nobody reads the rest
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        if not stated.isdigit() or int(stated) > most:
+            refused = _too_large(most)
+            refusal = problem(refused.status_code, refused.title, str(refused.detail), **refused.more)
+            await refusal(scope, receive, answer)
+            return
+        await self._app(scope, counted, answer)
 
     def _most(self, path: str) -> int:
         return next((most for beginning, most in self._limits.items() if path.startswith(beginning)), LEAST_BYTES)
@@ -55,4 +61,6 @@ class BodyLimit:
 
 def _too_large(most: int) -> Problem:
     limit = f"{most / 1_000_000:g} MB" if most >= 1_000_000 else f"{most / 1000:g} kB"  # noqa: PLR2004 - 10^6
-    return Problem(413, "too large", f"the request is larger than {limit}, the most that is taken here", code="too_large")
+    return Problem(
+        413, "too large", f"the request is larger than {limit}, the most that is taken here", code="too_large"
+    )

@@ -70,8 +70,7 @@ class DicomWebOrigin:
 
 
 def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
-    """The routes of the DICOMweb service; its connections live as long as the application.
-    """
+    """The routes of the DICOMweb service; its connections live as long as the application."""
     root = origin.root.strip("/")
     orthanc = httpx.AsyncClient(
         base_url=f"{origin.url.rstrip('/')}/{root}",

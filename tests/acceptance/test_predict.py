@@ -307,9 +307,7 @@ def test_a_worker_that_pauses_answers_late(running: RunningSite) -> None:
     assert 1.5 < time.monotonic() - started < 25
 
 
-def ask_where_nobody_works(
-    database: Database, broker_url: str, folder: Path, uploads: int = 1
-) -> list[httpx.Response]:
+def ask_where_nobody_works(database: Database, broker_url: str, folder: Path, uploads: int = 1) -> list[httpx.Response]:
     """The answers to uploads sent at once to a gateway with the patience of one second and no worker."""
     jobs = JobRecords(database, SiteRules(), JobLimits())
     limits = PredictLimits(upload_bytes=1_000_000, in_hand_bytes=32_000_000, wait_s=1.0, keep=timedelta(hours=1))
@@ -323,7 +321,9 @@ def ask_where_nobody_works(
             return await asyncio.gather(*(client.post("/predict", files=files) for _ in range(uploads)))
 
     with build_sender(broker_url) as sender:
-        app.include_router(build_predict(PredictionRecords(database, UploadFiles(folder)), Dispatcher(jobs, sender), limits))
+        app.include_router(
+            build_predict(PredictionRecords(database, UploadFiles(folder)), Dispatcher(jobs, sender), limits)
+        )
         return asyncio.run(ask())
 
 

@@ -120,7 +120,7 @@ class UploadFiles:
         except OSError as error:
             raise ModelUnavailable(
                 "upload_not_kept",
-                f"no upload can be kept in {self.folder} ({error.strerror}): free its disk, or set FIRSTREAD_UPLOAD_DIR",
+                f"{self.folder} takes no upload ({error.strerror}): free its disk, or set FIRSTREAD_UPLOAD_DIR",
             ) from error
 
 
