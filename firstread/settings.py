@@ -36,6 +36,15 @@ _GONE: Final = {
 """Settings of earlier versions, and what stands in their place."""
 
 
+def _check_no_login(url: str) -> str:
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        # It would be shown wherever the address is: by GET /ready, doctor, and the messages of failures.
+        raise PydanticCustomError(
+            "login_in_address", "must hold no login: set FIRSTREAD_ORTHANC_USERNAME and FIRSTREAD_ORTHANC_PASSWORD"
+        )
+    return url
+
+
 def _starting(*schemes: str) -> AfterValidator:
     def check(url: str) -> str:
         if not url.startswith(schemes) or url in schemes:
@@ -62,7 +71,9 @@ class Settings(BaseSettings):
         str, _starting("redis://", "rediss://", "redis+socket://", "sentinel://", "amqp://", "amqps://")
     ] = "redis://127.0.0.1:6379/0"
     """Celery broker: Redis, or amqp://... for RabbitMQ."""
-    orthanc_url: Annotated[str, _starting("http://", "https://")] = "http://127.0.0.1:8042"
+    orthanc_url: Annotated[str, _starting("http://", "https://"), AfterValidator(_check_no_login)] = (
+        "http://127.0.0.1:8042"
+    )
     """Root of Orthanc's REST interface; its DICOMweb root is found below it."""
     orthanc_username: str = ""
     """User name for Orthanc, empty where it asks for none."""

@@ -20,7 +20,7 @@ from functools import partial
 from itertools import islice
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from gateway.intake.arrivals import received_instance, received_report
 from gateway.intake.changelog import ChangeLog, advanced
@@ -36,6 +36,7 @@ from worklist.records import (
     ReadingRecords,
     ReceivedInstance,
     ReceivedReport,
+    is_of_the_database,
 )
 from worklist.scope import ScopeRules, is_own_object
 
@@ -49,7 +50,6 @@ _MOST_COMPARED = 30  # so many a round, which is 100,000 an hour
 _ABSENT_AT_ONCE = 100  # of a study, each of which is looked up
 _HINTS_A_ROUND = 20  # of deleted studies that are checked
 _MOST_HINTS = 1000  # that are kept; the patrol finds the rest
-_OF_THE_DATABASE = (OperationalError, ProgrammingError, InterfaceError)  # troubles that no single instance makes
 _TICK_S = 0.25  # how often it is looked whether a study has become complete
 _LONGEST_HELD_S = 120.0  # that the work of a look back waits for its end
 _HOUSEKEEPING_EVERY_S = 3.0
@@ -289,7 +289,7 @@ class Intake:
         try:
             self._write(self._receive(arrived, is_past=is_past), stable, following)
         except (StatementError, ValueError) as error:
-            if isinstance(error, _OF_THE_DATABASE):
+            if is_of_the_database(error):
                 raise
             if len(changes) > 1:  # find the one that the database refuses, so that it blocks no other
                 for change in changes:

@@ -132,6 +132,14 @@ def test_each_service_knows_only_the_secrets_it_needs(services: dict[str, Servic
     }
 
 
+def test_no_command_line_holds_a_password(services: dict[str, Service]) -> None:
+    """Everybody on the machine sees those: a health check hands it on by the environment."""
+    for name in OURS - {"migrate", "gateway"}:
+        test = services[name]["healthcheck"]["test"]
+        shell = test if isinstance(test, str) else test[-1]  # as either generation prints it
+        assert re.match(r'CELERY_BROKER_URL="\$+FIRSTREAD_BROKER_URL" celery inspect ', shell), name
+
+
 def test_gateway_and_worker_share_the_folder_of_uploads(services: dict[str, Service]) -> None:
     """One volume for both, made for their account in the image, and with room for what is being received."""
     (place,) = {services[name]["environment"]["FIRSTREAD_UPLOAD_DIR"] for name in ("gateway", "worker-predict")}

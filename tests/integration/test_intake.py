@@ -289,13 +289,21 @@ def test_few_messages_wait_so_that_the_most_urgent_is_next(site: Site) -> None:
 # ---- What is refused ----
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-def test_what_the_database_refuses_blocks_nothing_else(site: Site, is_first: bool) -> None:  # noqa: FBT001
-    """A film that cannot be written is passed over, loudly, and the films around it are listed."""
+@pytest.mark.parametrize(("is_first", "state"), [(True, "23514"), (False, "23514"), (False, "54000")])
+def test_what_the_database_refuses_blocks_nothing_else(
+    site: Site,
+    is_first: bool,  # noqa: FBT001 - pytest's
+    state: str,
+) -> None:
+    """A film that cannot be written, or is too large for an index, is passed over, loudly; those around are listed."""
     intake = site.intake()
     if not is_first:
         intake.look()
-    refusing = "ALTER TABLE studies ADD CONSTRAINT refusal CHECK (patient_name <> 'Poison')"
+    refusing = f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+            IF NEW.patient_name = 'Poison' THEN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END IF; RETURN NEW;
+        END$$;
+        CREATE TRIGGER refusal BEFORE INSERT OR UPDATE ON studies FOR EACH ROW EXECUTE FUNCTION refuse()"""
     with site.database.write() as session:
         session.execute(text(refusing))
     try:
@@ -310,7 +318,7 @@ def test_what_the_database_refuses_blocks_nothing_else(site: Site, is_first: boo
         assert intake.is_reading
     finally:
         with site.database.write() as session:
-            session.execute(text("ALTER TABLE studies DROP CONSTRAINT refusal"))
+            session.execute(text("DROP FUNCTION refuse CASCADE"))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "absent"])

@@ -1,6 +1,6 @@
 """The index of what lies in the PACS, and of the work on it: SQLAlchemy on SQLite (WAL) or PostgreSQL."""
 
-from worklist.records.database import Database
+from worklist.records.database import Database, is_of_the_database
 from worklist.records.events import Event, EventKind
 from worklist.records.images import StoredImage
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
@@ -39,4 +39,5 @@ __all__ = [
     "StoredResult",
     "UploadFiles",
     "Worklist",
+    "is_of_the_database",
 ]
