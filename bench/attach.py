@@ -83,10 +83,12 @@ def measure_attach() -> list[Figure]:
 
 
 def _watch(site: Site, supervisor: Supervisor, database: Database) -> list[Figure]:
-    started_at = psutil.Process(supervisor.pid("gateway")).create_time()
+    gateway, orthanc = (psutil.Process(supervisor.pid(name)) for name in ("gateway", "orthanc"))
+    started_at = gateway.create_time()
     of_last_week = int(STUDIES * (_WEEK / SPAN)) - 1  # the edge moves while it is looked back
     watch = _Watch(database, of_last_week)
     stored_at: dict[str, float] = {}
+    spent: dict[str, float] = {}
 
     def store() -> None:
         for film in simulated_films(_NEW):
@@ -103,6 +105,8 @@ def _watch(site: Site, supervisor: Supervisor, database: Database) -> list[Figur
         if time.monotonic() > deadline:
             raise SystemExit(f"not all is listed after {_PATIENCE_S:.0f} s")
         watch.look()
+        if watch.all_at and not spent:
+            spent = {name: sum(one.cpu_times()[:2]) for name, one in (("gateway", gateway), ("Orthanc", orthanc))}
         time.sleep(_ASK_EVERY_S)
     to_list = [watch.listed_at[uid] - stored for uid, stored in stored_at.items()]
     to_score = [watch.scored_at[uid] - stored for uid, stored in stored_at.items()]
@@ -117,4 +121,8 @@ def _watch(site: Site, supervisor: Supervisor, database: Database) -> list[Figur
         ),
         Figure(name=f"... {_NEW} new films meanwhile, listed, the slowest", value=max(to_list), unit="s", at_most=2),
         Figure(name="... scored, the slowest", value=max(to_score), unit="s"),
+        *(
+            Figure(name=f"... processor time until all are listed, {name}", value=seconds, unit="s")
+            for name, seconds in spent.items()
+        ),
     ]
