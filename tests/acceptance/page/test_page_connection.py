@@ -136,6 +136,10 @@ def test_a_live_list_that_may_be_incomplete_says_so(gateway: ListGateway, open_p
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     connection = page.locator("#connection")
     expect(connection).to_contain_text("may be missing: no answer from the broker and Orthanc")
+    gateway.away = {"disk", "pacs_disk", "work"}
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    full = "hardly any room on Firstread's disk and Orthanc's disk"
+    expect(connection).to_contain_text(f"may be missing: no answer from the AI, {full}")
     gateway.away = set()
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(connection).to_have_text("Live")
