@@ -66,10 +66,12 @@ class IntakePace:
     Attributes:
         poll: pause between two readings when the doorbell is silent.
         lookback: how long ago a study may have changed when a whole PACS is looked at.
+        past: how long a round goes on with the past, before the feed is read again.
     """
 
     poll: timedelta = timedelta(seconds=1)
     lookback: timedelta = timedelta(days=7)
+    past: timedelta = timedelta(seconds=0.5)
 
 
 class Intake:
@@ -110,7 +112,7 @@ class Intake:
         self._report_titles = report_titles
         self._pace = pace
         self._log = ChangeLog(orthanc)
-        self._past = LookBack(orthanc, records, partial(self._ingest, is_past=True), pace.lookback)
+        self._past = LookBack(orthanc, records, partial(self._ingest, is_past=True), pace.lookback, pace.past)
         self._has_past = True  # until a look back says otherwise
         self._hurries = False
         self._past_held_until = time.monotonic() + _LONGEST_HELD_S

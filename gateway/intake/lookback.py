@@ -25,7 +25,6 @@ _PAGE = 50  # studies asked for in one step
 _STUDIES_AT_ONCE = 16
 _STRETCH = 50  # instances that are dated, or taken in, at once
 _AT_ONCE = 4  # questions to Orthanc
-_BUDGET_S = 0.5  # for the steps of one round, after which the feed is read again
 
 
 @dataclass(slots=True)
@@ -53,6 +52,7 @@ class LookBack:
         records: where the walk's place is kept.
         ingest: takes in instances, oldest first.
         lookback: how long ago a study may have changed to be listed.
+        at_once: how long the steps of one round may take.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class LookBack:
         records: IntakeRecords,
         ingest: Callable[[Sequence[Change]], None],
         lookback: timedelta,
+        at_once: timedelta,
     ) -> None:
         self._orthanc = orthanc
         self._log = ChangeLog(orthanc)
         self._records = records
         self._ingest = ingest
         self._lookback = lookback
+        self._at_once_s = at_once.total_seconds()
         self._waiting: list[str] = []  # studies of the present step, in the order in which they are taken in
         self._following = (0, "")  # where the step after this one begins
         self._batch = _Batch()
@@ -78,7 +80,7 @@ class LookBack:
 
     def go_on(self) -> bool:
         """Some steps; whether more are left."""
-        until = time.monotonic() + _BUDGET_S
+        until = time.monotonic() + self._at_once_s
         while place := self._records.cursor(PAST):
             if not place.marks:
                 return False
