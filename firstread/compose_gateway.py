@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -18,7 +19,8 @@ from gateway.list.hub import ListHub
 from gateway.list.pages import SiteFacts
 from gateway.list.viewer import OPEN_STUDY
 from gateway.predict.routes import PredictLimits
-from worklist.records import Database, IntakeRecords, Lease, PredictionRecords, ReadingRecords, Worklist
+from gateway.room import Room
+from worklist.records import Database, IntakeRecords, Lease, PredictionRecords, ReadingRecords, UploadFiles, Worklist
 
 
 def build_gateway(settings: Settings) -> FastAPI:
@@ -52,9 +54,10 @@ def build_gateway(settings: Settings) -> FastAPI:
             orthanc=orthanc,
             dispatcher=dispatcher,
             intake=intake,
-            predictions=PredictionRecords(database),
+            predictions=PredictionRecords(database, UploadFiles(settings.upload_dir)),
             predict_limits=PredictLimits(
                 upload_bytes=settings.predict_upload_mb * 1_000_000,
+                in_hand_bytes=settings.predict_in_hand_mb * 1_000_000,
                 wait_s=settings.predict_wait_s,
                 keep=timedelta(seconds=settings.prediction_keep_s),
             ),
@@ -70,6 +73,18 @@ def build_gateway(settings: Settings) -> FastAPI:
             dicomweb=DicomWebOrigin(
                 url=settings.orthanc_url, root=settings.orthanc_dicomweb_root, auth=settings.orthanc_auth
             ),
+            stow_bytes=settings.stow_mb * 1_000_000,
+            doorbell_secret=settings.doorbell_secret.get_secret_value(),
+            room=_room(settings, database),
             viewer_dir=settings.viewer_dir,
         )
     )
+
+
+def _room(settings: Settings, database: Database) -> Room:
+    folders = {"uploads": settings.upload_dir.absolute()}
+    if database.is_sqlite and database.url.database:
+        folders["the database"] = Path(database.url.database).absolute().parent
+    if settings.model_dir:
+        folders["models"] = settings.model_dir.absolute()
+    return Room(folders=folders, least_bytes=settings.least_free_mb * 1_000_000)

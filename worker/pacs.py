@@ -27,7 +27,7 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from dicom_sr.revision import InstanceReference
 from imaging.elements import PYDICOM_ERRORS
 from worker.encoding import encode
-from worklist.errors import InvalidInput, PacsUnavailable, UnusableImage
+from worklist.errors import PACS_FULL, InvalidInput, PacsUnavailable, UnusableImage
 from worklist.scope import MANUFACTURER, is_own_manufacturer
 
 _PAGE = 500
@@ -39,6 +39,7 @@ TIMEOUT_S = (3.0, 20.0)  # to connect, between two pieces of an answer: both end
 _DICOM_JSON = {"Accept": "application/dicom+json"}
 _REFERENCED, _FAILED, _REASON = "00081199", "00081198", "00081197"
 _REFERENCED_UID = "00081155"
+_OUT_OF_RESOURCES = 0xA7  # A7xx, PS3.18 section I.2.2
 
 
 class Pacs:
@@ -211,13 +212,14 @@ class Pacs:
         stored, refused = (outcome.get(tag, {}).get("Value") or [] for tag in (_REFERENCED, _FAILED))
         named = {uid for item in stored for uid in item.get(_REFERENCED_UID, {}).get("Value") or []}
         unnamed = {str(dataset.SOPInstanceUID) for dataset in datasets} - named
-        if unnamed:  # on a full disk Orthanc 1.10 says neither of any object, under the status 200
-            reasons = {f"{(item.get(_REASON, {}).get('Value') or [0])[0]:04X}" for item in refused}
-            why = f"reason {', '.join(sorted(reasons))}" if reasons else "no reason given: is its disk full?"
-            raise PacsUnavailable(
-                "store_refused",
-                f"the PACS lacks {len(unnamed)} of {len(datasets)} objects that were sent ({why}): see its log",
-            )
+        if unnamed:
+            reasons = {(item.get(_REASON, {}).get("Value") or [0])[0] for item in refused}
+            lacks = f"the PACS lacks {len(unnamed)} of {len(datasets)} objects that were sent"
+            if all(reason >> 8 == _OUT_OF_RESOURCES for reason in reasons):  # on a full disk Orthanc 1.10 gives none
+                why = f"{lacks} and seems to be full: free the disk of its storage, or raise its MaximumStorageSize"
+                raise PacsUnavailable(PACS_FULL, why)
+            why = ", ".join(f"{reason:04X}" for reason in sorted(reasons))
+            raise PacsUnavailable("store_refused", f"{lacks} (reason {why}): see its log")
 
     def _ask(
         self,

@@ -16,7 +16,7 @@ from worklist.procedure_step import ProcedureStepState
 from worklist.records import adoption, reports
 from worklist.records.database import Database
 from worklist.records.documents import analysis_to_document
-from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, is_undelivered, waiting_in_vain
+from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, is_undelivered, retried_in_vain, waiting_in_vain
 from worklist.records.events import EventKind, record
 from worklist.records.images import image_is_open
 from worklist.records.leases import living_workers, say_alive
@@ -68,14 +68,15 @@ class JobRecords:
         self._rules = rules
         self.limits = limits
 
-    def due(self, limit: int, queue: Queue | None = None) -> list[tuple[str, Queue]]:
+    def due(self, limit: int, queue: Queue | None = None, *, with_past: bool = True) -> list[tuple[str, Queue]]:
         """The jobs that the broker should hold a message for and may not: STAT first, then in reading order.
 
-        A report waits until no image of its study is still to be scored. Of one queue where one is named.
+        A report waits until no image of its study is still to be scored. Of one queue where one is named, and without
+        what a look back found and nobody has flagged where that is not wanted yet.
         """
         with self._database.read() as session:
             now = self._database.now(session)
-            return due_jobs(session, now, limit, self.limits.requeue_after, queue)
+            return due_jobs(session, now, limit, self.limits.requeue_after, queue, with_past=with_past)
 
     def record_enqueued(self, job_ids: Iterable[str]) -> None:
         """Note that the broker took a message for each of these jobs."""
@@ -222,10 +223,10 @@ class JobRecords:
             if row is None or study is None or not _is_held(row, holder):
                 return
             if isinstance(error, PacsUnavailable) and now < row.created_at + self.limits.pacs_patience:
-                _postpone(row, now + min(self.limits.first_pause * 2**row.attempts, timedelta(seconds=10)))
+                _postpone(row, now + min(self.limits.first_pause * 2**row.attempts, timedelta(seconds=10)), error)
                 row.attempts = min(row.attempts, self.limits.max_attempts - 1)
             elif isinstance(error, TransientError) and row.attempts < self.limits.max_attempts:
-                _postpone(row, now + min(self.limits.first_pause * 2 ** (row.attempts - 1), LONGEST_PAUSE))
+                _postpone(row, now + min(self.limits.first_pause * 2 ** (row.attempts - 1), LONGEST_PAUSE), error)
             else:
                 _cancel(session, row, study.row, Failure(code=error.code, message=error.message), now)
             study.recompute()
@@ -284,6 +285,11 @@ class JobRecords:
         with self._database.read() as session:
             return waiting_in_vain(session, self._database.now(session))
 
+    def retried_in_vain(self, age: timedelta) -> dict[tuple[str, str], int]:
+        """Codes and messages for which work of that age is still tried again, and how many jobs of each."""
+        with self._database.read() as session:
+            return retried_in_vain(session, self._database.now(session) - age)
+
     def say_alive(self, queues: tuple[Queue, ...]) -> None:
         """This process lives, and serves some queues."""
         with self._database.write() as session:
@@ -341,11 +347,13 @@ def _rerun(row: JobRow, now: datetime) -> None:
     row.not_before = row.created_at = now
 
 
-def _postpone(row: JobRow, not_before: datetime) -> None:
+def _postpone(row: JobRow, not_before: datetime, why: FirstreadError | None = None) -> None:
     row.state = next_state(row.state, JobEvent.POSTPONE)
     row.not_before = not_before
     row.holder = row.lease_until = row.enqueued_at = None
     row.enqueues = 0
+    if why:
+        row.failure_code, row.failure_message = why.code, why.message
 
 
 def _cancel(session: Session, row: JobRow, study: StudyRow, failure: Failure, now: datetime) -> None:
@@ -367,3 +375,5 @@ def _finish(row: JobRow, event: JobEvent, now: datetime) -> None:
     row.state = next_state(row.state, event)
     row.finished_at = now
     row.holder = row.lease_until = None
+    if event is JobEvent.COMPLETE:
+        row.failure_code = row.failure_message = None  # of the tries before

@@ -71,6 +71,7 @@ class Study:
             revision=1,
             checked_at=now,
             modality="",
+            is_past=instance.is_past,
         )
         study = cls(session, row, rules, now)
         study._describe(instance)
@@ -115,6 +116,7 @@ class Study:
         known = self._session.get(InstanceRow, (instance.sop_instance_uid, row.orthanc_id))
         if known is not None and known.digest == instance.digest:
             return has_returned
+        row.is_past = instance.is_past
         self._describe(instance)
         was_scored = known is not None and known.scope_code is None
         self._session.merge(instance_row(instance))

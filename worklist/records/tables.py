@@ -114,6 +114,7 @@ class StudyRow(Base):
     order_priority: Mapped[OrderPriority]
     stat_rank: Mapped[int]  # 0 for STAT, 1 otherwise: the first part of the order, kept sortable
     queue_at: Mapped[datetime]
+    is_past: Mapped[bool]  # its newest image was found by the look back: the work on it can wait
     state: Mapped[StudyState]
     score: Mapped[float | None]
     harm: Mapped[float | None]
@@ -314,7 +315,7 @@ class JobRow(Base):
 
 
 class PredictionRow(Base):
-    """One upload to POST /predict: the image until it is judged, the result until it expires."""
+    """One upload to POST /predict and its result, until it expires; film and pictures are files."""
 
     __tablename__ = "predictions"
 
@@ -324,21 +325,7 @@ class PredictionRow(Base):
     failure_code: Mapped[str | None]
     failure_message: Mapped[str | None]
     is_permanent: Mapped[bool | None]
-    prior_report: Mapped[str | None]
     result: Mapped[str | None]
-    upload: Mapped[bytes | None]  # last, so that no other column lies behind it on the disk
-
-
-class PredictionPictureRow(Base):
-    """A picture of a prediction as PNG; position counts crops from 1 and is 0 for the whole film."""
-
-    __tablename__ = "prediction_pictures"
-
-    prediction_id: Mapped[str] = mapped_column(
-        ForeignKey("predictions.prediction_id", ondelete="CASCADE"), primary_key=True
-    )
-    position: Mapped[int] = mapped_column(primary_key=True)
-    png: Mapped[bytes]
 
 
 class ResultRow(Base):
