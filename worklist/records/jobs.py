@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import Select, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
@@ -74,18 +74,17 @@ class JobRecords:
     def record_enqueued(self, job_ids: Iterable[str]) -> None:
         """Note that the broker took a message for each of these jobs."""
         with self._database.write() as session:
+            free = _scheduled().where(JobRow.job_id.in_(list(job_ids)))
             session.execute(
                 update(JobRow)
-                .where(JobRow.job_id.in_(list(job_ids)), JobRow.state == ProcedureStepState.SCHEDULED)
+                .where(JobRow.job_id.in_(free))
                 .values(enqueued_at=self._database.now(session), enqueues=JobRow.enqueues + 1)
             )
 
     def forget_enqueued(self) -> None:
         """The broker may have lost its memory: send every open message again."""
         with self._database.write() as session:
-            session.execute(
-                update(JobRow).where(JobRow.state == ProcedureStepState.SCHEDULED).values(enqueued_at=None, enqueues=0)
-            )
+            session.execute(update(JobRow).where(JobRow.job_id.in_(_scheduled())).values(enqueued_at=None, enqueues=0))
 
     def sweep(self) -> None:
         """Put back the jobs whose holder has not renewed its lease, and fail those it happens to each time."""
@@ -179,7 +178,7 @@ class JobRecords:
     ) -> datetime | None:
         """Keep what a report says before anything of it is stored; returns its time, None where the lease is lost."""
         with self._database.write() as session:
-            row = session.get(JobRow, job_id, with_for_update=True)
+            row, _ = self._lock(session, job_id, self._database.now(session))
             if row is None or not _is_held(row, holder):
                 return None
             return reports.keep_report(session, row, subject, explained)
@@ -311,11 +310,17 @@ class JobRecords:
         return not now <= row.lease_until <= now + self.limits.lease + IMPOSSIBLE
 
     def _lock(self, session: Session, job_id: str, now: datetime) -> tuple[JobRow | None, Study | None]:
-        # The study first, then the job: all take both locks in this order.
+        # The study first, then the job: see the order of locks in studies.py.
         uid = session.scalar(select(JobRow.study_instance_uid).where(JobRow.job_id == job_id))
         study = Study.lock(session, uid, self._rules, now) if uid is not None else None
         row = session.get(JobRow, job_id, with_for_update=True)
         return row, study
+
+
+def _scheduled() -> Select[str]:
+    # Without their studies: so a job that somebody holds, and is about to change, is passed over and not waited for.
+    waiting = select(JobRow.job_id).where(JobRow.state == ProcedureStepState.SCHEDULED)
+    return waiting.with_for_update(skip_locked=True)
 
 
 def _is_held(row: JobRow, holder: str) -> bool:

@@ -93,9 +93,9 @@ class Lease:
 
 def say_alive(session: Session, queues: tuple[Queue, ...], now: datetime) -> None:
     """A worker's process says that it lives and serves some queues."""
-    session.execute(
-        delete(LeaseRow).where(LeaseRow.name.startswith(f"{_WORKER} "), LeaseRow.until < now - _WORKER_LIFE)
-    )
+    ended = select(LeaseRow.name).where(LeaseRow.name.startswith(f"{_WORKER} "), LeaseRow.until < now - _WORKER_LIFE)
+    # What another worker clears away, or has just taken up again, is passed over and not waited for.
+    session.execute(delete(LeaseRow).where(LeaseRow.name.in_(ended.with_for_update(skip_locked=True))))
     for queue in queues:
         name = f"{_WORKER} {queue} {_this_process()}"
         session.merge(LeaseRow(name=name, holder=_this_process(), number=1, until=now + _WORKER_LIFE))
