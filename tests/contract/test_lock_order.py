@@ -94,8 +94,8 @@ def test_studies_that_are_compared_and_triaged_again(records: Records) -> None:
     """The patrol notes many studies at once while a new policy triages them: both take them by rising UID."""
     records.jobs.adopt_policy(policy())
     studies = ["1.2.1", "1.2.2", "1.2.3"]
-    for place, study in enumerate(reversed(studies)):  # neither the table nor an index has them in that order
-        records.ingest(replace(received(study), orthanc_id=f"o{place}"))
+    for place, study in enumerate(reversed(studies)):  # no index has them in that order
+        records.ingest(replace(received(study, study_date=f"2026112{place}"), orthanc_id=f"o{place}"))
         records.score({FindingType.PLEURAL_EFFUSION: 0.9})
     with ThreadPoolExecutor(2) as pool:
         with held(records.database, "SELECT 1 FROM studies WHERE study_instance_uid = '1.2.2' FOR UPDATE") as wait_for:
