@@ -129,7 +129,9 @@ def test_workers_that_clear_away_the_dead_wait_for_nobody(records: Records) -> N
     """A worker that says that it lives deletes the rows of those that ended long ago, which another may be doing."""
     with records.database.write() as session:
         session.execute(
-            text("INSERT INTO leases (name, holder, number, until) VALUES ('worker score gone', 'gone', 1, '2020-01-01')")
+            text(
+                "INSERT INTO leases (name, holder, number, until) VALUES ('worker score gone', 'gone', 1, '2020-01-01')"
+            )
         )
     with held(records.database, "DELETE FROM leases"):
         records.jobs.say_alive((Queue.SCORE,))

@@ -2,6 +2,7 @@
 
 from worklist.records.database import Database
 from worklist.records.events import Event, EventKind
+from worklist.records.failures import FailedWork
 from worklist.records.images import StoredImage
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
@@ -19,6 +20,7 @@ __all__ = [
     "Event",
     "EventKind",
     "FailedImage",
+    "FailedWork",
     "FeedCursor",
     "IntakeRecords",
     "Job",

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, and_, exists, func, or_, select, update
+from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
 from worklist.finding import Analysis
 from worklist.job import JobEvent, JobLimits, Queue, next_state
 from worklist.procedure_step import ProcedureStepState
-from worklist.records import adoption, reports
+from worklist.reading import SYSTEM, Actor
+from worklist.records import adoption, failures, reports
 from worklist.records.database import Database
 from worklist.records.documents import analysis_to_document
 from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, is_undelivered, waiting_in_vain
 from worklist.records.events import EventKind, record
+from worklist.records.failures import FailedWork
 from worklist.records.images import image_is_open
 from worklist.records.leases import living_workers, say_alive
 from worklist.records.policies import newest_policy, policies_in_force
 from worklist.records.reports import ReportSubject, StoredResult
 from worklist.records.studies import Study
-from worklist.records.tables import OPEN, InstanceRow, JobRow, StudyRow
+from worklist.records.tables import OPEN, InstanceRow, JobRow
 from worklist.scope import SEEN_OUT_OF_SCOPE
 from worklist.site import SiteRules
 from worklist.study import Failure
@@ -222,44 +224,19 @@ class JobRecords:
                 _cancel(session, row, Failure(code=error.code, message=error.message), now)
             study.recompute()
 
-    def retry(self, study_instance_uids: Iterable[str]) -> int:
-        """Schedule the failed jobs of these studies again, of all studies where none is named; returns how many.
+    def retry(self, study_instance_uids: Collection[str], by: Actor = SYSTEM) -> int:
+        """Schedule the failed jobs of these studies again, of all studies where none is named; returns how many."""
+        return failures.retry(self._database, self._rules, study_instance_uids, by)
 
-        Jobs that a newer image or revision has overtaken stay failed, and so do those of studies that are gone.
-        """
-        uids = list(study_instance_uids)
-        is_current_image = exists().where(
-            InstanceRow.study_instance_uid == JobRow.study_instance_uid,
-            InstanceRow.sop_instance_uid == JobRow.sop_instance_uid,
-            InstanceRow.digest == JobRow.digest,
-        )
-        is_current_report = and_(JobRow.queue == Queue.REPORT, JobRow.revision == StudyRow.revision)
-        failed = (
-            select(JobRow)
-            .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
-            .where(JobRow.state == ProcedureStepState.CANCELED, StudyRow.withdrawn_at.is_(None))
-            .where(or_(is_current_image, is_current_report))
-        )
+    def failed(self, limit: int = 100, offset: int = 0) -> tuple[int, list[FailedWork]]:
+        """How much has failed and may be tried again, and a page of it, what failed last first."""
         with self._database.read() as session:
-            found = failed.where(JobRow.study_instance_uid.in_(uids)) if uids else failed
-            wanted = sorted({row.study_instance_uid for row in session.scalars(found)})
-        count = 0
-        for uid in wanted:
-            with self._database.write() as session:
-                now = self._database.now(session)
-                study = Study.lock(session, uid, self._rules, now)
-                rows = session.scalars(failed.where(JobRow.study_instance_uid == uid).with_for_update(of=JobRow)).all()
-                if study is None or not rows:
-                    continue
-                has_told = study.has_begun_report
-                for row in rows:
-                    record(session, EventKind.RETRIED, uid, queue=row.queue, failure=row.failure_code)
-                    _rerun(row, now)
-                if has_told and any(row.queue is Queue.SCORE for row in rows):
-                    study.begin_next_revision()  # the present report told of the failure: the next one will not
-                study.recompute()
-                count += len(rows)
-        return count
+            return failures.count_failed(session), failures.failed_work(session, limit, offset)
+
+    def count_failed(self) -> int:
+        """How much has failed and may be tried again."""
+        with self._database.read() as session:
+            return failures.count_failed(session)
 
     def count_open(self) -> int:
         """How many jobs are neither done nor failed."""
@@ -325,13 +302,6 @@ def _scheduled() -> Select[str]:
 
 def _is_held(row: JobRow, holder: str) -> bool:
     return row.state == ProcedureStepState.IN_PROGRESS and row.holder == holder
-
-
-def _rerun(row: JobRow, now: datetime) -> None:
-    row.state = next_state(row.state, JobEvent.RERUN)
-    row.attempts = row.enqueues = 0
-    row.enqueued_at = row.failure_code = row.failure_message = row.finished_at = None
-    row.not_before = row.created_at = now
 
 
 def _postpone(row: JobRow, not_before: datetime) -> None:
