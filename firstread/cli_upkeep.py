@@ -1,7 +1,8 @@
-"""The commands that keep an installation whole: what failed, and the database's revision."""
+"""The commands that keep an installation whole: what failed, backup and recovery, the database's revision."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,6 +38,29 @@ def retry(
     if study_instance_uids and not count:
         raise InvalidInput("nothing_failed", "none of these studies has a failed job: see firstread failures")
     typer.echo(f"{count} failed job{'' if count == 1 else 's'} scheduled again")
+
+
+@upkeep.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="The file, or a folder for one with the time.")],
+) -> None:
+    """Copy the database while everything runs, and check the copy."""
+    from firstread.backup import back_up
+
+    typer.echo(back_up(cli_settings(), target))
+
+
+@upkeep.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What firstread backup wrote.")],
+    *,
+    replace: Annotated[bool, typer.Option("--replace", help="What the database holds now is lost.")] = False,
+) -> None:
+    """Put a backup in place of the database; gateway and workers must be stopped."""
+    from firstread.restore import restore_backup
+
+    for line in restore_backup(cli_settings(), file, replace=replace):
+        typer.echo(line)
 
 
 @db.command()

@@ -6,7 +6,7 @@ from worklist.records.failures import FailedWork
 from worklist.records.images import StoredImage
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
-from worklist.records.leases import Lease
+from worklist.records.leases import Lease, living_processes
 from worklist.records.lines import ListedStudy
 from worklist.records.predictions import PredictionRecords, Upload
 from worklist.records.priors import PriorLine, PriorStudy
@@ -40,4 +40,5 @@ __all__ = [
     "StoredResult",
     "Upload",
     "Worklist",
+    "living_processes",
 ]

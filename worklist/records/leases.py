@@ -114,6 +114,26 @@ def living_workers(session: Session, now: datetime) -> dict[Queue, int]:
     }
 
 
+def living_processes(database: Database) -> list[str]:
+    """What runs beside this process, as far as leases tell: each lease that is held, with its holder's host and number.
+
+    A process of this machine that has ended does not count, however long its lease still runs.
+    """
+    with database.read() as session:
+        now = database.now(session)
+        rows = session.scalars(select(LeaseRow).where(LeaseRow.until > now).order_by(LeaseRow.name)).all()
+    held = [row for row in rows if row.holder != _this_process() and not _is_gone(row.holder)]
+    return [f"{_role(row.name)} on {row.holder.split()[0]} (process {_number(row.holder)})" for row in held]
+
+
+def _role(name: str) -> str:
+    return "worker" if name.startswith(f"{_WORKER} ") else "gateway"
+
+
+def _number(holder: str) -> str:
+    return holder.rpartition(" ")[2].partition("-")[0]
+
+
 def _is_free(row: LeaseRow, now: datetime) -> bool:
     # Further ahead than a lease is long: written before the clock was set back.
     return not now < row.until <= now + 2 * LENGTH or _is_gone(row.holder)
