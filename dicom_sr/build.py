@@ -32,7 +32,7 @@ from worklist.errors import PermanentError
 from worklist.finding import Algorithm, Analysis, ImageReference
 from worklist.triage import Triage, TriagePolicy
 
-__all__ = ["InstanceReference", "Results", "Revision", "build_failure_report", "build_results"]
+__all__ = ["InstanceReference", "Results", "Revision", "build_failure_report", "build_results", "revision_of_series"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,6 +238,7 @@ _OVERLAY: Final = _Kind(
 )
 _KEY_IMAGE: Final = _Kind("key image", KeyObjectSelectionDocumentStorage, "KO", 5, "AI key image, not a diagnosis")
 _FIRST_SERIES_NUMBER: Final = 9000  # viewers open the lowest series first, which must be the film's
+_A_REVISION: Final = 10  # series numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,13 +267,18 @@ class _Identities:
         )
 
     def series_number(self, kind: _Kind) -> int:
-        return _FIRST_SERIES_NUMBER + 10 * self.revision.number + kind.series
+        return _FIRST_SERIES_NUMBER + _A_REVISION * self.revision.number + kind.series
 
     def uid(self, kind: str, position: int = 1) -> str:
         images = sorted(image.sop_instance_uid for image in self.images)
         return derive_uid(
             self.images[0].study_instance_uid, self.revision.number, kind, position, *images, *self.made_of
         )
+
+
+def revision_of_series(series_number: int) -> int:
+    """The revision whose objects have a Series Number (0020,0011), in reports of every format."""
+    return (series_number - _FIRST_SERIES_NUMBER) // _A_REVISION
 
 
 def _documents(revision: Revision) -> tuple[InstanceReference, ...]:

@@ -63,6 +63,15 @@ def restore(
         typer.echo(line)
 
 
+@upkeep.command()
+def rebuild() -> None:
+    """Fill the database again from Orthanc alone; gateway and workers must be stopped."""
+    from firstread.rebuild import rebuild_database
+
+    for line in rebuild_database(cli_settings()):
+        typer.echo(line)
+
+
 @db.command()
 def upgrade() -> None:
     """Bring the database to the newest revision, and say what was done."""

@@ -12,6 +12,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from http import HTTPStatus
 from typing import Any, Literal
@@ -37,6 +38,14 @@ TIMEOUT_S = (3.0, 20.0)  # to connect, between two pieces of an answer: both end
 _DICOM_JSON = {"Accept": "application/dicom+json"}
 _REFERENCED, _FAILED, _REASON = "00081199", "00081198", "00081197"
 _REFERENCED_UID = "00081155"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredSeries:
+    """A series in Orthanc: the tags that its index keeps, by keyword, and Orthanc's identifiers of its instances."""
+
+    tags: Mapping[str, str]
+    instances: tuple[str, ...]
 
 
 class Pacs:
@@ -71,7 +80,7 @@ class Pacs:
         found = self._ask("POST", f"{self._url}/tools/lookup", content=sop_instance_uid.encode())
         orthanc_ids = [entry["ID"] for entry in _json(found) if entry["Type"] == "Instance"]
         for orthanc_id in orthanc_ids:
-            dataset = _read(self._ask("GET", f"{self._url}/instances/{orthanc_id}/file").data)
+            dataset = self.read(orthanc_id)
             if _uids(dataset) == (study_instance_uid, series_instance_uid, sop_instance_uid):
                 return dataset
         raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
@@ -86,6 +95,36 @@ class Pacs:
             if instance.get("SOPClassUID") == EnhancedSRStorage
         ]
         return [report for report in reports if _is_own(report)]
+
+    def own_series(self, study_instance_uid: str) -> list[StoredSeries]:
+        """The series of a study that Firstread wrote."""
+        found = _json(self._ask("POST", f"{self._url}/tools/lookup", content=study_instance_uid.encode()))
+        studies = [entry["ID"] for entry in found if entry["Type"] == "Study"]
+        return [series for orthanc_id in studies for series in self.own_series_of(orthanc_id)]
+
+    def own_series_of(self, study_orthanc_id: str) -> list[StoredSeries]:
+        """The same of a study by Orthanc's identifier; all of it stands in Orthanc's index."""
+        series = _json(self._ask("GET", f"{self._url}/studies/{study_orthanc_id}/series"))
+        return [
+            StoredSeries(tags=one["MainDicomTags"], instances=tuple(one["Instances"]))
+            for one in series
+            if is_own_manufacturer(one["MainDicomTags"].get("Manufacturer", ""))
+        ]
+
+    def indexed(self, orthanc_id: str) -> dict[str, str]:
+        """What Orthanc's index says of an instance: SOPInstanceUID, SOPClassUID, InstanceNumber and more."""
+        instance = _json(self._ask("GET", f"{self._url}/instances/{orthanc_id}"))
+        sop_class = self._ask("GET", f"{self._url}/instances/{orthanc_id}/metadata/SopClassUid")
+        return {**instance["MainDicomTags"], "SOPClassUID": sop_class.data.decode()}
+
+    def source_image(self, orthanc_id: str) -> str:
+        """The SOP Instance UID of the image that a crop was cut from."""
+        path = f"{self._url}/instances/{orthanc_id}/content/0008-2112/0/0008-1155"
+        return self._ask("GET", path).data.decode().strip("\0 ")
+
+    def read(self, orthanc_id: str) -> pydicom.Dataset:
+        """An instance by Orthanc's identifier."""
+        return _read(self._ask("GET", f"{self._url}/instances/{orthanc_id}/file").data)
 
     def find_triage_reports(
         self, since: date | None = None, until: date | None = None

@@ -13,7 +13,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -21,7 +20,7 @@ from itertools import islice
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError, StatementError
 
-from gateway.intake.arrivals import received_instance, received_report
+from gateway.intake.arrivals import read_arrivals
 from gateway.intake.changelog import ChangeLog, advanced
 from gateway.intake.dispatch import Dispatcher
 from gateway.intake.lookback import LookBack
@@ -36,10 +35,9 @@ from worklist.records import (
     ReceivedInstance,
     ReceivedReport,
 )
-from worklist.scope import ScopeRules, is_own_object
+from worklist.scope import ScopeRules
 
 FEED = "orthanc"
-_HEADERS_AT_ONCE = 4
 _STRETCH = 50  # changes written in one transaction: a burst shows up film by film, not all at its end
 _SILENCE = timedelta(seconds=60)  # a round ends long before this, unless the database or a neighbour holds it
 _PATROL_EVERY = timedelta(seconds=60)  # a study is compared with the PACS no more often than this ...
@@ -276,7 +274,8 @@ class Intake:
         arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
         try:
-            self._write(self._receive(arrived), stable, following)
+            received = read_arrivals(self._orthanc, arrived, self._rules, self._report_titles)
+            self._write(received, stable, following)
         except (StatementError, ValueError) as error:
             if isinstance(error, _OF_THE_DATABASE):
                 raise
@@ -292,23 +291,6 @@ class Intake:
         self, received: Sequence[ReceivedInstance | ReceivedReport], stable: Sequence[str], cursor: FeedCursor | None
     ) -> None:
         self._records.ingest(received, stable, feed=FEED if cursor else "", cursor=cursor, lease=self._lease)
-
-    def _receive(self, arrived: Sequence[tuple[str, datetime]]) -> list[ReceivedInstance | ReceivedReport]:
-        # Several at once, because a CT of a thousand slices may stand before the next film.
-        with ThreadPoolExecutor(_HEADERS_AT_ONCE) as readers:
-            found = list(readers.map(self._orthanc.instance, [orthanc_id for orthanc_id, _ in arrived]))
-        received: list[ReceivedInstance | ReceivedReport] = []
-        for (orthanc_id, received_at), facts in zip(arrived, found, strict=True):
-            if facts is None or is_own_object(facts.header):
-                continue
-            if not facts.header.get("StudyInstanceUID"):
-                log.error("an instance without a Study Instance UID cannot be listed", orthanc_id=orthanc_id)
-                continue
-            received.append(received_instance(facts, received_at, self._rules))
-            report = received_report(facts, received_at, self._report_titles)
-            if report:
-                received.append(report)
-        return received
 
     def _check_hints(self) -> None:
         if not self._deleted:

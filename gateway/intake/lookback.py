@@ -96,26 +96,26 @@ class LookBack:
     def _take_in(self) -> None:
         """A stretch of the first study that waits."""
         if not self._arrived:
-            self._arrived = self._instances(self._waiting[0])
+            arrived = arrivals_of(self._orthanc, self._waiting[0])
+            is_recent = bool(arrived) and arrived[-1].date >= datetime.now(UTC) - self._lookback
+            self._arrived = arrived if is_recent else []
         stretch, self._arrived = self._arrived[:_STRETCH], self._arrived[_STRETCH:]
         if stretch:
             self._ingest(stretch)
         if not self._arrived:
             del self._waiting[0]
 
-    def _instances(self, study_orthanc_id: str) -> list[Change]:
-        """The instances of a study as if the log told of them, oldest first; none where it changed too long ago."""
-        ids = self._orthanc.study_instances(study_orthanc_id) or {}
-        with ThreadPoolExecutor(_AT_ONCE) as askers:  # one question each: a CT has thousands
-            dates = list(askers.map(self._orthanc.reception_date, ids))
-        dated = [(date, one) for one, date in zip(ids, dates, strict=True) if date]
-        if not dated or max(dated)[0] < datetime.now(UTC) - self._lookback:
-            return []
-        return [
-            Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date)
-            for date, orthanc_id in sorted(dated)
-        ]
-
     def _keep(self, sequence: int, walk: str) -> None:
         marks = (walk,) if walk else ()
         self._records.ingest([], [], feed=PAST, cursor=FeedCursor(sequence=sequence, marks=marks))
+
+
+def arrivals_of(orthanc: OrthancClient, study_orthanc_id: str) -> list[Change]:
+    """The instances of a study as if the log told of them, oldest first."""
+    ids = orthanc.study_instances(study_orthanc_id) or {}
+    with ThreadPoolExecutor(_AT_ONCE) as askers:  # one question each: a CT has thousands
+        dates = list(askers.map(orthanc.reception_date, ids))
+    dated = sorted((date, one) for one, date in zip(ids, dates, strict=True) if date)
+    return [
+        Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date) for date, orthanc_id in dated
+    ]

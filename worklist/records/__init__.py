@@ -3,6 +3,7 @@
 from worklist.records.database import Database
 from worklist.records.events import Event, EventKind
 from worklist.records.failures import FailedWork
+from worklist.records.found import FoundReport, FoundReports
 from worklist.records.images import StoredImage
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
@@ -11,6 +12,7 @@ from worklist.records.lines import ListedStudy
 from worklist.records.predictions import PredictionRecords, Upload
 from worklist.records.priors import PriorLine, PriorStudy
 from worklist.records.readings import ReadingRecords
+from worklist.records.rebuilding import RebuildRecords
 from worklist.records.received import ReceivedInstance
 from worklist.records.reports import FailedImage, ReportSubject, StoredResult
 from worklist.records.worklist import ListCounts, Shown, Worklist
@@ -22,6 +24,8 @@ __all__ = [
     "FailedImage",
     "FailedWork",
     "FeedCursor",
+    "FoundReport",
+    "FoundReports",
     "IntakeRecords",
     "Job",
     "JobRecords",
@@ -32,6 +36,7 @@ __all__ = [
     "PriorLine",
     "PriorStudy",
     "ReadingRecords",
+    "RebuildRecords",
     "ReceivedInstance",
     "ReceivedReport",
     "ReportSubject",

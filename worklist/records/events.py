@@ -45,6 +45,7 @@ class EventKind(StrEnum):
     RETURNED = "returned"
     POLICY = "policy"
     LOST = "report lost"
+    FOUND = "report found"
     IMAGE_GONE = "image gone"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, func, or_, select, update
@@ -20,6 +20,7 @@ from worklist.records.documents import analysis_to_document
 from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, is_undelivered, waiting_in_vain
 from worklist.records.events import EventKind, record
 from worklist.records.failures import FailedWork
+from worklist.records.found import FoundReports, take_over
 from worklist.records.images import image_is_open
 from worklist.records.leases import living_workers, say_alive
 from worklist.records.policies import newest_policy, policies_in_force
@@ -169,6 +170,23 @@ class JobRecords:
         """What the report of a claimed job is to say; the same each time once it has been kept."""
         with self._database.read() as session:
             return reports.report_subject(session, job.study_instance_uid, job.revision, self._database.now(session))
+
+    def take_over(self, job: Job, holder: str, found: FoundReports, subject: ReportSubject) -> Job | None:
+        """Take over what the PACS has of a claimed report, instead of writing it again.
+
+        Returns:
+            The job, under the next free revision where the PACS has something else; None where nothing is left to do.
+        """
+        with self._database.write() as session:
+            now = self._database.now(session)
+            row, study = self._lock(session, job.job_id, now)
+            if row is None or study is None or not _is_held(row, holder):
+                return None
+            if take_over(session, study, row, found, subject):
+                return replace(job, revision=row.revision)
+            _finish(row, JobEvent.COMPLETE, now)
+            study.recompute()
+            return None
 
     def is_reported(self, subject: ReportSubject) -> bool:
         """Whether the site wants a report of it: of an image that its pixels put out of scope it may want none."""
