@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -118,6 +120,7 @@ def _restore_sqlite(backup: Backup, database: Database, *, replace: bool) -> Non
             shutil.copyfileobj(source, target, _CHUNK)
         with closing(sqlite3.connect(fresh)) as connection:
             require_sound(connection)
+        _give_to_owner(fresh, place)
         for beside in ("-wal", "-shm"):  # of a database that could not be opened
             place.with_name(f"{place.name}{beside}").unlink(missing_ok=True)
         fresh.replace(place)
@@ -126,6 +129,16 @@ def _restore_sqlite(backup: Backup, database: Database, *, replace: bool) -> Non
     finally:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
+
+
+def _give_to_owner(fresh: Path, place: Path) -> None:
+    """Root restores, and the gateway's own account reads: owner and mode are those of what is replaced."""
+    replaced = place.stat() if place.exists() else None
+    owner = replaced or place.parent.stat()
+    with suppress(PermissionError):  # only root may give files away
+        os.chown(fresh, owner.st_uid, owner.st_gid)
+    if replaced:
+        fresh.chmod(stat.S_IMODE(replaced.st_mode))
 
 
 def _vacate(place: Path, database: Database, *, replace: bool) -> None:

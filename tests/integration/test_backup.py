@@ -260,6 +260,22 @@ def test_a_damaged_database_is_replaced(tmp_path: Path) -> None:
     assert len(rows(url)["studies"]) == 1
 
 
+def test_a_restored_file_has_the_owner_of_the_one_before(tmp_path: Path) -> None:
+    """Root restores at night, and the gateway reads under its own account."""
+    with filled_list(tmp_path) as listed:
+        url = listed.database.url.render_as_string()
+        back_up(settings(url), tmp_path / "one.backup")
+    file = tmp_path / "firstread.db"
+    file.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(file, 1234, 1234)
+    before = file.stat()
+    list(restore_backup(settings(url), tmp_path / "one.backup", replace=True))
+    after = file.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+    assert after.st_ino != before.st_ino
+
+
 def test_what_is_no_backup_is_neither_read_nor_overwritten(listed: FilledList, url: str, tmp_path: Path) -> None:
     """Not a letter, and not the database itself."""
     letter = tmp_path / "letter.txt"

@@ -115,7 +115,7 @@ def living_workers(session: Session, now: datetime) -> dict[Queue, int]:
 
 
 def living_processes(database: Database) -> list[str]:
-    """What runs beside this process, as far as leases tell: each lease that is held, with its holder's host and number.
+    """What runs beside this process, as far as leases tell: gateway or worker, its host and its process's number.
 
     A process of this machine that has ended does not count, however long its lease still runs.
     """
@@ -123,7 +123,10 @@ def living_processes(database: Database) -> list[str]:
         now = database.now(session)
         rows = session.scalars(select(LeaseRow).where(LeaseRow.until > now).order_by(LeaseRow.name)).all()
     held = [row for row in rows if row.holder != _this_process() and not _is_gone(row.holder)]
-    return [f"{_role(row.name)} on {row.holder.split()[0]} (process {_number(row.holder)})" for row in held]
+    # A worker has a lease for each of its queues.
+    return list(
+        dict.fromkeys(f"{_role(row.name)} on {row.holder.split()[0]} (process {_number(row.holder)})" for row in held)
+    )
 
 
 def _role(name: str) -> str:
