@@ -124,7 +124,8 @@ class _Rebuilding:
         series = self._pacs.own_series_of(orthanc_id)
         if not series and not is_recent:
             return  # of long ago, and never looked at by Firstread
-        arrived = [(change.orthanc_id, change.date) for change in arrivals_of(self._orthanc, orthanc_id)]
+        ours = {instance for one in series for instance in one.instances}
+        arrived = [(change.orthanc_id, change.date) for change in arrivals_of(self._orthanc, orthanc_id, ours)]
         rules, titles = self._settings.scope_rules, self._settings.report_titles
         received: list[ReceivedInstance | ReceivedReport] = []
         for start in range(0, len(arrived), _STRETCH):

@@ -28,10 +28,12 @@ def find_reports(pacs: Pacs, series: Sequence[StoredSeries]) -> FoundReports:
         series: those of the study that are ours.
     """
     reports: list[FoundReport] = []
-    highest = 0
-    for revision, time in dict.fromkeys(map(_moment, series)):
-        highest = max(highest, revision)
-        own = [one for one in series if _moment(one) == (revision, time)]
+    sets: dict[tuple[int, str], list[StoredSeries]] = {}
+    for one in series:
+        sets.setdefault(_moment(one), []).append(one)
+    sets = {moment: own for moment, own in sets.items() if moment[0] > 0}  # whatever else bears our name
+    highest = max((revision for revision, _ in sets), default=0)
+    for own in sets.values():
         results = [result for one in own for result in _results(pacs, one)]
         for orthanc_id, result in results:
             report = _read(pacs, orthanc_id) if result.sop_class_uid == EnhancedSRStorage else None
@@ -43,7 +45,9 @@ def find_reports(pacs: Pacs, series: Sequence[StoredSeries]) -> FoundReports:
 
 def _moment(series: StoredSeries) -> tuple[int, str]:
     tags = series.tags
-    return revision_of_series(int(tags.get("SeriesNumber", "0"))), f"{tags.get('SeriesDate')} {tags.get('SeriesTime')}"
+    number = tags.get("SeriesNumber", "").strip()
+    revision = revision_of_series(int(number)) if number.isdecimal() else 0
+    return revision, f"{tags.get('SeriesDate')} {tags.get('SeriesTime')}"
 
 
 def _results(pacs: Pacs, series: StoredSeries) -> Iterator[tuple[str, StoredResult]]:

@@ -38,6 +38,7 @@ TIMEOUT_S = (3.0, 20.0)  # to connect, between two pieces of an answer: both end
 _DICOM_JSON = {"Accept": "application/dicom+json"}
 _REFERENCED, _FAILED, _REASON = "00081199", "00081198", "00081197"
 _REFERENCED_UID = "00081155"
+_OWN_MODALITIES = {"SR", "OT", "PR", "KO"}  # a device may bear our name too
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +110,7 @@ class Pacs:
             StoredSeries(tags=one["MainDicomTags"], instances=tuple(one["Instances"]))
             for one in series
             if is_own_manufacturer(one["MainDicomTags"].get("Manufacturer", ""))
+            and one["MainDicomTags"].get("Modality") in _OWN_MODALITIES
         ]
 
     def indexed(self, orthanc_id: str) -> dict[str, str]:
@@ -118,9 +120,12 @@ class Pacs:
         return {**instance["MainDicomTags"], "SOPClassUID": sop_class.data.decode()}
 
     def source_image(self, orthanc_id: str) -> str:
-        """The SOP Instance UID of the image that a crop was cut from."""
+        """The SOP Instance UID of the image that a crop was cut from; empty where it does not say."""
         path = f"{self._url}/instances/{orthanc_id}/content/0008-2112/0/0008-1155"
-        return self._ask("GET", path).data.decode().strip("\0 ")
+        try:
+            return self._ask("GET", path).data.decode().strip("\0 ")
+        except UnusableImage:  # there is no such attribute
+            return ""
 
     def read(self, orthanc_id: str) -> pydicom.Dataset:
         """An instance by Orthanc's identifier."""

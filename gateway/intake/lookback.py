@@ -9,7 +9,7 @@ through, for those of which the log tells nothing any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -110,9 +110,9 @@ class LookBack:
         self._records.ingest([], [], feed=PAST, cursor=FeedCursor(sequence=sequence, marks=marks))
 
 
-def arrivals_of(orthanc: OrthancClient, study_orthanc_id: str) -> list[Change]:
-    """The instances of a study as if the log told of them, oldest first."""
-    ids = orthanc.study_instances(study_orthanc_id) or {}
+def arrivals_of(orthanc: OrthancClient, study_orthanc_id: str, without: Collection[str] = ()) -> list[Change]:
+    """The instances of a study as if the log told of them, oldest first, but for some that are known."""
+    ids = [one for one in orthanc.study_instances(study_orthanc_id) or () if one not in without]
     with ThreadPoolExecutor(_AT_ONCE) as askers:  # one question each: a CT has thousands
         dates = list(askers.map(orthanc.reception_date, ids))
     dated = sorted((date, one) for one, date in zip(ids, dates, strict=True) if date)

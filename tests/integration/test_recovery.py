@@ -265,6 +265,14 @@ def test_a_failure_that_was_reported_is_not_reported_again(site: Recovery) -> No
     assert same(site.told(), before)
 
 
+def test_a_device_that_bears_our_name_wrote_none_of_our_reports(site: Recovery) -> None:
+    """Its film and its document are no results of ours, and the study is reported as any other."""
+    odd = film(5, sick=True, Manufacturer="Firstread")
+    site.send(odd, report_of(odd.StudyInstanceUID, PatientID=odd.PatientID, Manufacturer="Firstread"))
+    site.run()
+    assert site.reports(odd.StudyInstanceUID) == [1]
+
+
 # ---- Rebuilt ----
 
 
