@@ -38,7 +38,8 @@ def restore_backup(settings: Settings, file: Path, *, replace: bool) -> Iterator
         replace: whether what the database holds may be lost.
 
     Raises:
-        InvalidInput: no backup, a damaged one, one of another database or of a newer Firstread; not_empty.
+        InvalidInput: no backup, a damaged one, one of another database or of a newer Firstread; not_empty, something
+            would be lost, or is another program's.
         PermanentError: still_running; no_postgres_client.
         TransientError: database_unavailable.
     """
@@ -77,6 +78,11 @@ def _require_fitting(backup: Backup, database: Database) -> None:
 def _require_replaceable(database: Database, *, replace: bool) -> None:
     """Nobody works with the database, and it is empty or may be lost; from here on no gateway begins."""
     tables = set(inspect(database.engine).get_table_names())
+    if tables and "alembic_version" not in tables:
+        raise InvalidInput(
+            "not_empty",
+            f"the database holds {len(tables)} tables of another program: give Firstread a database of its own",
+        )
     alive = living_processes(database) if "leases" in tables else []
     if alive:
         raise _still_running(", ".join(alive))
@@ -101,7 +107,7 @@ def _require_empty(database: Database, tables: set[str]) -> None:
             for table in ("studies", "policies")
             if table in tables
         }
-    if any(held.values()) or "alembic_version" not in tables:
+    if any(held.values()):
         raise InvalidInput(
             "not_empty",
             f"the database holds {held.get('studies', 0):,} studies: --replace puts the backup in their place, "

@@ -161,6 +161,20 @@ def test_a_database_that_holds_something_is_kept(listed: FilledList, url: str, t
     assert rows(url) == before
 
 
+def test_tables_of_another_program_are_never_replaced(
+    listed: FilledList, url: str, other_url: str, tmp_path: Path
+) -> None:
+    """Not even with --replace: somebody mistook the address."""
+    del listed
+    back_up(settings(url), tmp_path / "one.backup")
+    with closing(Database(other_url)) as database, database.write() as session:
+        session.execute(text("CREATE TABLE invoices (number int)"))
+    error = refusal(other_url, tmp_path / "one.backup", replace=True)
+    assert (error.code, "another program" in error.message) == ("not_empty", True)
+    with closing(Database(other_url)) as database, database.read() as session:
+        assert session.execute(text("SELECT count(*) FROM invoices")).scalar_one() == 0
+
+
 @pytest.mark.parametrize("who", ["gateway", "worker"])
 def test_nothing_is_restored_beside_what_runs(listed: FilledList, url: str, tmp_path: Path, who: str) -> None:
     """Leases tell; what runs is named."""

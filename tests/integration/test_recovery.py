@@ -134,8 +134,10 @@ class Recovery:
         return [report.revision for report in found.reports]
 
     def rebuild(self) -> list[str]:
-        """Run the command."""
-        return list(rebuild_database(self.settings))
+        """Run the command; what it says at the end, without its progress."""
+        lines = list(rebuild_database(self.settings))
+        progress = [line for line in lines if " studies looked at, " in line]
+        return [line for line in lines if line not in progress[:-1]]
 
 
 def same(now: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
