@@ -66,6 +66,7 @@ def rebuild_database(settings: Settings) -> Iterator[str]:
             yield from _Rebuilding(settings, orthanc, build_pacs(settings), intake, records).run()
             if is_new:
                 intake.ingest([], [], feed=FEED, cursor=end, lease=lease)
+            records.finish()
         finally:
             lease.release()
     yield "what people did is in no PACS: readings, claims and history; restore a backup where there is one"
@@ -107,17 +108,19 @@ class _Rebuilding:
             known = self._intake.listed_of([orthanc_id for orthanc_id, _ in page])
             for orthanc_id, updated_at in page:
                 self._counts.looked_at += 1
+                self._records.hold()
                 if orthanc_id not in known:
                     self._take_in(orthanc_id, is_recent=updated_at >= self._horizon)
                 if time.monotonic() - said_at > _SAY_EVERY_S:
                     said_at = time.monotonic()
                     yield self._counts.words
-        self._records.finish()
         yield self._counts.words
         if self._counts.in_part:
+            count = self._counts.in_part
+            which = "1 study with several images is" if count == 1 else f"{count:,} studies with several images are"
             yield (
-                f"{self._counts.in_part:,} studies of several images are scored again, and not reported again: "
-                "a report tells each finding once, not what was found on each image"
+                f"{which} scored again, and not reported again: a report tells each finding once, not what was found "
+                "on each image"
             )
 
     def _take_in(self, orthanc_id: str, *, is_recent: bool) -> None:

@@ -136,8 +136,8 @@ class Recovery:
     def rebuild(self) -> list[str]:
         """Run the command; what it says at the end, without its progress."""
         lines = list(rebuild_database(self.settings))
-        progress = [line for line in lines if " studies looked at, " in line]
-        return [line for line in lines if line not in progress[:-1]]
+        last = max(place for place, line in enumerate(lines) if " studies looked at, " in line)
+        return lines[last:]
 
 
 def same(now: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
@@ -314,7 +314,7 @@ def test_nothing_is_scored_that_a_report_tells(site: Recovery) -> None:
     before, files = site.told(), site.files()
     assert site.reports(first.StudyInstanceUID) == [1, 2]
     site.lose_database()
-    assert site.rebuild()[1].startswith("1 studies of several images are scored again, and not reported again")
+    assert site.rebuild()[1].startswith("1 study with several images is scored again, and not reported again: ")
     with closing(Database(site.settings.database_url)) as database:
         jobs = JobRecords(database, RULES, JobLimits()).due(10)
     assert [queue for _, queue in jobs] == [Queue.SCORE]  # the second image; the first has a report of its own
