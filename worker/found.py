@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import structlog
@@ -56,7 +55,7 @@ def _results(pacs: Pacs, series: StoredSeries) -> Iterator[tuple[str, StoredResu
     found.sort(key=lambda pair: int(pair[1].get("InstanceNumber", "0")))
     pictures = [orthanc_id for orthanc_id, tags in found if tags["SOPClassUID"] == SecondaryCaptureImageStorage]
     # Behind the crops lies an overview of each image that has any.
-    crops = len(pictures) - len(Counter(map(pacs.source_image, pictures)))
+    crops = len(pictures) - len(set(map(pacs.source_image, pictures)))
     for place, (orthanc_id, tags) in enumerate(found, start=1):
         is_crop = orthanc_id in pictures[:crops]
         yield (
