@@ -45,9 +45,9 @@ def back_up(settings: Settings, target: Path) -> str:
     now = datetime.now(UTC)
     path = target / f"firstread-{now:%Y%m%dT%H%M%SZ}.backup" if target.is_dir() else target
     with closing(open_database(settings)) as database:
-        _require_place(path, database)
         partial, copy = (path.with_name(f".{path.name}.{part}") for part in ("part", "copy"))
         try:
+            _require_place(path, database)
             for leftover in (partial, copy):
                 leftover.unlink(missing_ok=True)
             manifest = _copy(database, private(copy), now)
@@ -67,7 +67,8 @@ def back_up(settings: Settings, target: Path) -> str:
 def _require_place(path: Path, database: Database) -> None:
     if not path.exists():
         return
-    if database.is_sqlite and path.samefile(database.url.database or ""):
+    own = Path(database.url.database or "")
+    if database.is_sqlite and own.exists() and path.samefile(own):
         raise InvalidInput("not_a_backup", f"{path} is the database itself: name another file")
     try:
         manifest_of(path)
