@@ -9,7 +9,7 @@ through, for those of which the log tells nothing any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -145,11 +145,23 @@ class LookBack:
         """The instances of a study as if the log told of them, oldest first; none where it changed too long ago."""
         if not dated or max(dated)[0] < datetime.now(UTC) - self._lookback:
             return []
-        return [
-            Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date)
-            for date, orthanc_id in sorted(dated)
-        ]
+        return _as_told(dated)
 
     def _keep(self, sequence: int, walk: str) -> None:
         marks = (walk,) if walk else ()
         self._records.ingest([], [], feed=PAST, cursor=FeedCursor(sequence=sequence, marks=marks))
+
+
+def arrivals_of(orthanc: OrthancClient, study_orthanc_id: str, without: Collection[str] = ()) -> list[Change]:
+    """The instances of a study as if the log told of them, oldest first, but for some that are known."""
+    ids = [one for one in orthanc.study_instances(study_orthanc_id) or () if one not in without]
+    with ThreadPoolExecutor(_AT_ONCE) as askers:  # one question each: a CT has thousands
+        dates = list(askers.map(orthanc.reception_date, ids))
+    return _as_told([(date, one) for one, date in zip(ids, dates, strict=True) if date])
+
+
+def _as_told(dated: Sequence[tuple[datetime, str]]) -> list[Change]:
+    return [
+        Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date)
+        for date, orthanc_id in sorted(dated)
+    ]
