@@ -287,10 +287,14 @@ class OrthancServer(Server):
             os.truncate(file, 200)
         self.start()
 
+    def study(self, study_instance_uid: str) -> str:
+        """Orthanc's identifier of the only study with a UID."""
+        (study,) = self._http.post("/tools/lookup", content=study_instance_uid).raise_for_status().json()
+        return str(study["ID"])
+
     def find(self, study_instance_uid: str) -> str:
         """Orthanc's identifier of a study's only instance."""
-        (study,) = self._http.post("/tools/lookup", content=study_instance_uid).raise_for_status().json()
-        (instance,) = self.get(f"/studies/{study['ID']}/instances")
+        (instance,) = self.get(f"/studies/{self.study(study_instance_uid)}/instances")
         return str(instance["ID"])
 
     def delete_everything(self) -> None:

@@ -130,7 +130,7 @@ class Recovery:
     def reports(self, study_instance_uid: str) -> list[int]:
         """The revisions of a study's triage reports in Orthanc."""
         pacs = Pacs(self.orthanc.url, auth=None)
-        found = find_reports(pacs, pacs.own_series(self.orthanc.find(study_instance_uid)))
+        found = find_reports(pacs, pacs.own_series(self.orthanc.study(study_instance_uid)))
         return [report.revision for report in found.reports]
 
     def rebuild(self) -> list[str]:
