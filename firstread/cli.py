@@ -244,7 +244,9 @@ def simulate(  # noqa: PLR0913 - what a user may choose
     reading_min: Annotated[float | None, typer.Option(help="Mean time of a reading, minutes.")] = None,
     stat_percent: Annotated[float | None, typer.Option(help="Orders that say STAT.")] = None,
     flag_from: Annotated[float | None, typer.Option(help="Harm from which a study is flagged.")] = None,
-    longest_wait_h: Annotated[float | None, typer.Option(help="Of the order by score with a longest wait.")] = None,
+    longest_wait_h: Annotated[
+        float | None, typer.Option(min=0.01, max=8760, help="Of the order by score with a longest wait.")
+    ] = None,
     days: Annotated[int | None, typer.Option(help="Days that count, after a week to warm up.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Runs, at least 5.")] = None,
     plots: Annotated[Path | None, typer.Option(help="A folder for pictures of the waits.")] = None,

@@ -24,7 +24,7 @@ from worklist.card import ScorerCard
 from worklist.errors import InvalidInput
 from worklist.finding import KNOWN_FINDINGS
 from worklist.simulation.arrivals import RandomArrivals, StatedArrivals, read_arrivals
-from worklist.simulation.comparison import ALL, MISSED, SICK, WELL, Comparison, Spread, Waits, compare
+from worklist.simulation.comparison import ALL, FLAGGED, MISSED, SICK, WELL, Comparison, Spread, Waits, compare
 from worklist.simulation.department import Department, ReadingTimes
 from worklist.simulation.films import Films
 from worklist.simulation.orders import Order
@@ -37,6 +37,7 @@ GROUPS = {
     SICK: "With any finding",
     MISSED: "With a finding, no AI flag",
     WELL: "Without any finding",
+    FLAGGED: "With an AI flag",
 }
 
 
@@ -215,7 +216,8 @@ def _titles(result: Simulated) -> dict[str, str]:
     findings = {
         key: KNOWN_FINDINGS[key].label if key in KNOWN_FINDINGS else key for key in result.scenario.films.findings
     }
-    return {ALL: GROUPS[ALL], SICK: GROUPS[SICK], **findings, MISSED: GROUPS[MISSED], WELL: GROUPS[WELL]}
+    first, last = (ALL, SICK), (MISSED, WELL, FLAGGED)
+    return {group: GROUPS[group] for group in first} | findings | {group: GROUPS[group] for group in last}
 
 
 def _lines(result: Simulated) -> list[str]:
@@ -231,29 +233,37 @@ def _lines(result: Simulated) -> list[str]:
     return [
         f"{come}, {reading.mean_min:g} min a reading, utilisation {comparison.utilisation:.2f}, {scenario.seeds} seeds",
         *result.notes,
-        f"Flagged from a harm of {comparison.flag_from:.3f}: {100 * comparison.flagged.value:.1f} % of studies; "
-        f"H {_hours(site.horizon)}, k {site.steepness:g}, least head start {_hours(site.least_head_start)}, "
-        f"longest wait of the order by score {_hours(scenario.longest_wait)}",
-        "Waits in minutes from arrival to the beginning of the reading; in brackets 95 % intervals over the seeds",
+        f"Flagged from a harm of {comparison.flag_from:.3f}: {100 * comparison.flagged.value:.1f} % of studies",
+        f"H {_hours(site.horizon)}, k {site.steepness:g}, least head start {_hours(site.least_head_start)}",
+        f"Longest wait of the order by score: {_hours(scenario.longest_wait)}",
+        "Waits in minutes, from arrival until the reading begins; in brackets the 95 % interval over the seeds",
     ]
 
 
 def _table(comparison: Comparison, group: str, title: str) -> Table:
     studies = next(iter(comparison.waits.values()))[group].studies
-    table = Table(title=f"{title}: {studies} studies", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", min_width=28)
-    for heading in ("Mean", "95th pct.", "Worst", "Over 60 min", "Saved"):
+    table = Table(
+        title=f"{title}: {studies} studies",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("", min_width=29)
+    for heading in ("Mean", "95th pct.", "Worst", "Over 60", "Saved"):
         table.add_column(heading, justify="right")
     for order, groups in comparison.waits.items():
         waits = groups[group]
         late = f"{100 * waits.late.value:.0f} %"
         saved = "" if order is Order.FIRST_COME else _minutes(waits.saved)
-        table.add_row(order.label, _minutes(waits.mean), f"{waits.p95.value:.0f}", f"{waits.longest:.0f}", late, saved)
+        table.add_row(
+            order.label, f"{waits.mean.value:.0f}", f"{waits.p95.value:.0f}", f"{waits.longest:.0f}", late, saved
+        )
     return table
 
 
 def _minutes(spread: Spread) -> str:
-    return f"{spread.value:.1f} \[{spread.low:.1f},{spread.high:.1f}]"
+    return escape(f"{spread.value:.1f} [{spread.low:.1f},{spread.high:.1f}]")
 
 
 def _hours(span: timedelta) -> str:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from statistics import NormalDist, fmean, stdev
 
 from worklist.errors import InvalidInput
-from worklist.finding import Algorithm, Analysis, Finding, ImageReference
-from worklist.simulation.arrivals import MONDAY
-from worklist.simulation.films import Film
-from worklist.simulation.orders import Judged, Order, queue_of
+from worklist.simulation.judging import Judge, Judged
+from worklist.simulation.orders import Order, queue_of
 from worklist.simulation.room import wait_times
 from worklist.simulation.scenario import Scenario
-from worklist.triage import Triage, TriagePolicy, Urgency, assess
+from worklist.triage import Urgency
 
-ALL, SICK, MISSED, WELL = "all", "sick", "missed", "well"
+ALL, SICK, MISSED, WELL, FLAGGED = "all", "sick", "missed", "well", "flagged"
 LATE_MIN = 60.0
-
-_BUDGET_FILMS = 1000  # as many as a site's own alert budget looks at
-_IMAGE = ImageReference(
-    study_instance_uid="", series_instance_uid="", sop_class_uid="", sop_instance_uid="", rows=1, columns=1
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +58,8 @@ class Comparison:
         utilisation: hours of reading beside hours of readers.
         flag_from: harm from which studies were flagged, the alert budget in it.
         flagged: share of the counted studies that were flagged.
-        waits: by order and group: `all`, `sick` (any finding), `missed` (sick and not flagged), `well` (none), and
-            each finding by its key. A group without a study in every seed is left out.
+        waits: by order and group: `all`, `sick` (any finding), `missed` (sick and not flagged), `well` (none),
+            `flagged`, and each finding by its key. A group without a study in every seed is left out.
         harm: minutes of waiting of the sick, weighed by the highest weight of their findings, by order.
     """
 
@@ -87,7 +78,7 @@ def compare(scenario: Scenario, orders: Sequence[Order] = tuple(Order)) -> Compa
     """
     department, films = scenario.department, scenario.films
     department.require_time_enough(films)
-    judge = _Judge(scenario)
+    judge = Judge(scenario.card, scenario.site, films)
     runs = [_run(scenario, judge, seed, orders) for seed in range(1, scenario.seeds + 1)]
     weights = {found.type.key: found.weight for found in judge.policy.card.findings}
     groups = list(_groups(films.findings))
@@ -112,40 +103,6 @@ def spread(values: Sequence[float]) -> Spread:
     mean = fmean(values)
     half = _student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return Spread(value=mean, low=mean - half, high=mean + half)
-
-
-class _Judge:
-    """The triage rule, with the alert budget that a site would come to, asked once for films that are alike."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        card, site = scenario.card, scenario.site
-        self._known: dict[tuple[tuple[str, float], ...], Triage] = {}
-        self._kinds = {found.type.key: found.type for found in card.findings if found.is_shown}
-        self.policy = TriagePolicy.of(card, site)
-        films = islice(scenario.films.draw(random.Random("budget")), _BUDGET_FILMS)  # noqa: S311 - of no run's films
-        self.policy = TriagePolicy.of(card, site, [self.triage(film).harm for film in films])
-        self._known.clear()
-
-    def triage(self, film: Film) -> Triage:
-        said = tuple(each for each in film.probabilities if each[0] in self._kinds)  # others never count
-        known = self._known.get(said)
-        if known is None:
-            known = self._known[said] = assess(self._analysis(said), self.policy)
-        return known
-
-    def _analysis(self, said: Sequence[tuple[str, float]]) -> Analysis:
-        card = self.policy.card
-        return Analysis(
-            images=(_IMAGE,),
-            scorer=Algorithm(name=card.name, version=card.version, sha256=card.sha256, device_uid=""),
-            findings=tuple(
-                Finding(type=self._kinds[key], probability=probability, threshold=0.5) for key, probability in said
-            ),
-            score=0.0,
-            threshold=0.5,
-            completed_at=MONDAY,
-            elapsed_ms=0.0,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,9 +133,9 @@ class _Run:
         return weighed / total if total else 0.0
 
 
-def _run(scenario: Scenario, judge: _Judge, seed: int, orders: Sequence[Order]) -> _Run:
+def _run(scenario: Scenario, judge: Judge, seed: int, orders: Sequence[Order]) -> _Run:
     studies = scenario.department.studies(scenario.films, seed)
-    judged = [Judged(study=study, triage=judge.triage(study.film)) for study in studies]
+    judged = judge.judged(studies)
     members = {
         group: [index for index, each in enumerate(judged) if each.study.is_counted and belongs(each)]
         for group, belongs in _groups(scenario.films.findings).items()
@@ -206,6 +163,7 @@ def _groups(findings: Sequence[str]) -> dict[str, Callable[[Judged], bool]]:
         **{key: having(key) for key in findings},
         MISSED: lambda each: bool(each.study.film.present) and each.triage.urgency is Urgency.NONE,
         WELL: lambda each: not each.study.film.present,
+        FLAGGED: lambda each: each.triage.urgency is not Urgency.NONE,
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -12,7 +11,8 @@ from typing import Any, Protocol
 from worklist.order import OrderKey, OrderPriority
 from worklist.simulation.arrivals import MONDAY
 from worklist.simulation.department import SimulatedStudy
-from worklist.triage import SiteChoices, Triage, Urgency, queue_at
+from worklist.simulation.judging import Judged
+from worklist.triage import SiteChoices, Urgency, queue_at
 
 _CLASSES = (Urgency.CRITICAL, Urgency.URGENT, Urgency.NONE)
 
@@ -60,14 +60,6 @@ class Queue(Protocol):
 
     def pop(self, now_s: float) -> int:
         """The study that is read next."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """A study and what the triage rule says of it."""
-
-    study: SimulatedStudy
-    triage: Triage
 
 
 def queue_of(order: Order, judged: Sequence[Judged], site: SiteChoices, longest_wait: timedelta) -> Queue:
