@@ -27,6 +27,7 @@ from gateway.list.viewer import mount_viewer
 from gateway.list.worklist import build_worklist
 from gateway.predict.routes import PredictLimits, build_predict, sweep
 from gateway.problems import install_problems
+from gateway.simulate.routes import SimulatedModel, build_simulate
 from worklist.records import Database, IntakeRecords, JobRecords, PredictionRecords, ReadingRecords, Worklist
 
 
@@ -46,6 +47,7 @@ class GatewayParts:
     intake: Intake
     predictions: PredictionRecords
     predict_limits: PredictLimits
+    simulated: SimulatedModel
     site: SiteFacts
     dicomweb: DicomWebOrigin
     viewer_dir: Path | None = None
@@ -88,6 +90,7 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app.include_router(build_fhir(parts.worklist))
     app.include_router(build_predict(parts.predictions, parts.dispatcher, parts.predict_limits))
     app.include_router(build_pages(parts.worklist, parts.jobs, parts.site, parts.actors))
+    app.include_router(build_simulate(parts.jobs, parts.simulated, parts.site))
     app.include_router(build_dicomweb(parts.dicomweb))
     mount_static(app)
     mount_viewer(app, parts.viewer_dir)
