@@ -12,6 +12,8 @@ from worklist.simulation.room import wait_times
 
 NEAR = 0.02  # of a closed form
 
+pytestmark = pytest.mark.timeout(1800)  # many films, on a machine that may have much else to do
+
 
 def mean(comparison: Comparison, order: Order, group: str) -> float:
     """The mean wait of a group, minutes."""

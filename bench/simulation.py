@@ -1,0 +1,199 @@
+"""What the shipped model is worth in minutes of waiting, by itself with `python -m bench.simulation`, as Markdown.
+
+The default department with the validation films in FILMS, judged by the product; then the site's choices, one at a
+time, there and in a room that is busier; then other models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from bench.embedded import UNMEASURED
+from bench.figures import Figure
+from bench.order import judged_films
+from models.evaluation.films import FINDINGS
+from models.evaluation.shipped import scorer_card, shipped_aucs
+from models.training.judge import Judged
+from worklist.card import ScorerCard
+from worklist.finding import FindingType
+from worklist.simulation.comparison import ALL, FLAGGED, MISSED, SICK, Comparison, Spread, compare
+from worklist.simulation.department import Department
+from worklist.simulation.films import DrawnFilms, LabelledFilm
+from worklist.simulation.orders import Order
+from worklist.simulation.roc import Roc
+from worklist.simulation.scenario import USUAL_PREVALENCE, Scenario, made_up_films, supposing
+from worklist.simulation.staffing import read_staffing
+
+TABLE = "The default department, simulated"
+
+_SEEDS = 20
+_PNEUMOTHORAX, _EFFUSION = FindingType.PNEUMOTHORAX.key, FindingType.PLEURAL_EFFUSION.key
+_GROUPS = {
+    ALL: "All",
+    SICK: "Any finding",
+    _PNEUMOTHORAX: "Pneumothorax",
+    _EFFUSION: "Pleural effusion",
+    MISSED: "A finding, no flag",
+    FLAGGED: "An AI flag",
+}
+_BUSY_SHIFTS = "mon-fri 08-17 1, sat-sun 08-17 1"
+_KEYS = tuple(kind.key for kind in FINDINGS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """A department and what it is called."""
+
+    name: str
+    department: Department
+
+
+def rooms() -> tuple[Room, Room]:
+    """The default department, and one whose readers have a tenth of their hours to spare."""
+    usual = Department()
+    busy = replace(
+        usual, staffing=read_staffing(_BUSY_SHIFTS), reading=replace(usual.reading, mean_min=4.0, sick_min=4.0)
+    )
+    return Room(name="default", department=usual), Room(name="busy", department=busy)
+
+
+def drawn(films: Sequence[Judged], *, usual_prevalence: bool) -> DrawnFilms:
+    """Judged films to draw from, as labelled or as frequent as in all of ChestX-ray14."""
+    return DrawnFilms(
+        films=tuple(
+            LabelledFilm(
+                present=frozenset(key for key in _KEYS if film.listed.label.truth[key]),
+                probabilities=tuple((key, film.probability(key)) for key in _KEYS),
+                patient=film.listed.label.patient or film.listed.label.file,
+            )
+            for film in films
+        ),
+        prevalence=dict(USUAL_PREVALENCE) if usual_prevalence else {},
+    )
+
+
+def made_up(card: ScorerCard, *, auc: float | None = None) -> Scenario:
+    """Made-up films and the shipped model as it was measured, or one that sees every finding so well."""
+    if auc is None:
+        aucs = {key: area for key, area in shipped_aucs(card.sha256).items() if key in _KEYS}
+    else:
+        aucs, card = dict.fromkeys(_KEYS, auc), supposing(card, counted=_KEYS)
+    films = made_up_films(card, {}, {key: Roc.of_auc(area) for key, area in aucs.items()})
+    return Scenario(department=Department(), films=films, card=card, seeds=_SEEDS)
+
+
+def measure_simulation() -> list[Figure]:
+    """Minutes saved in the default department: of made-up films, and of the sharp validation films where they are."""
+    scenarios = {"made-up films": made_up(scorer_card("embedded"))}
+    if sharp := [film for film in judged_films() if film.is_sharp]:
+        scenarios[f"{len(sharp)} films"] = replace(
+            scenarios["made-up films"], films=drawn(sharp, usual_prevalence=True)
+        )
+    return [
+        Figure(name=f"Wait saved, {title.lower()}, {name}", value=waits.saved.value, unit="min")
+        for name, scenario in scenarios.items()
+        for group, waits in compare(scenario, (Order.FIRSTREAD,)).waits[Order.FIRSTREAD].items()
+        if (title := _GROUPS.get(group))
+    ]
+
+
+def orders_markdown(comparison: Comparison) -> str:
+    """A row an order, the groups of interest one below another."""
+    lines = ["| | Order | Mean | 95th percentile | Longest | Over 60 min | Saved |", "|---|---|---|---|---|---|---|"]
+    for group, title in _GROUPS.items():
+        for order, groups in comparison.waits.items():
+            if group in groups:
+                waits = groups[group]
+                first = f"**{title}** ({waits.studies:,})" if order is Order.FIRST_COME else ""
+                saved = "" if order is Order.FIRST_COME else _spread(waits.saved)
+                cells = (_number(waits.mean), _number(waits.p95), f"{waits.longest:,.0f}", _percent(waits.late), saved)
+                lines.append(f"| {first} | {order.label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def choices_markdown(scenario: Scenario, varied: Mapping[str, Scenario]) -> str:
+    """What the shipped order does under other choices, a row a choice."""
+    heads = ("Flagged", "Weighted wait saved", *(f"{_GROUPS[group]}, saved" for group in (SICK, _EFFUSION, MISSED)))
+    lines = [f"| | {' | '.join(heads)} | Longest |", "|---" * (len(heads) + 2) + "|"]
+    for name, each in {"As shipped": scenario, **varied}.items():
+        found = compare(each, (Order.FIRST_COME, Order.FIRSTREAD))
+        groups = found.waits[Order.FIRSTREAD]
+        harm = found.harm[Order.FIRST_COME].value - found.harm[Order.FIRSTREAD].value
+        saved = [_spread(groups[group].saved) if group in groups else "" for group in (SICK, _EFFUSION, MISSED)]
+        cells = (_percent(found.flagged), f"{harm:.1f}", *saved, f"{groups[ALL].longest:,.0f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def choices(scenario: Scenario) -> Iterator[tuple[str, Scenario]]:
+    """The site's choices, one at a time."""
+    site = scenario.site
+    for hours in (2, 4, 8, 24, 48):
+        other = replace(site, horizon=timedelta(hours=hours), high_head_start=timedelta(hours=min(4, hours)))
+        yield f"H {hours} h", replace(scenario, site=other)
+    for steepness in (0.5, 1.0, 3.0, 6.0):
+        yield f"k {steepness:g}", replace(scenario, site=replace(site, steepness=steepness))
+    for minutes in (5, 60, 120, 240):
+        other = replace(site, least_head_start=timedelta(minutes=minutes))
+        yield f"least head start {minutes} min", replace(scenario, site=other)
+    for name, weigh in _WEIGHTS.items():
+        card = scenario.card
+        weighed = tuple(replace(found, weight=weigh(found.type.key, found.weight)) for found in card.findings)
+        yield f"weights: {name}", replace(scenario, card=replace(card, findings=weighed))
+    for harm in (0.3, 0.2, 0.1):
+        yield f"flagged from {harm:g}", replace(scenario, card=supposing(scenario.card, flag_from=harm))
+
+
+_WEIGHTS: Mapping[str, Callable[[str, float], float]] = {
+    "all 1": lambda _key, _weight: 1.0,
+    "effusion 1": lambda key, weight: 1.0 if key == _EFFUSION else weight,
+    "effusion 0.6": lambda key, weight: 0.6 if key == _EFFUSION else weight,
+    "cardiomegaly 0.8": lambda key, weight: 0.8 if key == FindingType.CARDIOMEGALY.key else weight,
+}
+
+
+def _number(spread: Spread) -> str:
+    return f"{spread.value:.0f}"
+
+
+def _percent(spread: Spread) -> str:
+    return f"{100 * spread.value:.0f} %"
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.value:.1f} ({spread.low:.1f} to {spread.high:.1f})"
+
+
+def main() -> None:
+    """Print the tables of docs/simulation.md."""
+    parser = argparse.ArgumentParser(prog="python -m bench.simulation", description=(__doc__ or "").splitlines()[0])
+    parser.parse_args()
+    films = judged_films()
+    if not films:
+        sys.exit(UNMEASURED)
+    card = scorer_card("embedded")
+    sharp = [film for film in films if film.is_sharp]
+    blurred = [film for film in films if not film.is_sharp]
+    usual = made_up(card)
+    for name, scenario in {
+        f"{len(sharp)} films of 512 px": replace(usual, films=drawn(sharp, usual_prevalence=True)),
+        f"{len(blurred)} films of 128 px": replace(usual, films=drawn(blurred, usual_prevalence=True)),
+        "Made-up films": usual,
+    }.items():
+        print(f"\n### {name}\n\n{orders_markdown(compare(scenario))}", flush=True)
+    scenario = replace(usual, films=drawn(blurred, usual_prevalence=True), seeds=_SEEDS)
+    for room in rooms():
+        there = replace(scenario, department=room.department)
+        print(f"\n### Choices, {room.name} room, {len(blurred)} films of 128 px\n", flush=True)
+        print(choices_markdown(there, dict(choices(there))), flush=True)
+    for auc in (0.8, 0.9, 0.95):
+        found = compare(made_up(card, auc=auc))
+        print(f"\n### A model with an AUC of {auc:g} for each finding\n\n{orders_markdown(found)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
