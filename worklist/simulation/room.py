@@ -1,7 +1,7 @@
 """The reading room as events: a study arrives, a reader is free, a shift begins or ends.
 
-An event loop of our own: with SimPy 4.1 the same films give the same waits to the last digit, in ten times the time,
-and a page of the gateway has to answer in a few seconds.
+An event loop of our own: SimPy 4.1 gives the same films the same waits in six times the time, and a page of the gateway
+has to answer in a few seconds.
 """
 
 from __future__ import annotations
