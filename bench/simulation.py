@@ -31,6 +31,7 @@ from worklist.simulation.staffing import read_staffing
 TABLE = "The default department, simulated"
 
 _SEEDS = 20
+_CHOICE_SEEDS = 10
 _PNEUMOTHORAX, _EFFUSION = FindingType.PNEUMOTHORAX.key, FindingType.PLEURAL_EFFUSION.key
 _GROUPS = {
     ALL: "All",
@@ -115,18 +116,18 @@ def orders_markdown(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def choices_markdown(scenario: Scenario, varied: Mapping[str, Scenario]) -> str:
+def choices_markdown(scenario: Scenario) -> Iterator[str]:
     """What the shipped order does under other choices, a row a choice."""
-    heads = ("Flagged", "Weighted wait saved", *(f"{_GROUPS[group]}, saved" for group in (SICK, _EFFUSION, MISSED)))
-    lines = [f"| | {' | '.join(heads)} | Longest |", "|---" * (len(heads) + 2) + "|"]
-    for name, each in {"As shipped": scenario, **varied}.items():
+    saved = (SICK, _PNEUMOTHORAX, _EFFUSION, MISSED)
+    heads = ("Flagged", "Weighted wait saved", *(f"{_GROUPS[group]}, saved" for group in saved), "Longest")
+    yield f"| | {' | '.join(heads)} |\n{'|---' * (len(heads) + 1)}|"
+    for name, each in (("As shipped", scenario), *choices(scenario)):
         found = compare(each, (Order.FIRST_COME, Order.FIRSTREAD))
         groups = found.waits[Order.FIRSTREAD]
         harm = found.harm[Order.FIRST_COME].value - found.harm[Order.FIRSTREAD].value
-        saved = [_spread(groups[group].saved) if group in groups else "" for group in (SICK, _EFFUSION, MISSED)]
-        cells = (_percent(found.flagged), f"{harm:.1f}", *saved, f"{groups[ALL].longest:,.0f}")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells = (_spread(groups[group].saved) if group in groups else "" for group in saved)
+        row = (_percent(found.flagged), f"{harm:.1f}", *cells, f"{groups[ALL].longest:,.0f}")
+        yield f"| {name} | {' | '.join(row)} |"
 
 
 def choices(scenario: Scenario) -> Iterator[tuple[str, Scenario]]:
@@ -169,30 +170,47 @@ def _spread(spread: Spread) -> str:
 
 
 def main() -> None:
-    """Print the tables of docs/simulation.md."""
+    """Print the tables of docs/simulation.md, or some of them."""
     parser = argparse.ArgumentParser(prog="python -m bench.simulation", description=(__doc__ or "").splitlines()[0])
-    parser.parse_args()
+    parser.add_argument("parts", nargs="*", choices=[*_PARTS, []], help="of the tables; all where none is named")
+    chosen = parser.parse_args().parts or _PARTS
     films = judged_films()
     if not films:
         sys.exit(UNMEASURED)
-    card = scorer_card("embedded")
-    sharp = [film for film in films if film.is_sharp]
+    for part in chosen:
+        _PARTS[part](films)
+
+
+def _print_orders(films: Sequence[Judged]) -> None:
+    usual = made_up(scorer_card("embedded"))
+    for is_sharp, size in ((True, "512 px"), (False, "128 px")):
+        chosen = [film for film in films if film.is_sharp is is_sharp]
+        scenario = replace(usual, films=drawn(chosen, usual_prevalence=True))
+        print(f"\n### {len(chosen)} films of {size}\n\n{orders_markdown(compare(scenario))}", flush=True)
+    print(f"\n### Made-up films\n\n{orders_markdown(compare(usual))}", flush=True)
+
+
+def _print_choices(films: Sequence[Judged], room: Room) -> None:
     blurred = [film for film in films if not film.is_sharp]
-    usual = made_up(card)
-    for name, scenario in {
-        f"{len(sharp)} films of 512 px": replace(usual, films=drawn(sharp, usual_prevalence=True)),
-        f"{len(blurred)} films of 128 px": replace(usual, films=drawn(blurred, usual_prevalence=True)),
-        "Made-up films": usual,
-    }.items():
-        print(f"\n### {name}\n\n{orders_markdown(compare(scenario))}", flush=True)
-    scenario = replace(usual, films=drawn(blurred, usual_prevalence=True), seeds=_SEEDS)
-    for room in rooms():
-        there = replace(scenario, department=room.department)
-        print(f"\n### Choices, {room.name} room, {len(blurred)} films of 128 px\n", flush=True)
-        print(choices_markdown(there, dict(choices(there))), flush=True)
+    scenario = replace(made_up(scorer_card("embedded")), films=drawn(blurred, usual_prevalence=True))
+    print(f"\n### Choices, {room.name} room, {len(blurred)} films of 128 px\n")
+    for line in choices_markdown(replace(scenario, department=room.department, seeds=_CHOICE_SEEDS)):
+        print(line, flush=True)
+
+
+def _print_models(films: Sequence[Judged]) -> None:
+    del films
     for auc in (0.8, 0.9, 0.95):
-        found = compare(made_up(card, auc=auc))
+        found = compare(made_up(scorer_card("embedded"), auc=auc))
         print(f"\n### A model with an AUC of {auc:g} for each finding\n\n{orders_markdown(found)}", flush=True)
+
+
+_PARTS: Mapping[str, Callable[[Sequence[Judged]], None]] = {
+    "orders": _print_orders,
+    "choices": lambda films: _print_choices(films, rooms()[0]),
+    "busy": lambda films: _print_choices(films, rooms()[1]),
+    "models": _print_models,
+}
 
 
 if __name__ == "__main__":

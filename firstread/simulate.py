@@ -22,23 +22,14 @@ from models.evaluation.prevalence import read_prevalences
 from models.evaluation.shipped import scorer_card, shipped_aucs, shipped_card
 from worklist.card import ScorerCard
 from worklist.errors import InvalidInput
-from worklist.finding import KNOWN_FINDINGS
 from worklist.simulation.arrivals import RandomArrivals, StatedArrivals, read_arrivals
-from worklist.simulation.comparison import ALL, FLAGGED, MISSED, SICK, WELL, Comparison, Spread, Waits, compare
+from worklist.simulation.comparison import Comparison, Spread, Waits, compare, group_titles
 from worklist.simulation.department import Department, ReadingTimes
 from worklist.simulation.films import Films
 from worklist.simulation.orders import Order
 from worklist.simulation.roc import Roc
 from worklist.simulation.scenario import Scenario, made_up_films, supposing
 from worklist.simulation.staffing import read_staffing
-
-GROUPS = {
-    ALL: "All studies",
-    SICK: "With any finding",
-    MISSED: "With a finding, no AI flag",
-    WELL: "Without any finding",
-    FLAGGED: "With an AI flag",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +85,9 @@ def simulate(wishes: Wishes, settings: Settings, plots: Path | None = None) -> S
     scenario, notes = _scenario(wishes, settings)
     result = Simulated(scenario=scenario, comparison=compare(scenario), notes=notes)
     if plots:
-        save_wait_plots(result.comparison, _titles(result), " ".join(_lines(result)[:1]), plots)
+        save_wait_plots(
+            result.comparison, group_titles(result.scenario.films.findings), " ".join(_lines(result)[:1]), plots
+        )
     return result
 
 
@@ -106,7 +99,7 @@ def print_simulation(result: Simulated, *, as_json: bool) -> None:
     console = Console()
     for line in _lines(result):
         console.print(escape(line), highlight=False)
-    for group, title in _titles(result).items():
+    for group, title in group_titles(result.scenario.films.findings).items():
         if group in next(iter(result.comparison.waits.values())):
             console.print(_table(result.comparison, group, title))
 
@@ -209,15 +202,6 @@ def _roc(text: str) -> tuple[str, Roc]:
     except (ValueError, TypeError) as error:
         hint = "write pneumothorax=0.9 for an AUC, or pneumothorax=0.85/0.95 for sensitivity and specificity"
         raise InvalidInput("bad_roc", f"--roc {text}: {hint} ({error})") from error
-
-
-def _titles(result: Simulated) -> dict[str, str]:
-    """Titles of the groups, in the order in which they are shown."""
-    findings = {
-        key: KNOWN_FINDINGS[key].label if key in KNOWN_FINDINGS else key for key in result.scenario.films.findings
-    }
-    first, last = (ALL, SICK), (MISSED, WELL, FLAGGED)
-    return {group: GROUPS[group] for group in first} | findings | {group: GROUPS[group] for group in last}
 
 
 def _lines(result: Simulated) -> list[str]:

@@ -18,18 +18,11 @@ from gateway.simulate.runner import Runner
 from worklist.errors import FirstreadError, InvalidInput
 from worklist.finding import DISCLAIMER
 from worklist.records import JobRecords
-from worklist.simulation.comparison import ALL, FLAGGED, MISSED, SICK, WELL, Comparison, Waits
+from worklist.simulation.comparison import Comparison, Waits, group_titles
 from worklist.simulation.orders import Order
 from worklist.triage import TriagePolicy
 
 _RETRY_AFTER_S = 10
-_TITLES = {
-    ALL: "All studies",
-    SICK: "Studies with any finding",
-    MISSED: "Studies with a finding and no AI flag",
-    WELL: "Studies without any finding",
-    FLAGGED: "Studies with an AI flag",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,13 +125,10 @@ def build_simulate(jobs: JobRecords, model: SimulatedModel, site: SiteFacts) -> 
 
 
 def _groups(comparison: Comparison, form: Form) -> Iterator[Group]:
-    titles = {ALL: _TITLES[ALL], SICK: _TITLES[SICK]}
-    titles |= {each.key: each.label for each in form.findings}
-    titles |= {group: _TITLES[group] for group in (MISSED, WELL, FLAGGED)}
     every = [waits for groups in comparison.waits.values() for waits in groups.values()]
     top = {name: max(minutes(waits) for waits in every) for name, minutes in _MINUTES.items()}
     known = comparison.waits[Order.FIRST_COME]
-    for group, title in titles.items():
+    for group, title in group_titles(each.key for each in form.findings).items():
         if group in known:
             yield Group(
                 key=group,

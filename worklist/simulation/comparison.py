@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 
 from worklist.errors import InvalidInput
+from worklist.finding import KNOWN_FINDINGS
 from worklist.simulation.judging import Judge, Judged
 from worklist.simulation.orders import Order, queue_of
 from worklist.simulation.room import wait_times
@@ -16,6 +17,13 @@ from worklist.triage import Urgency
 
 ALL, SICK, MISSED, WELL, FLAGGED = "all", "sick", "missed", "well", "flagged"
 LATE_MIN = 60.0
+
+_BEFORE = {ALL: "All studies", SICK: "Studies with any finding"}
+_AFTER = {
+    MISSED: "Studies with a finding and no AI flag",
+    WELL: "Studies without any finding",
+    FLAGGED: "Studies with an AI flag",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +104,16 @@ def compare(scenario: Scenario, orders: Sequence[Order] = tuple(Order)) -> Compa
         },
         harm={order: spread([run.harm(order, weights) for run in runs]) for order in orders},
     )
+
+
+def group_titles(findings: Iterable[str]) -> dict[str, str]:
+    """What groups are called, by group, in the order in which they are shown.
+
+    Args:
+        findings: keys of what films may have.
+    """
+    kinds = {key: KNOWN_FINDINGS[key].label if key in KNOWN_FINDINGS else key for key in findings}
+    return _BEFORE | kinds | _AFTER
 
 
 def spread(values: Sequence[float]) -> Spread:
