@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import embedded, order, simulation
+from bench.attach import measure_attach
 from bench.baseline import COMMIT, measure_baseline
 from bench.embedded import FILMS, UNMEASURED, measure_embedded, with_speed
 from bench.figures import Figure, as_markdown, as_table, beside
@@ -69,6 +70,7 @@ def main() -> None:
 _TABLES: Mapping[str, tuple[str, Callable[[], list[Figure]]]] = {
     "parts": ("The parts, on one thread", measure_parts),
     "whole": ("The whole site", measure_whole),
+    "attach": ("The first attach to a large PACS", measure_attach),
     "lists": ("The lists of 100,000 studies", measure_lists),
     "pages": ("Open pages", measure_pages),
     "migration": ("An old database", measure_migration),

@@ -231,7 +231,7 @@ def _add(  # noqa: PLR0913 - what one study differs by
     rows[InstanceRow].append(
         {
             "sop_instance_uid": image,
-            "study_instance_uid": uid,
+            "study_orthanc_id": f"o{number}",
             "series_instance_uid": f"{uid}.1",
             "digest": "d",
             "scope_code": None,
@@ -240,7 +240,7 @@ def _add(  # noqa: PLR0913 - what one study differs by
     )
     rows[AnalysisRow].append(
         {
-            "study_instance_uid": uid,
+            "study_orthanc_id": f"o{number}",
             "sop_instance_uid": image,
             "digest": "d",
             "scorer_sha256": _SCORER.sha256,
@@ -250,7 +250,7 @@ def _add(  # noqa: PLR0913 - what one study differs by
     )
     rows[ReportRow].append(
         {
-            "study_instance_uid": uid,
+            "study_orthanc_id": f"o{number}",
             "revision": 1,
             "document": document,
             "policy_digest": policy.digest,
@@ -262,7 +262,7 @@ def _add(  # noqa: PLR0913 - what one study differs by
     rows[ResultRow].extend(
         {
             "sop_instance_uid": f"{uid}.9.{place}",
-            "study_instance_uid": uid,
+            "study_orthanc_id": f"o{number}",
             "series_instance_uid": f"{uid}.{8 if place else 9}",
             "sop_class_uid": "1.2.840.10008.5.1.4.1.1.88.33",
             "revision": 1,

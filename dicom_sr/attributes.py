@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom import config
+from pydicom.charset import decode_bytes, encode_string
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
@@ -20,6 +22,7 @@ from dicom_sr import codes
 from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Source
 from dicom_sr.uids import derive_uid
+from imaging.characters import encodings_of
 from worklist.finding import Algorithm, ImageReference
 from worklist.scope import MANUFACTURER
 
@@ -131,8 +134,16 @@ def new_document(
 
 
 def choose_character_set(source: Source, new: Dataset) -> None:
-    """Keep the source's Specific Character Set where every text of the new object survives it, or else take UTF-8."""
-    if source.knows_character_set and all(_survives(text, vr, source.character_set) for text, vr in _texts(new)):
+    """Keep the source's Specific Character Set where every text of the new object survives it, or else take UTF-8.
+
+    A Patient ID that was carried over as octets keeps the character set in any case, and other texts obey it.
+    """
+    if isinstance(source.patient_id, bytes):
+        _obey(new, source.character_set)
+        if source.character_set:  # as it stands, misspelled terms too
+            stated = DataElement("SpecificCharacterSet", "CS", source.character_set, validation_mode=config.IGNORE)
+            new.add(stated)
+    elif source.knows_character_set and all(_survives(text, vr, source.character_set) for text, vr in _texts(new)):
         if source.character_set:
             new.SpecificCharacterSet = source.character_set
     else:
@@ -202,10 +213,22 @@ def _texts(dataset: Dataset) -> Iterator[tuple[str, str]]:
             yield from ((str(part), element.VR) for part in parts if not str(part).isascii())
 
 
+def _obey(dataset: Dataset, character_set: list[str]) -> None:
+    """Put a question mark in the place of each letter that a character set does not have."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _obey(item, character_set)
+        elif element.VR in CUSTOMIZABLE_CHARSET_VR and isinstance(element.value, str | PersonName):
+            text = str(element.value)
+            if not text.isascii() and not _survives(text, element.VR, character_set):
+                element.value = text.encode("ascii", "replace").decode("ascii")
+
+
 def _survives(text: str, vr: str, character_set: list[str]) -> bool:
     """Whether the text comes back unchanged from this character set."""
     terms = character_set or [""]
-    encodings = convert_encodings(terms)
+    encodings = encodings_of(tuple(terms))
     repertoires = [
         "ascii" if term in _DEFAULT_REPERTOIRE else name for term, name in zip(terms, encodings, strict=True)
     ]

@@ -30,6 +30,7 @@ from dicom_sr.uids import derive_uid
 from worklist.card import ScorerCard
 from worklist.errors import PermanentError
 from worklist.finding import Algorithm, Analysis, ImageReference
+from worklist.scope import OWN_SERIES_FROM
 from worklist.triage import Triage, TriagePolicy
 
 __all__ = ["InstanceReference", "Results", "Revision", "build_failure_report", "build_results"]
@@ -113,7 +114,13 @@ def build_results(  # noqa: PLR0913 - one study, one run, and what the site want
         policy.digest,
         unscored,
     )
-    identities = _Identities(images=explained.images, revision=revision, algorithms=algorithms, made_of=made_of)
+    identities = _Identities(
+        images=explained.images,
+        patient_id=leading.patient_id,
+        revision=revision,
+        algorithms=algorithms,
+        made_of=made_of,
+    )
     triage_identity = identities.of(_TRIAGE)
     located = located_findings(explained, triage)
     tracking_uids = {found: identities.uid("tracking", position) for position, found in enumerate(located, start=1)}
@@ -210,7 +217,11 @@ def build_failure_report(  # noqa: PLR0913 - what is known of a failure
     image = header.image_reference()
     _require_identified((scorer,))
     identities = _Identities(
-        images=(image,), revision=revision, algorithms=(scorer,), made_of=("failure", code, scorer.sha256)
+        images=(image,),
+        patient_id=header.patient_id,
+        revision=revision,
+        algorithms=(scorer,),
+        made_of=("failure", code, scorer.sha256),
     )
     content = failure_content(header, failure_code=code, message=message, scorer=scorer, card=card, revision=revision)
     report = new_document(
@@ -237,14 +248,18 @@ _OVERLAY: Final = _Kind(
     "overlay", GrayscaleSoftcopyPresentationStateStorage, "PR", 4, "AI findings overlay, not a diagnosis"
 )
 _KEY_IMAGE: Final = _Kind("key image", KeyObjectSelectionDocumentStorage, "KO", 5, "AI key image, not a diagnosis")
-_FIRST_SERIES_NUMBER: Final = 9000  # viewers open the lowest series first, which must be the film's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Identities:
-    """Gives each object of a revision its identity."""
+    """Gives each object of a revision its identity.
+
+    Attributes:
+        patient_id: a film may lie in the PACS twice, under two patients and the same UIDs.
+    """
 
     images: tuple[ImageReference, ...]
+    patient_id: str | bytes
     revision: Revision
     algorithms: tuple[Algorithm, ...]
     made_of: tuple[str | int, ...]
@@ -266,12 +281,13 @@ class _Identities:
         )
 
     def series_number(self, kind: _Kind) -> int:
-        return _FIRST_SERIES_NUMBER + 10 * self.revision.number + kind.series
+        return OWN_SERIES_FROM + 10 * self.revision.number + kind.series
 
     def uid(self, kind: str, position: int = 1) -> str:
         images = sorted(image.sop_instance_uid for image in self.images)
+        patient = self.patient_id if isinstance(self.patient_id, str) else self.patient_id.hex()
         return derive_uid(
-            self.images[0].study_instance_uid, self.revision.number, kind, position, *images, *self.made_of
+            self.images[0].study_instance_uid, patient, self.revision.number, kind, position, *images, *self.made_of
         )
 
 

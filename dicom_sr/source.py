@@ -10,23 +10,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Final
+from typing import Final
 
 from pydicom import config
-from pydicom.charset import convert_encodings, decode_bytes, python_encoding
+from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, STR_VR, TEXT_VR_DELIMS, PersonName, validate_value
+from pydicom.valuerep import STR_VR, validate_value
 
+from imaging.headers import character_set_of, text_of
 from worklist.errors import PermanentError
 from worklist.finding import ImageReference
 from worklist.order import OrderPriority
 from worklist.scope import WARD_OF
 
 _EXPLICIT_VR_LIMIT: Final = 65534  # bytes in a value with a two-byte length (PS3.5 section 7.1.2)
+_PATIENT_ID: Final = 0x00100020
 _CHARACTERS: Final = {"LO": 64, "SH": 16}
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _OFFSET: Final = re.compile(r"(?P<sign>[+-])(?P<hours>0\d|1[0-4])(?P<minutes>[0-5]\d)")  # &ZZXX, -1200 to +1400
@@ -93,16 +94,12 @@ class Source:
 
     Args:
         dataset: the film's attributes; pixel data are not needed.
-        encodings: Python encodings of an enclosing data set, for a sequence item.
+        enclosing: Specific Character Set of an enclosing data set, for a sequence item.
     """
 
-    def __init__(self, dataset: Dataset, encodings: Sequence[str] = ()) -> None:
+    def __init__(self, dataset: Dataset, enclosing: Sequence[str] = ()) -> None:
         self._dataset = dataset
-        self._encodings = list(encodings)
-        declared = self.text("SpecificCharacterSet")
-        self.character_set = declared.split("\\") if declared else []
-        if self.character_set:
-            self._encodings = convert_encodings(self.character_set)
+        self.character_set = character_set_of(dataset, enclosing)
 
     @property
     def knows_character_set(self) -> bool:
@@ -115,17 +112,20 @@ class Source:
         Never raises and never validates.
         """
         tag = tag_for_keyword(keyword)
-        element = None if tag is None else self._dataset.get_item(tag)
-        if element is None or element.value is None:
-            return ""
-        value: Any = element.value
-        if isinstance(value, bytes):
-            if element.VR not in STR_VR and element.VR not in {None, "UN"}:
-                return ""
-            value = self._decoded(value, dictionary_VR(keyword))
-        elif isinstance(value, (MultiValue, list, tuple)):
-            value = "\\".join(str(part) for part in value)
-        return str(value).strip(" \0")
+        return (text_of(self._dataset, tag, self.character_set) or "").strip(" \0") if tag is not None else ""
+
+    @property
+    def patient_id(self) -> str | bytes:
+        """Patient ID (0010,0020) but for its trailing padding, by which a PACS tells patients apart.
+
+        Leading blanks are its own. One that is not plain ASCII is given as its octets: a PACS may read them in another
+        way than we do, and takes for the same patient what has the same octets under the same character set.
+        """
+        element = self._dataset.get_item(_PATIENT_ID)
+        octets = element.value if element is not None and isinstance(element.value, bytes) else b""
+        if not octets.isascii():
+            return octets.rstrip(b" \0")
+        return text_of(self._dataset, _PATIENT_ID, self.character_set) or ""
 
     def valid_text(self, keyword: str) -> str:
         """An attribute's value if it obeys its VR (PS3.5 section 6.2), or else "".
@@ -154,7 +154,7 @@ class Source:
     def items(self, keyword: str) -> list[Source]:
         """The items of a sequence; none where it is absent or unreadable."""
         value = self._value(keyword)
-        return [Source(item, self._encodings) for item in value] if isinstance(value, DicomSequence) else []
+        return [Source(item, self.character_set) for item in value] if isinstance(value, DicomSequence) else []
 
     def copied_items(self, keyword: str) -> list[Dataset]:
         """The items of a sequence as new data sets: their valid standard attributes, without private ones."""
@@ -229,8 +229,8 @@ class Source:
         """
         new.StudyInstanceUID = self.text("StudyInstanceUID")
         for keyword in _IDENTIFYING:
-            text = self.text(keyword)
-            if len(text.encode()) > _EXPLICIT_VR_LIMIT:
+            text = self.patient_id if keyword == "PatientID" else self.text(keyword)
+            if len(text if isinstance(text, bytes) else text.encode()) > _EXPLICIT_VR_LIMIT:
                 raise PermanentError(
                     "oversized_identifier",
                     f"{keyword} of the source image has {len(text)} characters; correct it in the PACS",
@@ -278,15 +278,7 @@ class Source:
         minutes = int(offset["hours"]) * 60 + int(offset["minutes"])
         return timezone(timedelta(minutes=-minutes if offset["sign"] == "-" else minutes))
 
-    def _decoded(self, value: bytes, vr: str) -> str:
-        if vr not in CUSTOMIZABLE_CHARSET_VR:
-            return value.decode("latin-1")
-        encodings = self._encodings or ["iso8859"]
-        if vr == "PN":
-            return str(PersonName(value, encodings))
-        return decode_bytes(value, encodings, TEXT_VR_DELIMS)
 
-
-def _set(new: Dataset, keyword: str, text: str) -> None:
+def _set(new: Dataset, keyword: str, text: str | bytes) -> None:
     """Set an attribute without validation: it was validated, or it is carried as it is."""
     new.add(DataElement(keyword, dictionary_VR(keyword), text, validation_mode=config.IGNORE))

@@ -276,7 +276,12 @@ def simulate(  # noqa: PLR0913 - what a user may choose
 
 @app.command()
 def report(  # noqa: PLR0913 - what a user may choose
-    source: Annotated[str, typer.Argument(help="An SR file, or a Study Instance UID in the PACS.")] = "",
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="An SR file, or a Study Instance UID in the PACS; Orthanc's identifier where two patients share it."
+        ),
+    ] = "",
     *,
     as_json: Json = False,
     every: Annotated[bool, typer.Option("--all", help="All reports in the PACS as CSV, a row a finding.")] = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -19,9 +20,10 @@ from gateway.list.hub import ListHub
 from gateway.list.pages import SiteFacts
 from gateway.list.viewer import OPEN_STUDY
 from gateway.predict.routes import PredictLimits
+from gateway.room import Room
 from gateway.simulate.routes import SimulatedModel
 from worklist.errors import ModelUnavailable
-from worklist.records import Database, IntakeRecords, Lease, PredictionRecords, ReadingRecords, Worklist
+from worklist.records import Database, IntakeRecords, Lease, PredictionRecords, ReadingRecords, UploadFiles, Worklist
 from worklist.triage import TriagePolicy
 
 
@@ -56,9 +58,10 @@ def build_gateway(settings: Settings) -> FastAPI:
             orthanc=orthanc,
             dispatcher=dispatcher,
             intake=intake,
-            predictions=PredictionRecords(database),
+            predictions=PredictionRecords(database, UploadFiles(settings.upload_dir)),
             predict_limits=PredictLimits(
                 upload_bytes=settings.predict_upload_mb * 1_000_000,
+                in_hand_bytes=settings.predict_in_hand_mb * 1_000_000,
                 wait_s=settings.predict_wait_s,
                 keep=timedelta(seconds=settings.prediction_keep_s),
             ),
@@ -75,9 +78,21 @@ def build_gateway(settings: Settings) -> FastAPI:
             dicomweb=DicomWebOrigin(
                 url=settings.orthanc_url, root=settings.orthanc_dicomweb_root, auth=settings.orthanc_auth
             ),
+            stow_bytes=settings.stow_mb * 1_000_000,
+            doorbell_secret=settings.doorbell_secret.get_secret_value(),
+            room=_room(settings, database),
             viewer_dir=settings.viewer_dir,
         )
     )
+
+
+def _room(settings: Settings, database: Database) -> Room:
+    folders = {"uploads": settings.upload_dir.absolute()}
+    if database.is_sqlite and database.url.database:
+        folders["the database"] = Path(database.url.database).absolute().parent
+    if settings.model_dir:
+        folders["models"] = settings.model_dir.absolute()
+    return Room(folders=folders, least_bytes=settings.least_free_mb * 1_000_000)
 
 
 def _simulated_model(settings: Settings) -> SimulatedModel:

@@ -90,13 +90,13 @@ def build_predict(settings: Settings) -> Work:
     """What judges uploads."""
     from firstread.compose import build_job_records, open_database
     from worker.predict import PredictPipeline
-    from worklist.records import PredictionRecords
+    from worklist.records import PredictionRecords, UploadFiles
     from worklist.triage import TriagePolicy
 
     predictor, database = build_predictor(settings), open_database(settings)
     return PredictPipeline(
         jobs=build_job_records(settings, database),
-        predictions=PredictionRecords(database),
+        predictions=PredictionRecords(database, UploadFiles(settings.upload_dir)),
         predictor=predictor,
         policy=TriagePolicy.of(predictor.scorer.card, settings.site_rules.triage),
     ).run

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import secrets
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, cast
@@ -52,12 +53,14 @@ class Site:
         port_base: the gateway's port; the next four are Orthanc's HTTP and DICOM, Firstread's DICOM, and Redis.
         quiet_s: how long a study must be without a new image to be complete.
         has_priors: whether a study of long ago is taken for a prior, or for work like any other.
+        doorbell_secret: of Orthanc's plug-in and the gateway; another one at each start.
     """
 
     state: Path
     port_base: int = 8080
     quiet_s: float = _QUIET_S
     has_priors: bool = True
+    doorbell_secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
 
     @property
     def gateway_url(self) -> str:
@@ -102,6 +105,8 @@ class Site:
             "FIRSTREAD_HTTP_HOST": _LOOPBACK,
             "FIRSTREAD_HTTP_PORT": str(self.port_base),
             "FIRSTREAD_DIMSE_PORT": str(self.port_base + 3),
+            "FIRSTREAD_DOORBELL_SECRET": self.doorbell_secret,
+            "FIRSTREAD_UPLOAD_DIR": str(self.state.resolve() / "uploads"),
             "FIRSTREAD_QUIET_S": str(self.quiet_s),
             **({} if self.has_priors else {"FIRSTREAD_PRIOR_AFTER_DAYS": "0"}),
             **({"FIRSTREAD_VIEWER_DIR": str(_VIEWER)} if _VIEWER.is_dir() else {}),
@@ -121,11 +126,12 @@ def running_site(site: Site) -> Iterator[Supervisor]:
     try:
         for folder in ("logs", "orthanc", "redis"):
             (site.state / folder).mkdir(parents=True, exist_ok=True)
+        site.state.chmod(0o700)  # patients' names lie in it
     except OSError as error:
         raise InvalidInput(
             "bad_state_folder", f"{site.state} cannot be used ({error.strerror}): choose another --state"
         ) from error
-    (site.state / "orthanc.json").write_text(json.dumps(_orthanc_configuration(site), indent=2), encoding="utf-8")
+    (site.state / "orthanc.json").write_text(json.dumps(orthanc_configuration(site), indent=2), encoding="utf-8")
     _in_a_process_of_its_own(_upgrade, site.database_url)
     supervisor = Supervisor()
     try:
@@ -228,7 +234,8 @@ def _programs(site: Site) -> list[Program]:
     ]
 
 
-def _orthanc_configuration(site: Site) -> dict[str, object]:
+def orthanc_configuration(site: Site) -> dict[str, object]:
+    """The configuration of a site's Orthanc: the product's own, on this machine alone."""
     folder = _orthanc_folder()
     configuration = json.loads((folder / "orthanc.json").read_text(encoding="utf-8"))
     storage = str((site.state / "orthanc").resolve())
@@ -237,7 +244,7 @@ def _orthanc_configuration(site: Site) -> dict[str, object]:
         "StorageDirectory": storage,
         "IndexDirectory": storage,
         "PythonScript": str(folder / "plugin.py"),
-        "Firstread": {"DoorbellUrl": f"{site.gateway_url}/events/orthanc"},
+        "Firstread": {"DoorbellUrl": f"{site.gateway_url}/events/orthanc", "DoorbellSecret": site.doorbell_secret},
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "RegisteredUsers": {},

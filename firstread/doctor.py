@@ -60,6 +60,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "DICOMweb": lambda: _dicomweb(orthanc),
         "AE title and C-ECHO": lambda: _echo(settings, orthanc),
         "Gateway and feed": lambda: _gateway(settings),
+        "Uploads": lambda: _uploads(settings),
     }
     causes: dict[str, str] = {}
     for check, look in checks.items():
@@ -222,14 +223,30 @@ def _gateway(settings: Settings) -> str:
     wrong = [f"{name}: {check['detail']}" for name, check in ready["checks"].items() if not check["ok"]]
     if wrong:
         raise _wrong("; ".join(wrong))
-    feed = str(ready["checks"]["feed"]["detail"])
+    feed, *others = (str(ready["checks"][name]["detail"]) for name in ("feed", "work", "disk", "pacs_disk"))
     if "never rang" in feed and ready["changes_behind"]:
         raise _wrong(f"{feed}: install orthanc/plugin.py as Orthanc's PythonScript and set its DoorbellUrl")
-    return feed
+    return "; ".join((feed, *others))
+
+
+def _uploads(settings: Settings) -> str:
+    _get(settings, "/ready", statuses={200, 503})
+    film = BytesIO()
+    _a_film().save_as(film, enforce_file_format=True)
+    url, patience_s = f"{settings.gateway_url}/predict", 2 * settings.predict_wait_s + _MARGIN_S
+    files = {"file": ("simulated.dcm", film.getvalue())}
+    try:
+        answer = httpx.post(url, files=files, trust_env=False, timeout=patience_s)
+        told = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise _wrong(f"{url} does not judge a film ({type(error).__name__}): see the gateway's log") from error
+    if answer.is_error:
+        raise _wrong(f"{url} does not judge a film: {told.get('detail', answer.status_code)}")
+    return f"a film sent to {url} is judged: gateway and worker share FIRSTREAD_UPLOAD_DIR"
 
 
 def _simulated_film(settings: Settings, orthanc: OrthancClient) -> str:
-    film = next(sample for sample in build_samples() if "SIMULATED" in str(sample.PatientName))
+    film = _a_film()
     study_instance_uid = str(film.StudyInstanceUID)
     patience_s = settings.quiet_s + _MARGIN_S
     try:
@@ -260,6 +277,10 @@ def _simulated_film(settings: Settings, orthanc: OrthancClient) -> str:
         f"stored in {stored - started:.1f} s, in its place after another {scored - stored:.1f} s, "
         f"reported after {reported - stored:.1f} s ({settings.quiet_s:g} s of quiet included), removed again"
     )
+
+
+def _a_film() -> Dataset:
+    return next(sample for sample in build_samples() if "SIMULATED" in str(sample.PatientName))
 
 
 def _require_overwriting(orthanc: OrthancClient, film: Dataset) -> None:

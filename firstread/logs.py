@@ -25,5 +25,7 @@ def set_up_logging(settings: Settings) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s: %(message)s"
     )
+    # It warns of each broken form that somebody sends, who has the problem document.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     # Its warnings quote the headers of patients' images. A filter, since pydicom sets its level anew when imported.
     logging.getLogger("pydicom").addFilter(lambda record: record.levelno >= logging.ERROR)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,25 +18,44 @@ from firstread.tables import print_json
 from imaging.files import read_image_file
 from worklist.answers import finding_answer
 from worklist.card import ScorerCard, card_to_json
-from worklist.errors import InvalidInput
+from worklist.errors import InvalidInput, PermanentError
 from worklist.finding import DISCLAIMER, Analysis, Finding
 from worklist.triage import NOT_ASSESSED, Urgency
 from worklist.words import two_places
 
+_STUDY = re.compile(r"[0-9.]+|[0-9a-f]{8}(-[0-9a-f]{8}){4}")
+
 
 def read_report(source: str, settings: Settings) -> TriageReport:
-    """The AI triage report in a file, or the newest one of a study in the PACS.
+    """The AI triage report in a file, or the newest one of a study in the PACS that can be read.
+
+    Those that cannot, such as the emptied copies in an anonymized study, are named on stderr.
+
+    Args:
+        source: a file, a Study Instance UID, or Orthanc's identifier of a study.
+        settings: where the PACS is.
 
     Raises:
-        InvalidInput: it is no such report, or there is none.
+        InvalidInput: it is no such report, there is none, or two patients share the Study Instance UID.
+        PermanentError: none of the study's can be read.
         PacsUnavailable: Orthanc does not answer.
     """
     path = Path(source)
     if path.exists():
         return parse(read_image_file(path))
-    if not set(source) <= set("0123456789."):
+    if not _STUDY.fullmatch(source):
         raise InvalidInput("no_such_file", f"{source} is neither a file nor a Study Instance UID: check the path")
-    reports = [parse(dataset) for dataset in build_pacs(settings).fetch_triage_reports(source)]
+    reports: list[TriageReport] = []
+    unreadable: dict[str, PermanentError] = {}
+    for dataset in build_pacs(settings).fetch_triage_reports(source):
+        try:
+            reports.append(parse(dataset))
+        except PermanentError as error:
+            unreadable[str(dataset.SOPInstanceUID)] = error
+    if unreadable and not reports:
+        raise next(iter(unreadable.values()))
+    for uid, why in unreadable.items():
+        sys.stderr.write(f"firstread: passed over SR {uid}: {' '.join(why.message.split())}\n")
     if not reports:
         raise InvalidInput(
             "no_report", f"study {source} has no AI triage report in the PACS: see firstread worklist for its state"

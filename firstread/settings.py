@@ -36,6 +36,15 @@ _GONE: Final = {
 """Settings of earlier versions, and what stands in their place."""
 
 
+def _check_no_login(url: str) -> str:
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        # It would be shown wherever the address is: by GET /ready, doctor, and the messages of failures.
+        raise PydanticCustomError(
+            "login_in_address", "must hold no login: set FIRSTREAD_ORTHANC_USERNAME and FIRSTREAD_ORTHANC_PASSWORD"
+        )
+    return url
+
+
 def _starting(*schemes: str) -> AfterValidator:
     def check(url: str) -> str:
         if not url.startswith(schemes) or url in schemes:
@@ -62,7 +71,9 @@ class Settings(BaseSettings):
         str, _starting("redis://", "rediss://", "redis+socket://", "sentinel://", "amqp://", "amqps://")
     ] = "redis://127.0.0.1:6379/0"
     """Celery broker: Redis, or amqp://... for RabbitMQ."""
-    orthanc_url: Annotated[str, _starting("http://", "https://")] = "http://127.0.0.1:8042"
+    orthanc_url: Annotated[str, _starting("http://", "https://"), AfterValidator(_check_no_login)] = (
+        "http://127.0.0.1:8042"
+    )
     """Root of Orthanc's REST interface; its DICOMweb root is found below it."""
     orthanc_username: str = ""
     """User name for Orthanc, empty where it asks for none."""
@@ -76,6 +87,8 @@ class Settings(BaseSettings):
     """Where Orthanc listens for C-STORE."""
     orthanc_dicom_port: int = 4242
     """Orthanc's DICOM port."""
+    doorbell_secret: SecretStr = SecretStr("")
+    """What Orthanc's plug-in must know to ring, its DoorbellSecret; where empty, only this machine may ring."""
 
     scorer: Literal["embedded"] = "embedded"
     """The model of the fast path."""
@@ -147,12 +160,20 @@ class Settings(BaseSettings):
     """A film that takes longer to score is given up for this attempt; above the wait for a silent PACS."""
     report_time_limit_s: int = Field(default=600, ge=30)
     """The same for a report."""
+    upload_dir: Path = Path("firstread-uploads")
+    """Folder of what is sent to POST /predict, until it is judged; gateways and workers share it."""
     predict_upload_mb: int = Field(default=64, ge=1, le=1000)
     """Largest file that POST /predict takes, in megabytes (10^6 bytes)."""
+    predict_in_hand_mb: int = Field(default=256, ge=1)
+    """So much of uploads, in megabytes, is received or judged at one time; more wait their turn."""
     predict_wait_s: float = Field(default=30.0, gt=0)
     """How long POST /predict waits for a worker before it answers 503."""
     prediction_keep_s: int = Field(default=3600, ge=60)
     """After this long a prediction and its pictures are erased; its upload is erased once it is judged."""
+    stow_mb: int = Field(default=256, ge=1)
+    """Largest request that is stored through /dicom-web, in megabytes (10^6 bytes); Orthanc holds it twice."""
+    least_free_mb: int = Field(default=1000, ge=0)
+    """Megabytes that should be free on each disk, also Orthanc's; with less, GET /ready, page and doctor say so."""
     log_json: bool = False
     """One JSON object a line instead of readable logs."""
 

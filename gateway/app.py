@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
 
 from gateway.access.actors import Actors
+from gateway.access.bodies import BodyLimit
 from gateway.access.proxies import ForwardedScheme
 from gateway.dicomweb.passthrough import DicomWebOrigin, build_dicomweb
 from gateway.fhir import build_fhir
 from gateway.health import Health, build_health
 from gateway.intake.dispatch import Dispatcher
+from gateway.intake.doorbell import build_doorbell
 from gateway.intake.feed import Intake
 from gateway.intake.orthanc import OrthancClient
 from gateway.list.hub import ListHub
@@ -27,6 +27,7 @@ from gateway.list.viewer import mount_viewer
 from gateway.list.worklist import build_worklist
 from gateway.predict.routes import PredictLimits, build_predict, sweep
 from gateway.problems import install_problems
+from gateway.room import Room
 from gateway.simulate.routes import SimulatedModel, build_simulate
 from worklist.records import Database, IntakeRecords, JobRecords, PredictionRecords, ReadingRecords, Worklist
 
@@ -50,16 +51,10 @@ class GatewayParts:
     simulated: SimulatedModel
     site: SiteFacts
     dicomweb: DicomWebOrigin
+    stow_bytes: int
+    doorbell_secret: str
+    room: Room
     viewer_dir: Path | None = None
-
-
-OrthancId = Annotated[str, Field(pattern="^[0-9a-f]{8}(-[0-9a-f]{8}){4}$")]  # anything else is no address to ask at
-
-
-class Ring(BaseModel):
-    """What the doorbell says; a hint, never believed."""
-
-    deleted_studies: list[OrthancId] = Field(default_factory=list, max_length=1000)
 
 
 def build_app(parts: GatewayParts) -> FastAPI:
@@ -83,6 +78,8 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app = FastAPI(title="Firstread", version=parts.site.version, lifespan=lifespan)
     install_problems(app)
     app.add_middleware(ForwardedScheme, actors=parts.actors)
+    stow = dict.fromkeys(parts.dicomweb.prefixes, parts.stow_bytes)
+    app.add_middleware(BodyLimit, limits={"/predict": parts.predict_limits.request_bytes, **stow})
     app.include_router(
         build_worklist(parts.worklist, parts.readings, parts.jobs, parts.orthanc, parts.hub, parts.actors)
     )
@@ -92,14 +89,9 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app.include_router(build_pages(parts.worklist, parts.jobs, parts.site, parts.actors))
     app.include_router(build_simulate(parts.jobs, parts.simulated, parts.site))
     app.include_router(build_dicomweb(parts.dicomweb))
+    app.include_router(build_doorbell(parts.intake, parts.doorbell_secret))
     mount_static(app)
     mount_viewer(app, parts.viewer_dir)
-
-    @app.post("/events/orthanc", status_code=202, tags=["intake"])
-    def doorbell(ring: Ring | None = None) -> dict[str, str]:
-        """Orthanc's doorbell: something changed, look now."""
-        parts.intake.ring(ring.deleted_studies if ring else ())
-        return {"status": "accepted"}
 
     return app
 
@@ -113,4 +105,5 @@ def _health(parts: GatewayParts) -> Health:
         dispatcher=parts.dispatcher,
         orthanc=parts.orthanc,
         intake=parts.intake,
+        room=parts.room,
     )

@@ -19,6 +19,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from worklist.errors import Conflict
 from worklist.finding import DISCLAIMER, Algorithm, Analysis, Code, Finding, ImageReference, Side
 from worklist.records import ListedStudy, Worklist
 from worklist.scope import MANUFACTURER
@@ -60,6 +61,7 @@ _ANY_URGENT: Final = "Any urgent finding"
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "An OperationOutcome: no Study Instance UID"},
     404: {"description": "An OperationOutcome: the study is not on the reading list"},
+    409: {"description": "An OperationOutcome: several patients share the Study Instance UID; it names their studies"},
 }
 
 Resource = dict[str, Any]
@@ -75,15 +77,21 @@ def build_fhir(worklist: Worklist) -> APIRouter:
         uid = _UID.fullmatch(study)
         if uid is None or len(uid["uid"]) > _UID_CHARACTERS:
             return _refusal(400, "invalid", "name one study: /fhir/DiagnosticReport?study=<Study Instance UID>")
-        listed = worklist.find(uid["uid"])
+        try:
+            listed = worklist.find(uid["uid"])
+        except Conflict as error:
+            return _refusal(409, "multiple-matches", error.message)
         if listed is None:
             return _unknown(uid["uid"])
         return FhirResponse(searchset(listed, str(request.url), str(request.base_url).rstrip("/")))
 
     @router.get("/DiagnosticReport/{study_instance_uid}", response_class=FhirResponse, responses=_REFUSALS)
     def read(study_instance_uid: str) -> JSONResponse:
-        """The AI result of one study; the resource's id is the Study Instance UID."""
-        listed = worklist.find(study_instance_uid)
+        """The AI result of one study; the resource's id is its address, which mostly is the Study Instance UID."""
+        try:
+            listed = worklist.find(study_instance_uid)
+        except Conflict as error:
+            return _refusal(409, "multiple-matches", error.message)
         return FhirResponse(diagnostic_report(listed)) if listed else _unknown(study_instance_uid)
 
     return router
@@ -93,6 +101,10 @@ class FhirResponse(JSONResponse):
     """A resource as application/fhir+json."""
 
     media_type = MEDIA_TYPE
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """No cache on the way keeps a patient's result."""
+        super().init_headers({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})})
 
 
 def searchset(study: ListedStudy, url: str, root: str) -> Resource:
@@ -104,7 +116,7 @@ def searchset(study: ListedStudy, url: str, root: str) -> Resource:
         root: the gateway's own address.
     """
     entry = {
-        "fullUrl": f"{root}/fhir/DiagnosticReport/{study.study_instance_uid}",
+        "fullUrl": f"{root}/fhir/DiagnosticReport/{study.address}",
         "resource": diagnostic_report(study),
         "search": {"mode": "match"},
     }
@@ -122,7 +134,7 @@ def diagnostic_report(study: ListedStudy) -> Resource:
     conclusion = _text(analysis.explanation) if analysis else _why_not(study)
     report: Resource = {
         "resourceType": "DiagnosticReport",
-        "id": study.study_instance_uid,
+        "id": study.address,
         "meta": {
             "lastUpdated": _instant(study.updated_at),
             # says of the resource that software asserted it, and no human

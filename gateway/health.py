@@ -19,12 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.intake.dispatch import Dispatcher
 from gateway.intake.feed import FEED, Intake
 from gateway.intake.orthanc import OrthancClient
-from worklist.errors import FirstreadError
+from gateway.room import Room
+from worklist.errors import PACS_FULL, FirstreadError
 from worklist.job import Queue
 from worklist.records import Database, IntakeRecords, JobRecords
 
 _MOST_BEHIND = 1000  # changes that are counted; beyond it the number no longer matters
 _TOO_LONG = timedelta(seconds=60)  # that work waits, or the feed is not read, before somebody should look
+_DISK_FRESH_S = 10.0  # the same for the PACS's disk, of which Orthanc has to count what it holds
 _FRESH_S = 1.0  # for which an answer of a neighbour is believed, so that many who ask cost no more than one
 
 
@@ -60,6 +62,7 @@ class Health:
         dispatcher: reaches the broker.
         orthanc: the PACS.
         intake: of this process.
+        room: on the disks.
     """
 
     def __init__(  # noqa: PLR0913 - everything that can fail
@@ -72,6 +75,7 @@ class Health:
         dispatcher: Dispatcher,
         orthanc: OrthancClient,
         intake: Intake,
+        room: Room,
     ) -> None:
         self.version = version
         self._database = database
@@ -82,17 +86,21 @@ class Health:
         self._ask_database = _Shared(self._check_database)
         self._ask_broker = _Shared(lambda: _checked(dispatcher.check_broker))
         self._ask_orthanc = _Shared(lambda: _checked(self._describe_orthanc))
+        self._ask_disk = _Shared(lambda: _checked(room.ours))
+        self._ask_pacs_disk = _Shared(lambda: _checked(lambda: room.of_pacs(orthanc)), _DISK_FRESH_S)
 
     def readiness(self) -> Readiness:
         """Ask all parts."""
         database, orthanc = self._ask_database(), self._ask_orthanc()
-        checks = {"database": database, "broker": self._ask_broker(), "orthanc": orthanc}
+        checks = {"database": database, "broker": self._ask_broker(), "orthanc": orthanc, "disk": self._ask_disk()}
+        if orthanc.ok:
+            checks["pacs_disk"] = self._ask_pacs_disk()
         behind, oldest, open_jobs = None, None, None
         if database.ok:
             open_jobs = self._jobs.count_open()
             waiting = self._jobs.waiting_in_vain()
             oldest = max((span.total_seconds() for span in waiting.values()), default=0.0)
-            checks["work"] = _work(waiting, self._jobs.living_workers())
+            checks["work"] = _work(waiting, self._jobs.living_workers(), self._jobs.retried_in_vain(_TOO_LONG))
         if database.ok and orthanc.ok:
             behind, checks["feed"] = self._check_feed()
         else:
@@ -121,10 +129,7 @@ class Health:
             silent = self._records.silence(FEED)
         except (FirstreadError, SQLAlchemyError) as error:
             return None, Check(ok=False, detail=str(error))
-        rung = self._intake.last_rung_at
-        bell = (
-            f"doorbell rang {(datetime.now(UTC) - rung).total_seconds():.0f} s ago" if rung else "doorbell never rang"
-        )
+        bell = _bell(self._intake)
         count = f"{behind} changes" if behind < _MOST_BEHIND else f"{behind} changes or more"
         detail = f"{count} behind, {bell}"
         if self._intake.is_standing_by:
@@ -142,15 +147,16 @@ class Health:
 class _Shared:
     """A question whose answer is shared by all who ask at about the same time."""
 
-    def __init__(self, ask: Callable[[], Check]) -> None:
+    def __init__(self, ask: Callable[[], Check], fresh_s: float = _FRESH_S) -> None:
         self._ask = ask
+        self._fresh_s = fresh_s
         self._lock = threading.Lock()
         self._answer: Check | None = None
         self._answered_at = 0.0
 
     def __call__(self) -> Check:
         with self._lock:
-            if self._answer is None or time.monotonic() - self._answered_at > _FRESH_S:
+            if self._answer is None or time.monotonic() - self._answered_at > self._fresh_s:
                 self._answer = self._ask()
                 self._answered_at = time.monotonic()
             return self._answer
@@ -181,7 +187,18 @@ def _checked(ask: Callable[[], str]) -> Check:
         return Check(ok=False, detail=error.message)
 
 
-def _work(waiting: Mapping[Queue, timedelta], workers: Mapping[Queue, int]) -> Check:
+def _bell(intake: Intake) -> str:
+    rung, refused = intake.last_rung_at, intake.last_refused_at
+    if refused and (rung is None or refused > rung):
+        ago = (datetime.now(UTC) - refused).total_seconds()
+        same = "FIRSTREAD_DOORBELL_SECRET is to be the same for the gateway and for Orthanc"
+        return f"doorbell never rang rightly, one was refused {ago:.0f} s ago: {same}"
+    return f"doorbell rang {(datetime.now(UTC) - rung).total_seconds():.0f} s ago" if rung else "doorbell never rang"
+
+
+def _work(
+    waiting: Mapping[Queue, timedelta], workers: Mapping[Queue, int], retried: Mapping[tuple[str, str], int]
+) -> Check:
     unserved = [queue for queue in (Queue.SCORE, Queue.REPORT) if not workers.get(queue)]
     stalled = {queue: span for queue, span in waiting.items() if span > _TOO_LONG}
     alive = ", ".join(f"{count} of {queue}" for queue, count in workers.items() if count) or "none"
@@ -192,4 +209,8 @@ def _work(waiting: Mapping[Queue, timedelta], workers: Mapping[Queue, int]) -> C
     if unserved:
         detail = f"no worker of the queue {' and '.join(unserved)} is alive: run firstread worker, or see its log"
         return Check(ok=False, detail=detail)
-    return Check(ok=True, detail=f"workers alive: {alive}")
+    tried = "".join(
+        f"; {count} {'jobs are' if count > 1 else 'job is'} tried again: {why}" for (_, why), count in retried.items()
+    )
+    is_full = any(code == PACS_FULL for code, _ in retried)
+    return Check(ok=not is_full, detail=f"workers alive: {alive}{tried}")

@@ -59,3 +59,13 @@ UNDECLARED = (
     Writing(character_set="", codec="latin-1", name="Åström^Örjan", description="Lungröntgen"),
 )
 """Wrong, since a film that names no character set may hold ASCII alone, and common."""
+
+MISLABELLED = (
+    Writing(character_set="ISO IR 100", codec="latin-1", name="Müller^Jörg", description="Thorax, übersichtlich"),
+    Writing(character_set="ISO-8859-1", codec="latin-1", name="Müller^Jörg", description="Thorax, übersichtlich"),
+    Writing(character_set="ISO_IR 192", codec="latin-1", name="Müller^Jörg", description="Thorax, übersichtlich"),
+    Writing(character_set="ISO_IR 100", codec="utf-8", name="Müller^Jörg=王^小东", description="胸部正位"),
+    Writing(character_set="GBK", codec="gbk", name="Wang^XiaoDong=王^小东", description="胸部正位"),
+    Writing(character_set="ISO 2022 IR 6", codec="latin-1", name="Müller^Jörg", description="Thorax, übersichtlich"),
+)
+"""Wrong as well: a term that the standard does not have, or another one's octets."""

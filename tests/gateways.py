@@ -35,6 +35,7 @@ def running_gateway(folder: Path, orthanc_url: str, *, viewer_dir: Path | None =
         database_url=database_url,
         broker_url="redis://127.0.0.1:1/0",  # nobody listens there
         orthanc_url=orthanc_url,
+        upload_dir=folder / "uploads",
         viewer_dir=viewer_dir,
     )
     with served(build_gateway(settings)) as url:

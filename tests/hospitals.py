@@ -197,7 +197,9 @@ class Site:
 
     def due(self, queue: Queue) -> list[str]:
         """Study Instance UIDs of a queue's open jobs, as if no message had been sent."""
-        query = text("SELECT study_instance_uid FROM jobs WHERE job_id = :job_id")
+        query = text(
+            "SELECT study_instance_uid FROM studies JOIN jobs ON study_orthanc_id = orthanc_id WHERE job_id = :job_id"
+        )
         job_ids = self.jobs_due(queue)
         with self.database.read() as session:
             return [str(session.execute(query, {"job_id": job_id}).scalar_one()) for job_id in job_ids]

@@ -89,7 +89,7 @@ def running_list(
 
         @app.get("/ready")
         def ready() -> dict[str, dict[str, dict[str, bool]]]:
-            parts = ("database", "broker", "orthanc", "feed", "work")
+            parts = ("database", "broker", "orthanc", "feed", "work", "disk", "pacs_disk")
             return {"checks": {part: {"ok": part not in gateway.away} for part in parts}}
 
         with served(app) as url:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Column, Table, insert, select
 
 import migrations
 from worklist.card import FindingCard, Precision, ScorerCard
@@ -86,6 +86,7 @@ class FilledList:
 
     database: Database
     rules: SiteRules = field(default_factory=SiteRules)
+    orthanc_id: Callable[[str], str] = "orthanc-{}".format
 
     def __post_init__(self) -> None:
         """Put the policy of the tests' scorer into force."""
@@ -133,7 +134,7 @@ class FilledList:
         now = datetime.now(UTC).replace(microsecond=0)
         uid = uid or uid_of(number)
         values: dict[str, Any] = {
-            "orthanc_id": f"orthanc-{uid}",
+            "orthanc_id": self.orthanc_id(uid),
             "study_instance_uid": uid,
             "series_instance_uid": f"{uid}.1",
             "sop_instance_uid": f"{uid}.1.1",
@@ -174,7 +175,7 @@ class FilledList:
 
     def report(self, uid: str, *, crops: int = 0, explanation: str = "") -> None:
         """Have a study's report written, as it is once the study is complete."""
-        self.intake.ingest([], [f"orthanc-{uid}"])
+        self.intake.ingest([], [self.orthanc_id(uid)])
         job_id = self._due(uid, Queue.REPORT)
         job = self.jobs.claim(job_id, "w")
         assert job
@@ -197,13 +198,13 @@ class FilledList:
         """Receive another image of a study."""
         now = datetime.now(UTC).replace(microsecond=0)
         with self.database.read() as session:
-            row = session.get(StudyRow, uid)
+            row = session.get(StudyRow, self.orthanc_id(uid))
             assert row
             values = {name: getattr(row, name) for name in ("patient_id", "patient_name", "accession_number")}
         self.intake.ingest(
             [
                 ReceivedInstance(
-                    orthanc_id=f"orthanc-{uid}",
+                    orthanc_id=self.orthanc_id(uid),
                     study_instance_uid=uid,
                     series_instance_uid=f"{uid}.1",
                     sop_instance_uid=f"{uid}.1.{number}",
@@ -239,17 +240,17 @@ class FilledList:
 
     def withdraw(self, uid: str) -> None:
         """Take a study out of the PACS."""
-        self.intake.record_presence(f"orthanc-{uid}", is_present=False)
+        self.intake.record_presence(self.orthanc_id(uid), is_present=False)
 
     def change(self, uid: str, *, quietly: bool = False, **columns: object) -> None:
         """Change a study's row as no use case does, and tell of it."""
         with self.database.write() as session:
-            row = session.get(StudyRow, uid)
+            row = session.get(StudyRow, self.orthanc_id(uid))
             assert row
             for name, value in columns.items():
                 setattr(row, name, value)
             if not quietly:
-                record(session, EventKind.TRIAGED, uid)
+                record(session, EventKind.TRIAGED, row)
 
     def uids(self) -> list[str]:
         """What is to be read, in reading order."""
@@ -263,7 +264,7 @@ class FilledList:
     def _due(self, uid: str, queue: Queue) -> str:
         with self.database.read() as session:
             wanted = select(JobRow.job_id).where(
-                JobRow.study_instance_uid == uid, JobRow.queue == queue, JobRow.state == "SCHEDULED"
+                JobRow.study_orthanc_id == self.orthanc_id(uid), JobRow.queue == queue, JobRow.state == "SCHEDULED"
             )
             return session.scalars(wanted).one()
 
@@ -343,7 +344,7 @@ def multiply(listed: FilledList, copies: int, *, minutes_apart: float = 1.0, is_
             rows = [
                 [
                     dict(row)
-                    for row in session.execute(select(table).where(table.c.study_instance_uid == uid)).mappings()
+                    for row in session.execute(select(table).where(_key(table) == listed.orthanc_id(uid))).mappings()
                 ]
                 for uid in originals
             ]
@@ -356,6 +357,10 @@ def multiply(listed: FilledList, copies: int, *, minutes_apart: float = 1.0, is_
             ]
             for start in range(0, len(copied), 500):
                 session.execute(insert(table), copied[start : start + 500])
+
+
+def _key(table: Table) -> Column[str]:
+    return table.c.orthanc_id if table.name == StudyRow.__tablename__ else table.c.study_orthanc_id
 
 
 def _copy(row: dict[str, Any], original: str, number: int, age: timedelta, *, is_read: bool) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def received(  # noqa: PLR0913 - what sets one instance apart from another
 def report_of(study: str = STUDY, reader: str = "Dr Roe", at: datetime = NOON) -> ReceivedReport:
     """A radiologist's own report that lies in the PACS."""
     actor = Actor(name=reader, source=ActorSource.REPORT)
-    return ReceivedReport(study_instance_uid=study, reader=actor, received_at=at)
+    return ReceivedReport(orthanc_id=f"o{study}", reader=actor, received_at=at)
 
 
 def result(number: int, position: int = 0, study: str = STUDY) -> StoredResult:

@@ -6,6 +6,7 @@ Each lives in a folder of its own and ends with the process that started it, how
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -41,6 +42,12 @@ def find_shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real films in {folder}")
     return folder
+
+
+def study_id(patient_id: str, study_instance_uid: str) -> str:
+    """Orthanc's identifier of a patient's study."""
+    digest = hashlib.sha1(f"{patient_id}|{study_instance_uid}".encode(), usedforsecurity=False).hexdigest()
+    return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
 
 
 def free_ports(count: int) -> list[int]:

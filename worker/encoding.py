@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import copy
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pydicom import Dataset
-from pydicom.charset import convert_encodings, encode_string
+from pydicom.charset import encode_string
 from pydicom.dataelem import DataElement
 from pydicom.dataset import validate_file_meta
 from pydicom.filebase import DicomBytesIO
@@ -21,6 +21,8 @@ from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element,
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian
+
+from imaging.characters import encodings_of
 
 _CHARACTER_SET: Final = 0x00080005
 _DEFAULT_ENCODINGS: Final = ["iso8859"]
@@ -54,9 +56,13 @@ def _data_set(dataset: Dataset, encodings: list[str]) -> bytes:
     for found in sorted(dataset.values(), key=_tag):
         element = found if isinstance(found, DataElement) else _read(dataset, found.tag)
         if element.tag == _CHARACTER_SET:
-            encodings = convert_encodings(element.value)
+            encodings = encodings_of(_terms(element.value))
         parts.extend(_element(dataset, element, encodings))
     return b"".join(parts)
+
+
+def _terms(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _read(dataset: Dataset, tag: BaseTag) -> DataElement:
@@ -95,9 +101,11 @@ def _element(dataset: Dataset, element: DataElement, encodings: list[str]) -> tu
 
 def _text(value: Any, vr: str, encodings: list[str]) -> bytes:  # noqa: ANN401
     del vr
+    if isinstance(value, bytes):
+        return value  # a Patient ID as it stands in the source
     if isinstance(value, str):
         return value.encode("ascii") if value.isascii() else encode_string(value, encodings)
-    return b"\\".join(encode_string(part, encodings) for part in value)
+    return b"\\".join(part if isinstance(part, bytes) else encode_string(part, encodings) for part in value)
 
 
 def _ascii(value: Any, vr: str, encodings: list[str]) -> bytes:  # noqa: ANN401

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,10 +27,11 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from dicom_sr.revision import InstanceReference
 from imaging.elements import PYDICOM_ERRORS
 from worker.encoding import encode
-from worklist.errors import PacsUnavailable, UnusableImage
+from worklist.errors import PACS_FULL, InvalidInput, PacsUnavailable, UnusableImage
 from worklist.scope import MANUFACTURER, is_own_manufacturer
 
 _PAGE = 500
+_ORTHANC_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{8}){4}")
 _UNKNOWN_RESOURCE = 17  # Orthanc's own number for a path that neither it nor a plug-in serves
 _MOST_BROKEN = 16  # unreadable files in a row, where a PACS that refuses everything is given up
 TIMEOUT_S = (3.0, 20.0)  # to connect, between two pieces of an answer: both end before the task's own limit
@@ -37,6 +39,7 @@ TIMEOUT_S = (3.0, 20.0)  # to connect, between two pieces of an answer: both end
 _DICOM_JSON = {"Accept": "application/dicom+json"}
 _REFERENCED, _FAILED, _REASON = "00081199", "00081198", "00081197"
 _REFERENCED_UID = "00081155"
+_OUT_OF_RESOURCES = 0xA7  # A7xx, PS3.18 section I.2.2
 
 
 class Pacs:
@@ -60,32 +63,85 @@ class Pacs:
             headers={"Authorization": f"Basic {login}"} if login else {},
         )
 
+    def fetch_image(self, study_orthanc_id: str, series_instance_uid: str, sop_instance_uid: str) -> pydicom.Dataset:
+        """An image of a study as it was stored, in its own transfer syntax.
+
+        Where the study holds its UID in several series, that of the series is given, or else another of them.
+
+        Args:
+            study_orthanc_id: Orthanc's identifier of its study: the same image may lie under two patients.
+            series_instance_uid: of its series.
+            sop_instance_uid: its own.
+
+        Raises:
+            UnusableImage: the study no longer holds it, or what came back is not DICOM.
+        """
+        other = None
+        for orthanc_id in self._lookup(sop_instance_uid, "Instance"):
+            if self._study_of(orthanc_id) != study_orthanc_id:
+                continue
+            dataset = self._file(orthanc_id)
+            if _uids(dataset)[1] == series_instance_uid:
+                return dataset
+            other = other or dataset
+        if other is None:
+            raise _gone()
+        return other
+
     def fetch_instance(
         self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
     ) -> pydicom.Dataset:
-        """The instance as it was stored, in its own transfer syntax.
+        """The object with these UIDs as it was stored, of whichever patient.
 
         Raises:
             UnusableImage: it is no longer there, or what came back is not DICOM.
         """
-        found = self._ask("POST", f"{self._url}/tools/lookup", content=sop_instance_uid.encode())
-        orthanc_ids = [entry["ID"] for entry in _json(found) if entry["Type"] == "Instance"]
-        for orthanc_id in orthanc_ids:
-            dataset = _read(self._ask("GET", f"{self._url}/instances/{orthanc_id}/file").data)
+        for orthanc_id in self._lookup(sop_instance_uid, "Instance"):
+            dataset = self._file(orthanc_id)
             if _uids(dataset) == (study_instance_uid, series_instance_uid, sop_instance_uid):
                 return dataset
-        raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
+        raise _gone()
 
-    def fetch_triage_reports(self, study_instance_uid: str) -> list[pydicom.Dataset]:
-        """The AI triage reports of a study, of every revision."""
-        reports_of_all = {"Modality": "SR", "includefield": "SOPClassUID"}
-        instances = self._search(f"studies/{study_instance_uid}/instances", reports_of_all)
-        reports = [
-            self.fetch_instance(study_instance_uid, instance.SeriesInstanceUID, instance.SOPInstanceUID)
-            for instance in instances
-            if instance.get("SOPClassUID") == EnhancedSRStorage
-        ]
-        return [report for report in reports if _is_own(report)]
+    def fetch_triage_reports(self, study: str) -> list[pydicom.Dataset]:
+        """The AI triage reports of a study, of every revision; none where there is no such study.
+
+        Args:
+            study: its Study Instance UID, or Orthanc's identifier of it.
+
+        Raises:
+            InvalidInput: shared_uid, it is the Study Instance UID of several patients.
+        """
+        found = [study] if _ORTHANC_ID.fullmatch(study) else self._lookup(study, "Study")
+        if len(found) > 1:
+            names = " or ".join(sorted(found))
+            raise InvalidInput(
+                "shared_uid", f"{len(found)} patients share Study Instance UID {study}: name one study, as {names}"
+            )
+        reports = []
+        for series in self._series(found[0]) if found else []:
+            tags = series["MainDicomTags"]
+            if tags.get("Modality") == "SR" and is_own_manufacturer(tags.get("Manufacturer", "")):
+                reports += [self._file(orthanc_id) for orthanc_id in series["Instances"]]
+        return [report for report in reports if _is_own(report) and report.get("SOPClassUID") == EnhancedSRStorage]
+
+    def _lookup(self, uid: str, kind: str) -> list[str]:
+        found = self._ask("POST", f"{self._url}/tools/lookup", content=uid.encode())
+        return [entry["ID"] for entry in _json(found) if entry["Type"] == kind]
+
+    def _study_of(self, orthanc_id: str) -> str | None:
+        try:
+            return str(_json(self._ask("GET", f"{self._url}/instances/{orthanc_id}/study"))["ID"])
+        except UnusableImage:  # it left meanwhile
+            return None
+
+    def _series(self, study_orthanc_id: str) -> list[dict[str, Any]]:
+        try:
+            return list(_json(self._ask("GET", f"{self._url}/studies/{study_orthanc_id}/series")))
+        except UnusableImage:  # there is no such study
+            return []
+
+    def _file(self, orthanc_id: str) -> pydicom.Dataset:
+        return _read(self._ask("GET", f"{self._url}/instances/{orthanc_id}/file").data)
 
     def find_triage_reports(
         self, since: date | None = None, until: date | None = None
@@ -156,13 +212,14 @@ class Pacs:
         stored, refused = (outcome.get(tag, {}).get("Value") or [] for tag in (_REFERENCED, _FAILED))
         named = {uid for item in stored for uid in item.get(_REFERENCED_UID, {}).get("Value") or []}
         unnamed = {str(dataset.SOPInstanceUID) for dataset in datasets} - named
-        if unnamed:  # on a full disk Orthanc 1.10 says neither of any object, under the status 200
-            reasons = {f"{(item.get(_REASON, {}).get('Value') or [0])[0]:04X}" for item in refused}
-            why = f"reason {', '.join(sorted(reasons))}" if reasons else "no reason given: is its disk full?"
-            raise PacsUnavailable(
-                "store_refused",
-                f"the PACS lacks {len(unnamed)} of {len(datasets)} objects that were sent ({why}): see its log",
-            )
+        if unnamed:
+            reasons = {(item.get(_REASON, {}).get("Value") or [0])[0] for item in refused}
+            lacks = f"the PACS lacks {len(unnamed)} of {len(datasets)} objects that were sent"
+            if all(reason >> 8 == _OUT_OF_RESOURCES for reason in reasons):  # on a full disk Orthanc 1.10 gives none
+                why = f"{lacks} and seems to be full: free the disk of its storage, or raise its MaximumStorageSize"
+                raise PacsUnavailable(PACS_FULL, why)
+            why = ", ".join(f"{reason:04X}" for reason in sorted(reasons))
+            raise PacsUnavailable("store_refused", f"{lacks} (reason {why}): see its log")
 
     def _ask(
         self,
@@ -198,7 +255,7 @@ class Pacs:
                     "no_dicomweb",
                     f"no DICOMweb at {self._dicomweb}: load Orthanc's plug-in or set FIRSTREAD_ORTHANC_DICOMWEB_ROOT",
                 )
-            return UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
+            return _gone()
         if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return PacsUnavailable(
                 "pacs_refuses_login",
@@ -210,6 +267,10 @@ class Pacs:
 
 class _BadRequest(PacsUnavailable):
     """The PACS cannot answer this question, though it may answer others."""
+
+
+def _gone() -> UnusableImage:
+    return UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
 
 
 def _is_own(dataset: pydicom.Dataset) -> bool:

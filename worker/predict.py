@@ -177,13 +177,14 @@ class PredictPipeline:
 
     def run(self, prediction_id: str) -> None:
         """Judge an upload; neither what it holds nor what comes of it is logged."""
-        upload = self.predictions.take(prediction_id, datetime.now(UTC))
-        if upload is None:
+        if not self.predictions.take(prediction_id, datetime.now(UTC)):
             return
-        prior_reports = (("prior_report", upload.prior_report),) if upload.prior_report else ()
         try:
             policy = self.jobs.policies().get(self.policy.card.sha256, self.policy)
-            prediction = self.predictor.predict(io.BytesIO(upload.content), "the upload", policy, prior_reports)
+            prior_report = self.predictions.files.prior_report(prediction_id)
+            prior_reports = (("prior_report", prior_report),) if prior_report else ()
+            with self.predictions.files.film(prediction_id) as film:
+                prediction = self.predictor.predict(film, "the upload", policy, prior_reports)
             result = json.dumps(prediction.to_json(f"/predict/{prediction_id}"))
             self.predictions.complete(prediction_id, result, prediction.pictures())
         except FirstreadError as error:

@@ -58,7 +58,7 @@ class ReportPipeline:
             if not self.jobs.is_reported(subject):
                 self.jobs.complete_report(job_id, claim.holder, [])
                 return
-            images = _Images(self.pacs)
+            images = _Images(self.pacs, job.study_orthanc_id)
             analysis = subject.analysis if subject.is_kept else self._explain(subject, images)
             reported_at = self.jobs.keep_report(job_id, claim.holder, subject, analysis)
             if reported_at is None:
@@ -102,9 +102,7 @@ class ReportPipeline:
             raise _no_policy()
         card = policy.card
         return build_failure_report(
-            source=self.pacs.fetch_instance(
-                job.study_instance_uid, failed.series_instance_uid, failed.sop_instance_uid
-            ),
+            source=self.pacs.fetch_image(job.study_orthanc_id, failed.series_instance_uid, failed.sop_instance_uid),
             code=failed.failure.code,
             message=failed.failure.message,
             revision=revision,
@@ -118,14 +116,15 @@ class ReportPipeline:
 class _Images:
     """The images of one study, fetched once each and decoded where it is asked for."""
 
-    def __init__(self, pacs: Pacs) -> None:
+    def __init__(self, pacs: Pacs, study_orthanc_id: str) -> None:
         self._pacs = pacs
+        self._study_orthanc_id = study_orthanc_id
         self._datasets: dict[str, Dataset] = {}
 
     def dataset(self, image: ImageReference) -> Dataset:
         if image.sop_instance_uid not in self._datasets:
-            self._datasets[image.sop_instance_uid] = self._pacs.fetch_instance(
-                image.study_instance_uid, image.series_instance_uid, image.sop_instance_uid
+            self._datasets[image.sop_instance_uid] = self._pacs.fetch_image(
+                self._study_orthanc_id, image.series_instance_uid, image.sop_instance_uid
             )
         return self._datasets[image.sop_instance_uid]
 

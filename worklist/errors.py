@@ -16,6 +16,10 @@ Errors know nothing of HTTP or of exit codes; the gateway and the command line m
 
 from __future__ import annotations
 
+from typing import Final
+
+PACS_FULL: Final = "pacs_full"  # the code where Orthanc stores nothing more, which fails the site and no single study
+
 
 class FirstreadError(Exception):
     """An error with a stable code for machines and one clear line for people.

@@ -39,9 +39,10 @@ class OrderKey:
     queue_at: datetime
     received_at: datetime
     study_instance_uid: str
+    orthanc_id: str = ""
 
     @property
-    def sort_key(self) -> tuple[bool, datetime, datetime, str]:
-        """Smallest is read first; ties end at the Study Instance UID, so the order is total."""
+    def sort_key(self) -> tuple[bool, datetime, datetime, str, str]:
+        """Smallest is read first; ties end at the Study Instance UID, or at Orthanc's identifier where two share it."""
         is_stat = self.order_priority is OrderPriority.STAT
-        return (not is_stat, self.queue_at, self.received_at, self.study_instance_uid)
+        return (not is_stat, self.queue_at, self.received_at, self.study_instance_uid, self.orthanc_id)

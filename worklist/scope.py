@@ -15,6 +15,8 @@ from datetime import date
 from worklist.study import Failure
 
 MANUFACTURER = "Firstread"
+OWN_SERIES_FROM = 9000
+"""Series Number (0020,0011) of our own objects is above this: viewers open the lowest one, which must be the film's."""
 
 # Why an image is not looked at: the codes of a Failure.
 NOT_A_RADIOGRAPH = "not_a_radiograph"
@@ -137,11 +139,14 @@ def is_own_manufacturer(manufacturer: str) -> bool:
 def is_own_object(header: Mapping[str, str]) -> bool:
     """Whether Firstread itself wrote the object: such objects never start a job.
 
-    The name of the manufacturer alone is not enough, since a device may bear it too: ours are documents, and crops.
+    The name of the manufacturer alone is not enough, since a device may bear it too: ours are documents, and crops
+    whose series has no low number. So copies are known as well, which another archive or an anonymization made.
     """
     sop_class_uid = header.get("SOPClassUID", "").strip()
     is_document = sop_class_uid.startswith(_DOCUMENT_CLASSES)
-    is_crop = sop_class_uid in _SECONDARY_CAPTURE_CLASSES and header.get("Modality", "").strip() == "OT"
+    series = header.get("SeriesNumber", "").strip()
+    is_low = series.isascii() and series.isdecimal() and int(series) <= OWN_SERIES_FROM
+    is_crop = sop_class_uid in _SECONDARY_CAPTURE_CLASSES and header.get("Modality", "").strip() == "OT" and not is_low
     return is_own_manufacturer(header.get("Manufacturer", "")) and (is_document or is_crop)
 
 

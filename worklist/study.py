@@ -149,16 +149,23 @@ def reading_after(  # noqa: PLR0913 - what the decision depends on
     return reading.come_back("new critical finding", now, is_old=is_old) if is_new_emergency else reading
 
 
-def reason_with_places(reason: str, returned_for: str, rank: int, rank_by_arrival: int) -> str:
+def reason_with_places(
+    reason: str, returned_for: str, rank: int, rank_by_arrival: int, *, is_uid_shared: bool = False
+) -> str:
     """The reason, and how many places the study moved up; both counted from 1 over what is to be read.
 
-    Empty where there is nothing to say: the study stands where it arrived.
+    Empty where there is nothing to say: the study stands where it arrived. A Study Instance UID that another patient
+    bears too is said first: a viewer may show the images of both.
     """
     risen = rank_by_arrival - rank
     places = f"Up {risen} place{'s' if risen > 1 else ''} ({_ordinal(rank_by_arrival)} by arrival)"
     back = f"Read before, back for a {returned_for}" if returned_for else ""
-    parts = [back, reason, places if risen > 0 and reason else ""]
+    doubt = _SHARED_UID if is_uid_shared else ""
+    parts = [doubt, back, reason, places if risen > 0 and reason else ""]
     return ". ".join(part for part in parts if part)
+
+
+_SHARED_UID = "Another patient has the same Study Instance UID, and a viewer shows both: check name and ID"
 
 
 def _state(facts: StudyFacts, analysis: Analysis | None) -> tuple[StudyState, Failure | None]:

@@ -63,12 +63,14 @@ class DicomWebOrigin:
     auth: tuple[str, str] | None = None
     patience_s: float = 60.0
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The beginnings of the paths under which it answers: ours, and Orthanc's own, which its answers speak of."""
+        return tuple(dict.fromkeys(f"/{root}/" for root in (_ROOT, self.root.strip("/"))))
+
 
 def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
-    """The routes of the DICOMweb service; its connections live as long as the application.
-
-    Orthanc writes its own root into the addresses in its answers, so the service answers under that one too.
-    """
+    """The routes of the DICOMweb service; its connections live as long as the application."""
     root = origin.root.strip("/")
     orthanc = httpx.AsyncClient(
         base_url=f"{origin.url.rstrip('/')}/{root}",
@@ -108,8 +110,8 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
         return await _handed_on(answer, is_head=request.method == "HEAD", is_metadata=is_metadata)
 
     router = APIRouter(lifespan=lifespan)
-    for prefix in dict.fromkeys((_ROOT, root)):
-        for path in (f"/{prefix}/{{level}}", f"/{prefix}/{{level}}/{{below:path}}"):
+    for prefix in origin.prefixes:
+        for path in (f"{prefix}{{level}}", f"{prefix}{{level}}/{{below:path}}"):
             router.add_api_route(path, resource, methods=_METHODS, include_in_schema=False)
     return router
 

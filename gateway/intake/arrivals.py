@@ -40,11 +40,11 @@ def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeR
         digest=facts.digest,
         received_at=received_at,
         patient_id=header.get("PatientID", ""),
-        patient_name=header.get("PatientName", ""),
+        patient_name=header.get("PatientName", "").strip(),
         patient_sex=header.get("PatientSex", ""),
         patient_age=header.get("PatientAge", "").strip() or _age(header),
-        accession_number=header.get("AccessionNumber", ""),
-        study_description=header.get("StudyDescription", ""),
+        accession_number=header.get("AccessionNumber", "").strip(),
+        study_description=header.get("StudyDescription", "").strip(),
         study_date=_plain_date(header.get("StudyDate", "")),
         modality=header.get("Modality", ""),
         acquired_at=acquired_at(header),
@@ -78,7 +78,7 @@ def received_report(
     reader = radiologist_of(document, report_titles)
     if reader is None:
         return None
-    return ReceivedReport(study_instance_uid=header["StudyInstanceUID"], reader=reader, received_at=received_at)
+    return ReceivedReport(orthanc_id=facts.study_orthanc_id, reader=reader, received_at=received_at)
 
 
 def acquired_at(header: Mapping[str, str]) -> datetime | None:

@@ -6,9 +6,9 @@ now can still come before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
@@ -20,8 +20,9 @@ from worklist.errors import BrokerUnavailable
 from worklist.job import Queue
 from worklist.records import JobRecords
 
-_MOST_WAITING: Final[Mapping[Queue, int]] = MappingProxyType({Queue.SCORE: 64, Queue.REPORT: 8})
-"""Messages of each queue that may wait in the broker; a round every quarter of a second tops them up."""
+_QUEUES: Final = (Queue.SCORE, Queue.REPORT)
+_MOST_A_WORKER = 16  # messages that wait in the broker for each of its workers
+_COUNT_WORKERS_S = 5.0
 
 log = structlog.get_logger()
 
@@ -57,6 +58,9 @@ class Dispatcher:
         self._sender = sender
         self._broker_was_lost = False
         self._counting: Connection | None = None
+        self._rooms = {queue: _Room() for queue in _QUEUES}
+        self._workers: dict[Queue, int] = {}
+        self._workers_counted_at = -_COUNT_WORKERS_S
 
     def close(self) -> None:
         """Close what is connected to the broker."""
@@ -64,8 +68,11 @@ class Dispatcher:
             self._counting.release()  # type: ignore[no-untyped-call]  # kombu has types, but for this
             self._counting = None
 
-    def run(self) -> int:
+    def run(self, *, with_past: bool = True) -> int:
         """One round; returns how many messages were sent.
+
+        Args:
+            with_past: whether the work that can wait, of what a look back found, is handed out too.
 
         Raises:
             BrokerUnavailable: the broker took none or only some; the rest stays due.
@@ -74,7 +81,7 @@ class Dispatcher:
             self.check_broker()
             self._jobs.forget_enqueued()  # it may have come back empty
             self._broker_was_lost = False
-        return sum(self._hand_out(queue, most) for queue, most in _MOST_WAITING.items())
+        return sum(self._hand_out(queue, with_past=with_past) for queue in _QUEUES)
 
     def send_prediction(self, prediction_id: str) -> None:
         """Ask for a prediction; this is no job of the list, so nobody asks again.
@@ -100,11 +107,13 @@ class Dispatcher:
             self._broker_was_lost = True
             raise
 
-    def _hand_out(self, queue: Queue, most: int) -> int:
-        due = self._jobs.due(most, queue)
+    def _hand_out(self, queue: Queue, *, with_past: bool) -> int:
+        workers = self._count_workers(queue)
+        due = self._jobs.due(_MOST_A_WORKER * workers, queue, with_past=with_past)
         sent: list[str] = []
         try:
-            for job_id, _ in due[: max(0, most - self._count_waiting(queue))] if due else ():
+            room = self._rooms[queue].left(self._count_waiting(queue), len(due), workers) if due else 0
+            for job_id, _ in due[:room]:
                 self._send(queue, job_id)
                 sent.append(job_id)
         except BrokerUnavailable:
@@ -114,6 +123,13 @@ class Dispatcher:
             if sent:
                 self._jobs.record_enqueued(sent)
         return len(sent)
+
+    def _count_workers(self, queue: Queue) -> int:
+        """How many workers live, one at the least: work waits in the broker for the first one."""
+        if time.monotonic() - self._workers_counted_at >= _COUNT_WORKERS_S:
+            self._workers = self._jobs.living_workers()
+            self._workers_counted_at = time.monotonic()
+        return max(1, self._workers.get(queue, 0))
 
     def _send(self, queue: Queue, identifier: str) -> None:
         try:
@@ -134,6 +150,30 @@ class Dispatcher:
         except _errors_of(connection) as error:
             self.close()
             raise _unavailable(error) from error
+
+
+class _Room:
+    """How many messages of a queue may wait in the broker: as few as keep its workers busy between two rounds.
+
+    Where the last round had more to send than there was room, and all was taken since, there may be twice as many;
+    where half of them still wait, one less. So it is many for what takes milliseconds, and one for each worker where a
+    job takes minutes.
+    """
+
+    def __init__(self) -> None:
+        self._most = 1
+        self._was_short = False
+
+    def left(self, waiting: int, wanted: int, workers: int) -> int:
+        """How many may be sent where so many wait and so many are wanted."""
+        if waiting == 0 and self._was_short:
+            self._most *= 2
+        elif 2 * waiting > self._most:
+            self._most -= 1
+        self._most = min(max(self._most, workers), _MOST_A_WORKER * workers)
+        left = max(0, self._most - waiting)
+        self._was_short = wanted > left
+        return left
 
 
 @contextmanager

@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from gateway.intake.arrivals import received_instance, received_report
 from gateway.intake.changelog import ChangeLog, advanced
@@ -35,6 +36,7 @@ from worklist.records import (
     ReadingRecords,
     ReceivedInstance,
     ReceivedReport,
+    is_of_the_database,
 )
 from worklist.scope import ScopeRules, is_own_object
 
@@ -48,8 +50,8 @@ _MOST_COMPARED = 30  # so many a round, which is 100,000 an hour
 _ABSENT_AT_ONCE = 100  # of a study, each of which is looked up
 _HINTS_A_ROUND = 20  # of deleted studies that are checked
 _MOST_HINTS = 1000  # that are kept; the patrol finds the rest
-_OF_THE_DATABASE = (OperationalError, ProgrammingError, InterfaceError)  # troubles that no single instance makes
 _TICK_S = 0.25  # how often it is looked whether a study has become complete
+_LONGEST_HELD_S = 120.0  # that the work of a look back waits for its end
 _HOUSEKEEPING_EVERY_S = 3.0
 _SAY_READ_EVERY_S = 10.0
 _BUDGET_EVERY_S = 3600.0
@@ -108,9 +110,10 @@ class Intake:
         self._report_titles = report_titles
         self._pace = pace
         self._log = ChangeLog(orthanc)
-        self._past = LookBack(orthanc, records, self._ingest, pace.lookback)
+        self._past = LookBack(orthanc, records, partial(self._ingest, is_past=True), pace.lookback)
         self._has_past = True  # until a look back says otherwise
         self._hurries = False
+        self._past_held_until = time.monotonic() + _LONGEST_HELD_S
         self._next: dict[str, float] = {}
         self._bell = threading.Event()
         self._stop = threading.Event()
@@ -120,12 +123,17 @@ class Intake:
         self._has_looked = False
         self.last_read_at: datetime | None = None
         self.last_rung_at: datetime | None = None
+        self.last_refused_at: datetime | None = None
 
     def ring(self, deleted_studies: Iterable[str] = ()) -> None:
         """The doorbell: look now. What it says of deleted studies is checked, not believed."""
         self.last_rung_at = datetime.now(UTC)
         self._deleted.update(islice(deleted_studies, max(0, _MOST_HINTS - len(self._deleted))))
         self._bell.set()
+
+    def refuse_ring(self) -> None:
+        """Somebody rang who may not."""
+        self.last_refused_at = datetime.now(UTC)
 
     def stop(self) -> None:
         """End `run` after its present round."""
@@ -223,7 +231,9 @@ class Intake:
         self._jobs.follow_budget()
 
     def _dispatch(self) -> None:
-        self._dispatcher.run()
+        # First a whole list, then its scores: together they would take several times as long.
+        is_held = self._hurries and time.monotonic() < self._past_held_until
+        self._dispatcher.run(with_past=not is_held)
 
     def _read_feed(self) -> None:
         cursor = self._records.cursor(FEED)
@@ -255,6 +265,7 @@ class Intake:
         end = self._log.end()
         self._past.begin(end)
         self._has_past = True
+        self._past_held_until = time.monotonic() + _LONGEST_HELD_S
         self._write([], [], end)
         return end
 
@@ -268,7 +279,7 @@ class Intake:
     def _look_back(self) -> None:
         self._has_past = self._past.go_on()
 
-    def _ingest(self, changes: Sequence[Change], following: FeedCursor | None = None) -> None:
+    def _ingest(self, changes: Sequence[Change], following: FeedCursor | None = None, *, is_past: bool = False) -> None:
         # A study that is new to Orthanc, and known here, was deleted and sent again while nobody looked.
         begun = [change.orthanc_id for change in changes if change.change_type == "NewStudy"]
         for orthanc_id in sorted(self._records.listed_of(begun)):
@@ -276,13 +287,13 @@ class Intake:
         arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
         try:
-            self._write(self._receive(arrived), stable, following)
+            self._write(self._receive(arrived, is_past=is_past), stable, following)
         except (StatementError, ValueError) as error:
-            if isinstance(error, _OF_THE_DATABASE):
+            if is_of_the_database(error):
                 raise
             if len(changes) > 1:  # find the one that the database refuses, so that it blocks no other
                 for change in changes:
-                    self._ingest([change])
+                    self._ingest([change], is_past=is_past)
             else:
                 log.exception("passed over: the database refuses what this change brings", change=changes[0].mark)
             if following:
@@ -293,7 +304,9 @@ class Intake:
     ) -> None:
         self._records.ingest(received, stable, feed=FEED if cursor else "", cursor=cursor, lease=self._lease)
 
-    def _receive(self, arrived: Sequence[tuple[str, datetime]]) -> list[ReceivedInstance | ReceivedReport]:
+    def _receive(
+        self, arrived: Sequence[tuple[str, datetime]], *, is_past: bool
+    ) -> list[ReceivedInstance | ReceivedReport]:
         # Several at once, because a CT of a thousand slices may stand before the next film.
         with ThreadPoolExecutor(_HEADERS_AT_ONCE) as readers:
             found = list(readers.map(self._orthanc.instance, [orthanc_id for orthanc_id, _ in arrived]))
@@ -304,7 +317,7 @@ class Intake:
             if not facts.header.get("StudyInstanceUID"):
                 log.error("an instance without a Study Instance UID cannot be listed", orthanc_id=orthanc_id)
                 continue
-            received.append(received_instance(facts, received_at, self._rules))
+            received.append(replace(received_instance(facts, received_at, self._rules), is_past=is_past))
             report = received_report(facts, received_at, self._report_titles)
             if report:
                 received.append(report)
@@ -331,9 +344,17 @@ class Intake:
         if found is None:
             self._records.record_presence(orthanc_id, is_present=False)
             return False
-        # What lies in Orthanc under another patient is not missing. So many at once, the rest in the study's next turn.
-        absent = sorted(expected.difference(found.values()))[:_ABSENT_AT_ONCE]
-        missing = [uid for uid in absent if not self._orthanc.lookup(uid)]
+        # So many at once, the rest in the study's next turn.
+        missing = sorted(expected.difference(found.values()))[:_ABSENT_AT_ONCE]
         if missing:
-            self._records.record_presence(orthanc_id, is_present=True, missing=missing)
+            elsewhere = {uid: places for uid in missing if (places := self._places_of(uid))}
+            self._records.record_presence(orthanc_id, is_present=True, missing=missing, elsewhere=elsewhere)
+            # It may lie in another patient's study, which an earlier version took for the same one, and did not list.
+            listed_nowhere = [place for places in elsewhere.values() for place in places]
+            self._write(self._receive(listed_nowhere, is_past=True), [], None)
         return not missing
+
+    def _places_of(self, sop_instance_uid: str) -> list[tuple[str, datetime]]:
+        """Orthanc's identifiers of the instances with a UID, and when they arrived."""
+        ids = [str(one["ID"]) for one in self._orthanc.lookup(sop_instance_uid) if one["Type"] == "Instance"]
+        return [(one, date) for one in ids if (date := self._orthanc.reception_date(one))]

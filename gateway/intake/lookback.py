@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from gateway.intake.changelog import ChangeLog
@@ -21,9 +22,27 @@ PAST = "orthanc past"
 _BY_CHANGES, _BY_STUDIES = "changes", "studies"  # the two walks, as the cursor's mark
 _SPAN = 200  # numbers of changes looked at in one step
 _PAGE = 50  # studies asked for in one step
-_STRETCH = 50  # instances taken in at once
+_STUDIES_AT_ONCE = 16
+_STRETCH = 50  # instances that are dated, or taken in, at once
 _AT_ONCE = 4  # questions to Orthanc
 _BUDGET_S = 0.5  # for the steps of one round, after which the feed is read again
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The studies that are being taken in.
+
+    Attributes:
+        studies: the first of those that wait.
+        undated: their instances, by the study's place in the batch, of which it is not known yet when they came.
+        dated: those of which it is, study by study, until all are.
+        arrived: what is still to be taken in.
+    """
+
+    studies: list[str] = field(default_factory=list)
+    undated: list[tuple[int, str]] = field(default_factory=list)
+    dated: list[list[tuple[datetime, str]]] = field(default_factory=list)
+    arrived: list[Change] = field(default_factory=list)
 
 
 class LookBack:
@@ -49,12 +68,12 @@ class LookBack:
         self._ingest = ingest
         self._lookback = lookback
         self._waiting: list[str] = []  # studies of the present step, in the order in which they are taken in
-        self._arrived: list[Change] = []  # instances of the first of them
         self._following = (0, "")  # where the step after this one begins
+        self._batch = _Batch()
 
     def begin(self, end: FeedCursor) -> None:
         """Look back from here, from the beginning."""
-        self._waiting, self._arrived = [], []
+        self._waiting, self._batch = [], _Batch()
         self._keep(end.sequence + 1, _BY_CHANGES)
 
     def go_on(self) -> bool:
@@ -94,21 +113,34 @@ class LookBack:
         return (offset + len(page), _BY_STUDIES if page else "")
 
     def _take_in(self) -> None:
-        """A stretch of the first study that waits."""
-        if not self._arrived:
-            self._arrived = self._instances(self._waiting[0])
-        stretch, self._arrived = self._arrived[:_STRETCH], self._arrived[_STRETCH:]
-        if stretch:
-            self._ingest(stretch)
-        if not self._arrived:
-            del self._waiting[0]
+        """A part of the first studies that wait: they are listed, then dated, then taken in, some images at a time."""
+        batch = self._batch
+        if not batch.studies:
+            batch.studies = self._waiting[:_STUDIES_AT_ONCE]
+            batch.dated = [[] for _ in batch.studies]
+            with ThreadPoolExecutor(_AT_ONCE) as askers:
+                found = list(askers.map(self._orthanc.study_instances, batch.studies))
+            batch.undated = [(number, one) for number, ids in enumerate(found) for one in ids or ()]
+        elif batch.undated:
+            asked = batch.undated[:_STRETCH]
+            with ThreadPoolExecutor(_AT_ONCE) as askers:  # one question each: a CT has thousands
+                dates = list(askers.map(self._orthanc.reception_date, [one for _, one in asked]))
+            for (number, one), date in zip(asked, dates, strict=True):
+                if date:
+                    batch.dated[number].append((date, one))
+            del batch.undated[:_STRETCH]
+        if not batch.undated and batch.dated:
+            batch.arrived = [change for dated in batch.dated for change in self._changes(dated)]
+            batch.dated = []
+        elif batch.arrived:
+            self._ingest(batch.arrived[:_STRETCH])
+            del batch.arrived[:_STRETCH]
+        if not (batch.undated or batch.arrived):
+            del self._waiting[: len(batch.studies)]
+            self._batch = _Batch()
 
-    def _instances(self, study_orthanc_id: str) -> list[Change]:
+    def _changes(self, dated: list[tuple[datetime, str]]) -> list[Change]:
         """The instances of a study as if the log told of them, oldest first; none where it changed too long ago."""
-        ids = self._orthanc.study_instances(study_orthanc_id) or {}
-        with ThreadPoolExecutor(_AT_ONCE) as askers:  # one question each: a CT has thousands
-            dates = list(askers.map(self._orthanc.reception_date, ids))
-        dated = [(date, one) for one, date in zip(ids, dates, strict=True) if date]
         if not dated or max(dated)[0] < datetime.now(UTC) - self._lookback:
             return []
         return [

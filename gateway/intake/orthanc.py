@@ -14,12 +14,14 @@ from typing import Any
 import httpx
 from pyorthanc import Orthanc
 
+from imaging.headers import Header, read_header
 from worklist.errors import PacsUnavailable, UnusableImage
 from worklist.records import StoredImage
-from worklist.scope import is_own_manufacturer, is_own_object
+from worklist.scope import is_own_object
 
 _PAGE = 1000
-_READ = {"PatientName": "0010-0010", "StudyDescription": "0008-1030"}
+_LARGE = ("7fe0-0008", "7fe0-0009", "7fe0-0010", "5400-0100", "0040-a730")
+"""Pixels of three kinds, waveforms, and the content of a Structured Report: what no listing needs."""
 _PIXEL_LAYOUT = ("0028-0010", "0028-0011", "0028-0002", "0028-0100", "0028-0008")
 """Rows, Columns, Samples per Pixel and Bits Allocated, all of VR US, and Number of Frames."""
 _US_BYTES = 2
@@ -133,59 +135,41 @@ class OrthancClient:
         a film that is listed fails for everyone to see, where one that is passed over is lost. Where Orthanc keeps no
         digests ("StoreMD5ForAttachments": false) the name of the stored file is the digest: a repetition counts as new.
         """
-        # Of our own objects nobody asks more, and the header of a report takes Orthanc 7 ms to write out.
-        own = {"Manufacturer": self._text(orthanc_id, "0008-0070")}
-        if is_own_manufacturer(own["Manufacturer"]):
-            own["SOPClassUID"], own["Modality"] = (self._text(orthanc_id, tag) for tag in ("0008-0016", "0008-0060"))
-            if is_own_object(own):
-                return InstanceFacts(header=own, digest="", study_orthanc_id="")
-        try:
-            tags = self._find(self.rest.get_instances_id_simplified_tags, orthanc_id)
-        except PacsUnavailable:  # of this file, or of everything: then the index does not answer either
-            tags = self._indexed(orthanc_id)
+        header = self._header(orthanc_id)
+        if header and is_own_object(header.texts):
+            return InstanceFacts(header=header.texts, digest="", study_orthanc_id="")  # of these nobody asks more
+        instance = self._find(self.rest.get_instances_id, orthanc_id)
         digest = self._find_text(self.rest.get_instances_id_attachments_name_md5, orthanc_id, "dicom")
         if not digest:
             file = self._find(self.rest.get_instances_id_attachments_name_info, orthanc_id, "dicom") or {}
             digest = file.get("Uuid")
         study = self._find(self.rest.get_instances_id_study, orthanc_id)
-        if tags is None or digest is None or study is None:
+        texts = header.texts if header else self._indexed(orthanc_id)
+        if instance is None or digest is None or study is None or texts is None:
             return None
-        sequences = {keyword: value for keyword, value in tags.items() if isinstance(value, list) and value}
-        header = _texts(tags)
-        if not header.get("SpecificCharacterSet", "").strip():
-            header |= self._undeclared(orthanc_id)
+        own_uid = {"SOPInstanceUID": str(instance["MainDicomTags"].get("SOPInstanceUID", ""))}
         return InstanceFacts(
-            header=header,
+            header={**texts, **own_uid},
             digest=str(digest),
             study_orthanc_id=str(study["ID"]),
-            first_items={keyword: _texts(items[0]) for keyword, items in sequences.items()},
+            first_items=header.first_items if header else {},
         )
 
-    def _value(self, orthanc_id: str, tag: str) -> bytes:
-        """A value as it stands in the file; empty where the file has none, or Orthanc cannot read it."""
-        try:
-            answer = self.ask(self.rest.get_instances_id_content_path, orthanc_id, tag, absent_ok=True)
-        except PacsUnavailable:
-            return b""
-        return b"" if answer.is_error else answer.content
+    def _header(self, orthanc_id: str) -> Header | None:
+        """The header of an instance as it stands in the file; None where it is gone, or Orthanc cannot read it.
 
-    def _text(self, orthanc_id: str, tag: str) -> str:
-        return self._value(orthanc_id, tag).decode("utf-8", "replace").strip("\x00")
-
-    def _undeclared(self, orthanc_id: str) -> dict[str, str]:
-        """What people read of a file that names no character set: UTF-8 where it is that, else Latin-1.
-
-        Such a file may hold ASCII alone (PS3.5 section 6.1.2.1). Many hold an umlaut all the same, which Orthanc drops.
+        Orthanc's own decoding loses names in common character sets. So it is asked for a copy without what is large,
+        which it makes in memory and stores nowhere; the copy has another SOP Instance UID, and nothing else differs.
         """
-        texts = {}
-        for keyword, tag in _READ.items():
-            value = self._value(orthanc_id, tag).replace(b"\x00", b"").strip()
-            if not value.isascii():
-                try:
-                    texts[keyword] = value.decode("utf-8")
-                except UnicodeDecodeError:
-                    texts[keyword] = value.decode("latin-1")
-        return texts
+        without = {"Remove": list(_LARGE)}
+        try:
+            copy = self.ask(self.rest.post, f"/instances/{orthanc_id}/modify", json=without, absent_ok=True)
+            return None if copy.is_error else read_header(copy.content)
+        except (
+            PacsUnavailable,
+            UnusableImage,
+        ):  # of this file, or of everything: then the index does not answer either
+            return None
 
     def _indexed(self, orthanc_id: str) -> dict[str, Any] | None:
         asked = (self.rest.get_instances_id_study, self.rest.get_instances_id_series, self.rest.get_instances_id)
@@ -206,7 +190,19 @@ class OrthancClient:
         """The resources that carry a DICOM UID."""
         return list(self._decode(self.ask(self.rest.post, "/tools/lookup", content=uid)))
 
-    def rendered(self, study_instance_uid: str, image: StoredImage, longest_px: int) -> bytes:
+    def find_instance(self, study_orthanc_id: str, sop_instance_uid: str) -> str | None:
+        """Orthanc's identifier of an instance of a study; None where that study does not have it.
+
+        A SOP Instance UID alone may be that of several: of the same image under two patients, or in two series.
+        """
+        for found in self.lookup(sop_instance_uid):
+            if found["Type"] == "Instance":
+                study = self._find(self.rest.get_instances_id_study, found["ID"])
+                if study and study["ID"] == study_orthanc_id:
+                    return str(found["ID"])
+        return None
+
+    def rendered(self, image: StoredImage, longest_px: int) -> bytes:
         """An image as PNG, its longer side so many pixels, its shape kept.
 
         Orthanc's own interface draws by the header: first window, rescale and MONOCHROME1; it knows no VOI LUT. Its
@@ -216,23 +212,17 @@ class OrthancClient:
             UnusableImage: it is gone, or cannot be drawn. A broken image takes Orthanc down, so that it is asked for
                 none of which it is not known that its header is sound and all its pixels are there.
         """
-        named = {
-            "StudyInstanceUID": study_instance_uid,
-            "SeriesInstanceUID": image.series_instance_uid,
-            "SOPInstanceUID": image.sop_instance_uid,
-        }
-        question = {"Level": "Instance", "CaseSensitive": True, "Query": named}
-        found = self._decode(self.ask(self.rest.post, "/tools/find", json=question))
-        if not found:
+        found = self.find_instance(image.study_orthanc_id, image.sop_instance_uid)
+        if found is None:
             raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
-        if not self._can_be_drawn(found[0], is_decoded=image.is_decoded):
+        if not self._can_be_drawn(found, is_decoded=image.is_decoded):
             raise UnusableImage(
                 "not_drawn_safely",
                 "the image is broken, or compressed and was not decoded by the AI: open the study in the viewer",
             )
         size = {"width": str(longest_px), "height": str(longest_px), "smooth": "1"}
         try:
-            path = f"/instances/{found[0]}/rendered"
+            path = f"/instances/{found}/rendered"
             return self.ask(self.rest.get, path, params=size, headers={"Accept": "image/png"}).content
         except PacsUnavailable as error:
             if error.code != "pacs_error":
@@ -312,12 +302,6 @@ class OrthancClient:
             raise PacsUnavailable(
                 "pacs_error", f"{answer.url} does not answer as Orthanc does: check FIRSTREAD_ORTHANC_URL"
             ) from error
-
-
-def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    # Orthanc marks the keywords of attributes that the standard has retired, and modalities go on writing them.
-    texts = {keyword: value for keyword, value in tags.items() if isinstance(value, str)}
-    return {keyword.removeprefix("RETIRED_"): value.replace("\x00", "") for keyword, value in texts.items()}
 
 
 def _moment(text: str) -> datetime:

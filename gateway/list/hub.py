@@ -4,7 +4,8 @@ A single thread waits for commits, asks once what they changed, writes each chan
 every page. A page names the last number that it has seen (Last-Event-ID), so one that comes back misses nothing.
 
     item       a line that is new or changed, as GET /worklist gives it
-    gone       {"study_instance_uid"}: a study that is no longer to be read
+    gone       {"study_instance_uid"}: a study that is no longer to be read; with "orthanc_id" where another patient's
+               has or had the same UID
     heartbeat  {"listed", "overdue", "priors"}: after each change, and every ten seconds as a sign of life; its id is
                the number up to which the page has now seen everything
     resync     the page has missed too much: it should ask for the whole list
@@ -26,7 +27,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.list.items import counts_of, item_json
+from gateway.list.items import counts_of, gone_json, item_json
 from worklist.records import Database, Worklist
 
 _WAITING_BATCHES = 64  # a page that is further behind is hung up on, and comes back with its number
@@ -152,7 +153,7 @@ class ListHub:
     def _changes(self, after: int) -> Batch:
         number, studies, gone = self._worklist.changed_after(after)
         events = [_event("item", item_json(study)) for study in studies]
-        events += [_event("gone", to_json({"study_instance_uid": uid})) for uid in gone]
+        events += [_event("gone", gone_json(study)) for study in gone]
         return replace(self._heartbeat(number), changes=b"".join(events))
 
     def _missed(self, after: int) -> Batch:

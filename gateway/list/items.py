@@ -17,7 +17,7 @@ from worklist.answers import finding_answer, model_answer
 from worklist.finding import Analysis, Finding
 from worklist.order import OrderPriority
 from worklist.reading import Reading, ReadingState
-from worklist.records import ListCounts, ListedStudy, PriorLine, PriorStudy
+from worklist.records import GoneStudy, ListCounts, ListedStudy, PriorLine, PriorStudy
 from worklist.study import StudyState
 from worklist.triage import Urgency
 
@@ -66,7 +66,7 @@ class ItemFinding(FindingSchema):
 
 
 class ItemImage(BaseModel, extra="forbid"):
-    """The size in pixels of a source image, which lies at /worklist/{study_instance_uid}/images/1.png and on."""
+    """The size in pixels of a source image, which lies at /worklist/{address}/images/1.png and on."""
 
     rows: int
     columns: int
@@ -101,13 +101,16 @@ class WorklistItem(BaseModel, extra="forbid"):
 
     Attributes:
         rank: place among all that is to be read, from 1.
+        orthanc_id: Orthanc's identifier of the study, which belongs to one patient always.
+        address: what names it at /worklist/{study}: its Study Instance UID, or its orthanc_id where another patient's
+            study in the PACS has the same UID.
         urgency: null where it was not assessed; "none" says that nothing was flagged, which is never a negative.
         score: calibrated probability of any urgent finding.
         harm: the number behind class and place.
         queue_at: the moment by which it is sorted.
         overdue: whether it waits longer than the site's target.
         reason: why it stands where it stands; empty where it stands as it arrived.
-        crop_count: crops of the evidence, at /worklist/{study_instance_uid}/crops/1.png and on.
+        crop_count: crops of the evidence, at /worklist/{address}/crops/1.png and on.
         ward: who asks for the study, or where the patient lies; like station, view and question of the newest image,
             and empty where its header does not say.
         station: name of the modality's station.
@@ -120,6 +123,8 @@ class WorklistItem(BaseModel, extra="forbid"):
 
     rank: int
     study_instance_uid: str
+    orthanc_id: str
+    address: str
     patient_id: str
     patient_name: str
     patient_sex: str
@@ -175,6 +180,12 @@ def page_json(total: int, counts: ListCounts, studies: list[ListedStudy]) -> byt
     return to_json({"total": total, "counts": counts_of(counts), "items": [item(study) for study in studies]})
 
 
+def gone_json(study: GoneStudy) -> bytes:
+    """What is said of a study that left the list."""
+    more = {"orthanc_id": study.orthanc_id} if study.orthanc_id else {}
+    return to_json({"study_instance_uid": study.study_instance_uid, **more})
+
+
 def item_json(study: ListedStudy) -> bytes:
     """One item."""
     return to_json(item(study))
@@ -193,6 +204,8 @@ def item(study: ListedStudy) -> dict[str, Any]:
     return {
         "rank": study.rank,
         "study_instance_uid": study.study_instance_uid,
+        "orthanc_id": study.orthanc_id,
+        "address": study.address,
         "patient_id": study.patient_id,
         "patient_name": study.patient_name,
         "patient_sex": study.patient_sex,

@@ -83,6 +83,7 @@ class SiteFacts:
 _BLANK: Mapping[str, Any] = {
     "rank": "",
     "study_instance_uid": "",
+    "address": "",
     "patient_id": "",
     "patient_name": "",
     "patient_sex": "",

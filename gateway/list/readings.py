@@ -14,11 +14,14 @@ from gateway.list.items import WorklistItem, item_json
 from gateway.problems import MEDIA_TYPE, Problem
 from worklist.errors import Conflict, InvalidInput
 from worklist.reading import Actor, Reading
-from worklist.records import ReadingRecords, Worklist
+from worklist.records import SHARED_UID, ReadingRecords, Worklist
 
 _PROBLEMS = {
     404: "There is no such study.",
-    409: "Somebody else is reading it, or it has been read: `by` names them, `since` says since when.",
+    409: (
+        "Somebody else is reading it, or it has been read: `by` names them, `since` says since when. "
+        "Or several patients share the Study Instance UID: `detail` names their studies."
+    ),
     422: "The request is not valid, or nobody is named.",
     503: "The database does not answer; try again after `Retry-After` seconds.",
 }
@@ -54,6 +57,8 @@ def build_readings(worklist: Worklist, readings: ReadingRecords, actors: Actors)
         try:
             steps[wanted.state](actor, study_instance_uid)
         except Conflict as error:
+            if error.code == SHARED_UID:
+                raise
             raise _conflict(error, worklist, study_instance_uid) from error
         except InvalidInput as error:
             raise _unknown(error.message) from error

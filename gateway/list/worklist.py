@@ -42,7 +42,11 @@ def build_worklist(  # noqa: PLR0913, PLR0917 - everything that the list is made
     hub: ListHub,
     actors: Actors,
 ) -> APIRouter:
-    """The routes below /worklist; whoever serves them starts and stops the hub."""
+    """The routes below /worklist; whoever serves them starts and stops the hub.
+
+    {study_instance_uid} may also be Orthanc's identifier of a study, and must be where two patients share the UID:
+    such a UID answers 409 and names both.
+    """
     router = APIRouter(prefix="/worklist", tags=["worklist"])
     _add_list(router, worklist, jobs)
     _add_events(router, hub)
@@ -95,7 +99,7 @@ def _add_pictures(router: APIRouter, worklist: Worklist, orthanc: OrthancClient)
     def crop(study_instance_uid: str, position: Annotated[int, Path(ge=1, le=1000)]) -> Response:
         """One evidence crop as PNG, drawn by Orthanc from the Secondary Capture."""
         uids = worklist.crop(study_instance_uid, position)
-        path = f"studies/{study_instance_uid}/series/{{}}/instances/{{}}/rendered"
+        path = "studies/{}/series/{}/instances/{}/rendered"
         image = orthanc.dicomweb_get(path.format(*uids), "image/png") if uids else None
         if image is None:
             raise Problem(404, "no such crop", f"study {study_instance_uid} has no crop {position}")
@@ -113,7 +117,7 @@ def _add_pictures(router: APIRouter, worklist: Worklist, orthanc: OrthancClient)
         if stored is None:
             raise Problem(404, "no such image", f"study {study_instance_uid} has no image {position}")
         try:
-            return _picture(orthanc.rendered(study_instance_uid, stored, _IMAGE_PX))
+            return _picture(orthanc.rendered(stored, _IMAGE_PX))
         except UnusableImage as error:
             raise Problem(404, "image not drawn", error.message, code=error.code) from error
 

@@ -1,40 +1,40 @@
 """`POST /predict`: one image judged by the workers' own models, without any PACS; and the pictures of the result.
 
-The upload waits in the database for a worker, because that is what gateways and workers share. It is erased once it
-is judged, the rest after an hour. Nothing of it is logged.
+The upload waits for a worker as a file in a folder that gateways and workers share. It is erased once it is judged,
+the rest after an hour. Nothing of it is logged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import codecs
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import structlog
 from fastapi import APIRouter, Path, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
 
 from gateway.intake.dispatch import Dispatcher
+from gateway.predict.in_hand import BytesInHand
 from gateway.problems import MEDIA_TYPE, Problem
 from gateway.schemas import FindingSchema, ModelSchema
 from worklist.errors import InvalidInput, ModelUnavailable
 from worklist.media import HEAD_BYTES, image_format
-from worklist.records import PredictionRecords, Upload
+from worklist.records import PredictionRecords
 from worklist.triage import Urgency
 
-_AT_ONCE = 8  # uploads in this process's hands: more wait their turn, and films from the PACS wait for no more
 _PRIOR_BYTES = 1_000_000
 _FORM_BYTES = 2_000_000  # of everything in the form but the file
-_RECEIVE_S = 120
+_RECEIVE_S, _RECEIVE_BYTES_S = 20, 600_000  # so long, and a second more for each so many bytes
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.02, 0.25
 _SWEEP_EVERY_S = 30
 _PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -48,13 +48,28 @@ class PredictLimits:
 
     Attributes:
         upload_bytes: size of the largest file that is taken.
+        in_hand_bytes: size of all that are received or judged at one time; more wait their turn.
         wait_s: how long a worker may take.
         keep: how long a result is kept.
     """
 
     upload_bytes: int
+    in_hand_bytes: int
     wait_s: float
     keep: timedelta
+
+    @property
+    def request_bytes(self) -> int:
+        """Size of the largest request."""
+        return self.upload_bytes + _FORM_BYTES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Upload:
+    """What is to be judged: a file, and the text of an earlier report where there is one."""
+
+    film: BinaryIO
+    prior_report: str | None
 
 
 class PredictedBox(BaseModel, extra="forbid"):
@@ -159,7 +174,7 @@ _PICTURE = {
 def build_predict(records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits) -> APIRouter:
     """The routes below /predict."""
     router = APIRouter(prefix="/predict", tags=["predict"])
-    slots = asyncio.Semaphore(_AT_ONCE)
+    in_hand = BytesInHand(limits.in_hand_bytes)
 
     @router.post(
         "",
@@ -169,18 +184,11 @@ def build_predict(records: PredictionRecords, dispatcher: Dispatcher, limits: Pr
     )
     async def predict(request: Request) -> Response:
         """Judge one chest film. Not a diagnosis; research use; unverified AI output."""
-        try:
-            async with asyncio.timeout(limits.wait_s):
-                await slots.acquire()
-        except TimeoutError:
-            raise ModelUnavailable("busy", "too many uploads wait for a worker: try again later") from None
-        try:
-            upload = await _receive(request, limits)
-            return Response(
-                await _judge(upload, records, dispatcher, limits), media_type="application/json", headers=_PRIVATE
-            )
-        finally:
-            slots.release()
+        _require_form(request)
+        size = min(int(request.headers.get("content-length", limits.request_bytes)), limits.request_bytes)
+        async with in_hand.reserved(size, limits.wait_s):
+            answer = await _answer(request, size, records, dispatcher, limits)
+        return Response(answer, media_type="application/json", headers=_PRIVATE)
 
     @router.get("/{prediction_id}/film.png", response_class=Response, responses=_PICTURE)
     def film(prediction_id: str) -> Response:
@@ -200,20 +208,29 @@ async def sweep(records: PredictionRecords, keep: timedelta) -> None:
     while True:
         try:
             await run_in_threadpool(records.expire, datetime.now(UTC) - keep)
-        except SQLAlchemyError as error:
-            log.warning("expired predictions will be erased later", error=str(getattr(error, "orig", None) or error))
+        except Exception as error:  # noqa: BLE001 - patients' films are erased, whatever happened once
+            trouble = str(getattr(error, "orig", None) or error)
+            log.warning("expired predictions will be erased later", error=trouble)
         await asyncio.sleep(_SWEEP_EVERY_S)
 
 
 def _picture(records: PredictionRecords, prediction_id: str, position: int) -> Response:
-    png = records.picture(prediction_id, position)
+    png = records.files.picture(prediction_id, position)
     if png is None:
         raise Problem(404, "no such picture", "there is no such picture, or it has expired", code="no_such_picture")
     return Response(png, media_type="image/png", headers=_PRIVATE)
 
 
-async def _judge(upload: Upload, records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits) -> str:
-    prediction_id = await run_in_threadpool(records.submit, upload, datetime.now(UTC))
+async def _answer(
+    request: Request, size: int, records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits
+) -> str:
+    async with _received(request, size, limits) as upload:
+        film, prior_report = upload.film, upload.prior_report
+        prediction_id = await run_in_threadpool(records.submit, film, prior_report, datetime.now(UTC))
+    return await _judged(prediction_id, records, dispatcher, limits)
+
+
+async def _judged(prediction_id: str, records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits) -> str:
     try:
         await run_in_threadpool(dispatcher.send_prediction, prediction_id)
         async with asyncio.timeout(limits.wait_s):
@@ -232,41 +249,50 @@ async def _judge(upload: Upload, records: PredictionRecords, dispatcher: Dispatc
         raise
 
 
-async def _receive(request: Request, limits: PredictLimits) -> Upload:
-    """The form of a request, whose size is known to be bounded before anything of it is kept."""
+def _require_form(request: Request) -> None:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise Problem(415, "not a form", "send multipart/form-data with a part named file", code="not_a_form")
-    bounded = Request(request.scope, _bounded(request.receive, limits.upload_bytes))
-    try:
-        async with asyncio.timeout(_RECEIVE_S), bounded.form(max_files=2, max_fields=2) as form:
-            return await _read(form, limits)
-    except TimeoutError:
-        raise Problem(408, "too slow", f"the upload took longer than {_RECEIVE_S} s", code="upload_too_slow") from None
-    except ClientDisconnect:
-        raise Problem(400, "broken off", "the upload was broken off", code="upload_broken_off") from None
-    except Problem:
-        raise
-    except HTTPException as error:
-        raise Problem(400, "unreadable form", str(error.detail), code="unreadable_form") from error
 
 
-async def _read(form: FormData, limits: PredictLimits) -> Upload:
+@asynccontextmanager
+async def _received(request: Request, size: int, limits: PredictLimits) -> AsyncIterator[_Upload]:
+    """What a request uploads; its size is bounded before it comes here."""
+    patience_s = _RECEIVE_S + size / _RECEIVE_BYTES_S
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(patience_s):
+                form = await stack.enter_async_context(request.form(max_files=2, max_fields=2))
+                upload = await _read(form, limits)
+        except TimeoutError:
+            detail = f"the upload took longer than {patience_s:.0f} s"
+            raise Problem(408, "too slow", detail, code="upload_too_slow") from None
+        except ClientDisconnect:
+            raise Problem(400, "broken off", "the upload was broken off", code="upload_broken_off") from None
+        except Problem:
+            raise
+        except HTTPException as error:
+            raise Problem(400, "unreadable form", str(error.detail), code="unreadable_form") from error
+        yield upload
+
+
+async def _read(form: FormData, limits: PredictLimits) -> _Upload:
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise InvalidInput("no_file", "there is no file: send it as the part named file, with a file name")
-    content = await file.read()
-    if len(content) > limits.upload_bytes:
+    if (file.size or 0) > limits.upload_bytes:
         raise _too_large("the file", limits.upload_bytes)
-    if not content:
+    head = await file.read(HEAD_BYTES)
+    if not head:
         raise InvalidInput("empty_file", "the file is empty: choose another")
-    if image_format(content[:HEAD_BYTES]) is None:
+    if image_format(head) is None:
         raise Problem(
             415,
             "not an image",
             "the file is neither DICOM, PNG nor JPEG: give a chest film in one of these",
             code="not_an_image",
         )
-    return Upload(content=content, prior_report=await _prior_report(form))
+    await file.seek(0)
+    return _Upload(film=file.file, prior_report=await _prior_report(form))
 
 
 async def _prior_report(form: FormData) -> str | None:
@@ -274,7 +300,7 @@ async def _prior_report(form: FormData) -> str | None:
     prior = form.get("prior_report")
     if prior is None:
         return None
-    content = prior.encode() if isinstance(prior, str) else await prior.read()
+    content = prior.encode() if isinstance(prior, str) else await prior.read(_PRIOR_BYTES + 1)
     if len(content) > _PRIOR_BYTES:
         raise _too_large("the prior report", _PRIOR_BYTES)
     try:
@@ -282,21 +308,6 @@ async def _prior_report(form: FormData) -> str | None:
     except UnicodeDecodeError:
         raise InvalidInput("bad_prior_report", "the prior report is no UTF-8 text: save it as UTF-8") from None
     return text.replace("\0", "") or None
-
-
-def _bounded(receive: Receive, upload_bytes: int) -> Receive:
-    """Stops a request that goes on beyond what any permitted one may take."""
-    received = 0
-
-    async def bounded() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > upload_bytes + _FORM_BYTES:
-            raise _too_large("the upload", upload_bytes)
-        return message
-
-    return bounded
 
 
 def _too_large(what: str, limit_bytes: int) -> Problem:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import httpx
 import pydicom
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from dicom_sr.findings_report import located_findings
 from dicom_sr.parse import TriageReport, parse
@@ -30,10 +31,12 @@ from tests.bad_films import chest
 from worklist.finding import FindingType
 from worklist.triage import SiteChoices, TriagePolicy, assess
 
+expect.set_options(timeout=30_000)  # the slowness of a machine fails no test
+
 
 def free_port_base() -> int:
-    """The first of five free ports in a row."""
-    for base in range(20000, 30000, 10):
+    """The first of five free ports in a row; by chance, since other processes look for theirs at the same time."""
+    for base in SystemRandom().sample(range(20000, 30000, 10), 1000):
         probes = [socket.socket() for _ in range(5)]
         try:
             for offset, probe in enumerate(probes):

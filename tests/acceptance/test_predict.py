@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import httpx
@@ -30,7 +31,7 @@ from tests.bad_films import BAD_FILMS, chest
 from tests.boxed_films import boxed_picture, picture
 from tests.servers import free_ports
 from worklist.job import JobLimits
-from worklist.records import Database, JobRecords, PredictionRecords
+from worklist.records import Database, JobRecords, PredictionRecords, UploadFiles
 from worklist.site import SiteRules
 
 PRIOR = "Small left pleural effusion. Heart of usual size. No pneumothorax."
@@ -267,11 +268,10 @@ def test_nothing_of_an_upload_is_logged_or_kept(running: RunningSite) -> None:
     assert {log.stem for log in logs} >= {"gateway", "worker-score"}
     for log in logs:
         assert "SECRET" not in log.read_text(encoding="utf-8", errors="replace").upper(), log
-    database = Database(running.site.database_url)
-    with database.read() as session:
-        assert session.scalar(text("SELECT count(*) FROM predictions WHERE upload IS NOT NULL")) == 0
+    with closing(Database(running.site.database_url)) as database, database.read() as session:
         assert session.scalar(text("SELECT count(*) FROM predictions WHERE failure_code IS NOT NULL")) == 0
-    database.close()
+    kept = [file.name for file in (running.site.state / "uploads").rglob("*") if file.is_file()]
+    assert {PurePath(name).suffix for name in kept} <= {".png"}
 
 
 def test_openapi_declares_form_and_answers(running: RunningSite) -> None:
@@ -307,10 +307,10 @@ def test_a_worker_that_pauses_answers_late(running: RunningSite) -> None:
     assert 1.5 < time.monotonic() - started < 25
 
 
-def ask_where_nobody_works(database: Database, broker_url: str, uploads: int = 1) -> list[httpx.Response]:
+def ask_where_nobody_works(database: Database, broker_url: str, folder: Path, uploads: int = 1) -> list[httpx.Response]:
     """The answers to uploads sent at once to a gateway with the patience of one second and no worker."""
     jobs = JobRecords(database, SiteRules(), JobLimits())
-    limits = PredictLimits(upload_bytes=1_000_000, wait_s=1.0, keep=timedelta(hours=1))
+    limits = PredictLimits(upload_bytes=1_000_000, in_hand_bytes=32_000_000, wait_s=1.0, keep=timedelta(hours=1))
     app = FastAPI()
     install_problems(app)
 
@@ -321,18 +321,20 @@ def ask_where_nobody_works(database: Database, broker_url: str, uploads: int = 1
             return await asyncio.gather(*(client.post("/predict", files=files) for _ in range(uploads)))
 
     with build_sender(broker_url) as sender:
-        app.include_router(build_predict(PredictionRecords(database), Dispatcher(jobs, sender), limits))
+        app.include_router(
+            build_predict(PredictionRecords(database, UploadFiles(folder)), Dispatcher(jobs, sender), limits)
+        )
         return asyncio.run(ask())
 
 
 @pytest.mark.parametrize("broker", ["redis_url", None])
 def test_without_worker_or_broker_the_answer_is_503_in_time(
-    database: Database, request: pytest.FixtureRequest, broker: str | None
+    database: Database, request: pytest.FixtureRequest, broker: str | None, tmp_path: Path
 ) -> None:
     """Where nobody judges, the caller hears so within seconds, with the time to try again, and nothing stays behind."""
     url = request.getfixturevalue(broker) if broker else f"redis://127.0.0.1:{free_ports(1)[0]}/0"
     started = time.monotonic()
-    (answer,) = ask_where_nobody_works(database, url)
+    (answer,) = ask_where_nobody_works(database, url, tmp_path)
     assert time.monotonic() - started < 5
     document = problem(answer, 503)
     assert document["code"] == ("no_answer_in_time" if broker else "broker_unavailable")
@@ -341,10 +343,10 @@ def test_without_worker_or_broker_the_answer_is_503_in_time(
         assert session.scalar(text("SELECT count(*) FROM predictions")) == 0
 
 
-def test_more_than_fits_is_turned_away_in_time(database: Database, redis_url: str) -> None:
+def test_more_than_fits_is_turned_away_in_time(database: Database, redis_url: str, tmp_path: Path) -> None:
     """When no upload gets anywhere, those behind the first ones hear so in bounded time too."""
     started = time.monotonic()
-    answers = ask_where_nobody_works(database, redis_url, uploads=12)
+    answers = ask_where_nobody_works(database, redis_url, tmp_path, uploads=12)
     assert time.monotonic() - started < 10
     assert {answer.status_code for answer in answers} == {503}
     assert {answer.json()["code"] for answer in answers} == {"no_answer_in_time", "busy"}

@@ -98,7 +98,7 @@ def test_films_are_drawn_from_files(folder: Path, tmp_path: Path) -> None:
             "--prevalence",
             "pleural_effusion=0.1",
             "--readers",
-            "mon-fri 08-19 1, sat 08-12 1",
+            "daily 07-22 1",
             "--plots",
             tmp_path / "p",
         ),

@@ -26,6 +26,7 @@ from tests.records import (
 from worklist.finding import FindingType
 from worklist.records import Database, EventKind
 from worklist.records.events import record
+from worklist.records.tables import StudyRow
 
 _EVENTS = text("SELECT sequence, study_instance_uid, kind FROM events WHERE sequence > :after ORDER BY sequence")
 EFFUSION = {FindingType.PLEURAL_EFFUSION: 0.7}
@@ -172,7 +173,7 @@ def test_a_change_that_fails_leaves_no_event(records: Records) -> None:
 
     def change_and_fail() -> None:
         with records.database.write() as session:
-            record(session, EventKind.READ, STUDY, by=BEN)
+            record(session, EventKind.READ, session.get_one(StudyRow, f"o{STUDY}"), by=BEN)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

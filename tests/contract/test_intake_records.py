@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,14 +12,14 @@ import pytest
 from sqlalchemy.event import listen
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from tests.records import HOUR, LATERAL, NOON, SECOND, STUDY, Records, at_once, received, result
-from worklist.errors import PacsUnavailable, UnusableImage
+from tests.records import ANN, HOUR, LATERAL, NOON, SECOND, STUDY, Records, at_once, received, result
+from worklist.errors import Conflict, PacsUnavailable, UnusableImage
 from worklist.finding import FindingType
 from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.procedure_step import ProcedureStepState
 from worklist.reading import Reading, ReadingState
-from worklist.records import FeedCursor, ListedStudy
+from worklist.records import FeedCursor, GoneStudy, ListedStudy, ReceivedInstance
 from worklist.site import SiteRules
 from worklist.study import Failure, StudyState
 
@@ -31,6 +32,7 @@ def test_an_image_is_listed_and_scheduled(records: Records) -> None:
     assert records.study() == ListedStudy(
         rank=1,
         study_instance_uid=STUDY,
+        orthanc_id=f"o{STUDY}",
         patient_id="4711",
         patient_name="Doe^Jane",
         patient_sex="",
@@ -371,7 +373,7 @@ def test_a_study_that_left_the_pacs_leaves_the_list(records: Records) -> None:
     assert (total, [(study.rank, study.study_instance_uid) for study in studies]) == (1, [(1, "1.2")])
     assert records.worklist.find("1.1") is None
     assert records.intake.listed() == ["o1.2"]
-    assert records.worklist.changed_after(before) == (before + 1, [], ["1.1"])
+    assert records.worklist.changed_after(before) == (before + 1, [], [GoneStudy(study_instance_uid="1.1")])
     assert records.worklist.counts().listed == 1
     assert len(records.due()) == 1
     assert records.jobs.count_open() == 1
@@ -432,7 +434,7 @@ def test_a_study_that_comes_back_begins_anew(records: Records) -> None:
     study = records.study()
     assert (study.state, study.score) == (StudyState.REPORTED, 0.2)
     assert study.result_series_uids == (result(3).series_instance_uid, result(4).series_instance_uid)
-    assert records.worklist.crop(STUDY, 1) == (result(4).series_instance_uid, result(4).sop_instance_uid)
+    assert records.worklist.crop(STUDY, 1) == (STUDY, result(4).series_instance_uid, result(4).sop_instance_uid)
 
 
 def test_lost_results_are_written_again(records: Records) -> None:
@@ -516,3 +518,76 @@ def test_ward_station_view_and_question_are_those_of_the_newest_image(records: R
     assert shown() == ("ER", "S1", "AP", "Fall")
     records.ingest(received(image="3", ward="ICU", view="PA"))
     assert shown() == ("ICU", "", "PA", "")
+
+
+# ---- Two patients under one Study Instance UID ----
+
+OTHER = "o another patient's"
+SHARED = "Another patient has the same Study Instance UID, and a viewer shows both: check name and ID"
+
+
+def of_another(at: datetime = NOON + SECOND, digest: str = "b") -> ReceivedInstance:
+    """An image of another patient under the same UIDs: faulty, or sent again under a corrected Patient ID."""
+    return replace(received(at=at, digest=digest), orthanc_id=OTHER, patient_id="8", patient_name="Roe^Rick")
+
+
+def test_two_patients_under_one_study_uid_are_two_studies(records: Records) -> None:
+    """Each has its own name, score and reading, each says so, and watchers hear of both when it begins and ends."""
+    records.ingest(received(), received("1.9", at=NOON + 2 * SECOND))
+    before = records.worklist.newest()
+    records.ingest(of_another())
+    newest, changed, gone = records.worklist.changed_after(before)
+    assert ({line.orthanc_id: line.reason for line in changed}, gone) == ({f"o{STUDY}": SHARED, OTHER: SHARED}, [])
+    job = records.score(score=0.9)
+    assert (job.study_orthanc_id, job.study_instance_uid) == (f"o{STUDY}", STUDY)
+    sick, well = records.study(f"o{STUDY}"), records.study(OTHER)
+    assert [(line.patient_name, line.score, line.address) for line in (sick, well)] == [
+        ("Doe^Jane", 0.9, f"o{STUDY}"),
+        ("Roe^Rick", None, OTHER),
+    ]
+    assert (records.study("1.9").address, records.study("1.9").reason) == ("1.9", "")
+    records.readings.complete(ANN, OTHER)
+    assert records.listed() == [STUDY, "1.9"]
+    assert [(kind, records.study(at).reading.state) for kind, at in (("sick", f"o{STUDY}"), ("well", OTHER))] == [
+        ("sick", ReadingState.UNREAD),
+        ("well", ReadingState.READ),
+    ]
+    newest = records.worklist.newest()
+    records.intake.record_presence(OTHER, is_present=False)
+    _, changed, gone = records.worklist.changed_after(newest)
+    assert [(line.address, line.reason) for line in changed] == [(STUDY, "")]
+    assert gone == [GoneStudy(study_instance_uid=STUDY, orthanc_id=OTHER)]
+
+
+def test_a_shared_uid_names_neither_study(records: Records) -> None:
+    """Whoever asks by it is told both names, and nothing is done to either."""
+    records.ingest(received(), of_another())
+    asked: tuple[Callable[[str], object], ...] = (
+        records.worklist.find,
+        records.worklist.priors,
+        partial(records.readings.complete, ANN),
+        partial(records.readings.claim, ANN),
+        records.readings.history,
+    )
+    for ask in asked:
+        with pytest.raises(
+            Conflict, match=rf"^2 patients share Study Instance UID {STUDY}: .*{OTHER} or o{STUDY}$"
+        ) as told:
+            ask(STUDY)
+        assert told.value.code == "shared_uid"
+    for show in (records.worklist.crop, records.worklist.image):
+        with pytest.raises(Conflict):
+            show(STUDY, 1)
+    assert {records.study(one).reading.state for one in (OTHER, f"o{STUDY}")} == {ReadingState.UNREAD}
+
+
+def test_results_of_one_uid_belong_to_two_patients(records: Records) -> None:
+    """Also under one SOP Instance UID, as earlier versions wrote them, each study keeps its own."""
+    records.ingest(received(), of_another(), stable=[STUDY])
+    records.intake.ingest([], [OTHER])
+    for _ in range(2):
+        records.score()
+    for _ in range(2):
+        records.report(result(3))
+    assert [records.study(one).result_series_uids for one in (f"o{STUDY}", OTHER)] == 2 * [(f"{STUDY}.9.3",)]
+    assert records.intake.expected(OTHER) == {f"{STUDY}.1.1", f"{STUDY}.9.3.1"}

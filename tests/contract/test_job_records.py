@@ -262,7 +262,7 @@ def test_work_comes_in_reading_order(records: Records) -> None:
 
     def due(limit: int = 100) -> list[tuple[str, Queue]]:
         with records.database.read() as session:
-            studies = {row.job_id: row.study_instance_uid for row in session.scalars(select(JobRow))}
+            studies = {row.job_id: row.study_orthanc_id.removeprefix("o") for row in session.scalars(select(JobRow))}
         return [(studies[job_id], queue) for job_id, queue in records.jobs.due(limit)]
 
     waiting = ["1.1", "1.1", "1.2", "1.4"]

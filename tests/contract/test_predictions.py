@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -13,48 +17,88 @@ from sqlalchemy import text
 
 from gateway.predict.routes import sweep
 from worklist.errors import InvalidInput, ModelUnavailable, OutOfScope
-from worklist.records import Database, PredictionRecords, Upload
+from worklist.records import Database, PredictionRecords, UploadFiles
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-UPLOAD = Upload(content=b"DICM\x00\xff a film" * 100_000, prior_report="Kleiner Pleuraerguß links. 胸水")
+FILM, PRIOR = b"DICM\x00\xff a film" * 100_000, "Kleiner Pleuraerguß links. 胸水"
 PICTURES = [b"\x89PNG film", b"\x89PNG one", b"\x89PNG two"]
 
 
 @pytest.fixture
-def records(database: Database) -> PredictionRecords:
-    """The records of an empty database."""
-    return PredictionRecords(database)
+def records(database: Database, tmp_path: Path) -> PredictionRecords:
+    """The records of an empty database, and an empty folder."""
+    return PredictionRecords(database, UploadFiles(tmp_path / "state" / "uploads"))
 
 
-def held(database: Database) -> dict[str, int]:
-    """How many rows there are, by what they still hold of a patient."""
-    counts = {
-        "predictions": "SELECT count(*) FROM predictions",
-        "uploads": "SELECT count(*) FROM predictions WHERE upload IS NOT NULL OR prior_report IS NOT NULL",
-        "pictures": "SELECT count(*) FROM prediction_pictures",
-    }
+def submit(records: PredictionRecords, at: datetime = NOON) -> str:
+    """Keep the upload."""
+    return records.submit(io.BytesIO(FILM), PRIOR, at)
+
+
+def upload(records: PredictionRecords, prediction_id: str) -> tuple[bytes, str | None]:
+    """Film and earlier report as a worker finds them."""
+    with records.files.film(prediction_id) as film:
+        return film.read(), records.files.prior_report(prediction_id)
+
+
+def held(records: PredictionRecords, database: Database) -> tuple[int, list[str]]:
+    """How many predictions there are, and the names of all files that are kept."""
     with database.read() as session:
-        return {what: session.scalar(text(query)) or 0 for what, query in counts.items()}
+        count = session.scalar(text("SELECT count(*) FROM predictions")) or 0
+    return count, sorted(file.name for file in records.files.folder.rglob("*") if file.is_file())
 
 
 def test_an_upload_reaches_one_worker_once(records: PredictionRecords) -> None:
     """What was submitted is taken byte for byte, and a message that comes again finds nothing."""
-    prediction_id = records.submit(UPLOAD, NOON)
+    prediction_id = submit(records)
     assert records.result(prediction_id) is None
-    assert records.take(prediction_id, NOON) == UPLOAD
-    assert records.take(prediction_id, NOON) is None
-    assert records.take("never submitted", NOON) is None
+    assert records.take(prediction_id, NOON)
+    assert upload(records, prediction_id) == (FILM, PRIOR)
+    assert not records.take(prediction_id, NOON)
+    assert not records.take("never submitted", NOON)
+
+
+def test_an_upload_is_readable_by_nobody_else(records: PredictionRecords) -> None:
+    """Folders and files are the account's own, whatever its mask lets through."""
+    before = os.umask(0)
+    try:
+        prediction_id = submit(records)
+        records.complete(submit(records), "{}", PICTURES)
+    finally:
+        os.umask(before)
+    folder = records.files.folder
+    assert {stat.S_IMODE(place.stat().st_mode) for place in (folder, folder / prediction_id)} == {0o700}
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert len(files) == 5
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_worker_that_shares_no_folder_says_so(records: PredictionRecords, tmp_path: Path) -> None:
+    """Where the film is not there, the refusal names the setting."""
+    prediction_id = submit(records)
+    with pytest.raises(ModelUnavailable, match="FIRSTREAD_UPLOAD_DIR") as caught:
+        UploadFiles(tmp_path / "another").film(prediction_id)
+    assert caught.value.code == "upload_not_shared"
+
+
+def test_an_upload_that_cannot_be_kept_leaves_nothing(records: PredictionRecords, database: Database) -> None:
+    """A folder that is gone, as a full disk, is told as what could be another time."""
+    records.files.folder.rmdir()
+    with pytest.raises(ModelUnavailable) as caught:
+        submit(records)
+    assert caught.value.code == "upload_not_kept"
+    assert held(records, database) == (0, [])
 
 
 def test_of_many_workers_one_takes_it(records: PredictionRecords) -> None:
     """However many workers reach for an upload at the same moment, one has it."""
-    prediction_id = records.submit(UPLOAD, NOON)
+    prediction_id = submit(records)
     start = Barrier(4)
 
     def take(_: int) -> bool:
         start.wait()
-        return records.take(prediction_id, NOON) is not None
+        return records.take(prediction_id, NOON)
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(take, range(4))) == [False, False, False, True]
@@ -62,12 +106,19 @@ def test_of_many_workers_one_takes_it(records: PredictionRecords) -> None:
 
 def test_a_result_takes_the_place_of_the_upload(records: PredictionRecords, database: Database) -> None:
     """The result and its pictures are there, the film and the earlier report are gone."""
-    prediction_id = records.submit(UPLOAD, NOON)
+    prediction_id = submit(records)
     records.take(prediction_id, NOON)
     assert records.complete(prediction_id, '{"score": 0.5}', PICTURES)
     assert records.result(prediction_id) == '{"score": 0.5}'
-    assert [records.picture(prediction_id, position) for position in range(4)] == [*PICTURES, None]
-    assert held(database) == {"predictions": 1, "uploads": 0, "pictures": 3}
+    assert [records.files.picture(prediction_id, position) for position in range(4)] == [*PICTURES, None]
+    assert held(records, database) == (1, ["0.png", "1.png", "2.png"])
+
+
+@pytest.mark.parametrize("name", ["..", "../uploads", "a/b", "", "x" * 24 + "\n"])
+def test_no_other_file_is_served_as_a_picture(records: PredictionRecords, name: str) -> None:
+    """A name that is no prediction's leads nowhere."""
+    (records.files.folder.parent / "0.png").write_bytes(b"secret")
+    assert records.files.picture(name, 0) is None
 
 
 @pytest.mark.parametrize(
@@ -81,52 +132,51 @@ def test_a_failure_is_handed_on(
     records: PredictionRecords, database: Database, error: OutOfScope | ModelUnavailable, raised: type[Exception]
 ) -> None:
     """Whoever asks hears the worker's own code and message, and whether another try may help."""
-    prediction_id = records.submit(UPLOAD, NOON)
+    prediction_id = submit(records)
     records.fail(prediction_id, error)
     with pytest.raises(raised) as caught:
         records.result(prediction_id)
     assert (getattr(caught.value, "code", ""), str(caught.value)) == (error.code, error.message)
-    assert held(database)["uploads"] == 0
+    assert held(records, database) == (1, [])
 
 
 def test_what_nobody_waits_for_is_gone(records: PredictionRecords, database: Database) -> None:
     """After a withdrawal no worker finds the upload, and a late result is not kept."""
-    late, early = records.submit(UPLOAD, NOON), records.submit(UPLOAD, NOON)
+    late, early = submit(records), submit(records)
     records.take(late, NOON)
     records.withdraw(late)
     records.withdraw(early)
-    assert records.take(early, NOON) is None
+    assert not records.take(early, NOON)
     assert not records.complete(late, "{}", PICTURES)
     records.fail(late, ModelUnavailable("model_failed", "the model failed"))
     assert records.result(late) is None
-    assert held(database) == {"predictions": 0, "uploads": 0, "pictures": 0}
+    assert held(records, database) == (0, [])
 
 
 def test_everything_expires(records: PredictionRecords, database: Database) -> None:
-    """Done or not, what is older than the limit goes with its pictures, and nothing younger does."""
-    done, waiting, young = (records.submit(UPLOAD, NOON + minutes * HOUR / 60) for minutes in (0, 1, 2))
+    """Done or not, what is older than the limit goes with its files, and nothing younger does."""
+    done, waiting, young = (submit(records, NOON + minutes * HOUR / 60) for minutes in (0, 1, 2))
     records.complete(done, "{}", PICTURES)
     assert records.expire(NOON + 2 * HOUR / 60) == 2
-    assert held(database) == {"predictions": 1, "uploads": 1, "pictures": 0}
-    assert records.picture(done, 0) is None
-    assert records.take(waiting, NOON) is None
-    assert records.take(young, NOON) == UPLOAD
+    assert held(records, database) == (1, ["film", "prior_report"])
+    assert records.files.picture(done, 0) is None
+    assert not records.take(waiting, NOON)
+    assert records.take(young, NOON)
+    assert upload(records, young) == (FILM, PRIOR)
 
 
 def test_the_gateway_sweeps(records: PredictionRecords, database: Database) -> None:
-    """What is older than the setting is erased when the gateway starts, and what is not stays."""
-    records.submit(UPLOAD, datetime.now(UTC) - 2 * HOUR)
-    young = records.submit(UPLOAD, datetime.now(UTC))
+    """What is older than the setting, and what no record speaks of, is erased when the gateway starts; else nothing."""
+    submit(records, datetime.now(UTC) - 2 * HOUR)
+    young, orphan = submit(records, datetime.now(UTC)), submit(records, datetime.now(UTC))
+    with database.write() as session:
+        session.execute(text("DELETE FROM predictions WHERE prediction_id = :orphan"), {"orphan": orphan})
 
     async def for_a_moment() -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(sweep(records, HOUR), 1)
 
     asyncio.run(for_a_moment())
-    assert held(database)["predictions"] == 1
-    assert records.take(young, NOON) == UPLOAD
-
-
-def test_nothing_of_an_upload_is_shown_by_accident() -> None:
-    """An upload in a log line or a traceback shows neither film nor report."""
-    assert repr(UPLOAD) == "Upload()"
+    assert records.files.kept() == {young}
+    assert records.take(young, NOON)
+    assert upload(records, young) == (FILM, PRIOR)

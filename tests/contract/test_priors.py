@@ -119,7 +119,12 @@ def test_priors_are_listed_newest_first(records: Records) -> None:
 
 def image(number: int, *, is_decoded: bool) -> StoredImage:
     """An image of the study as the PACS knows it."""
-    return StoredImage(series_instance_uid=f"{STUDY}.1", sop_instance_uid=f"{STUDY}.1.{number}", is_decoded=is_decoded)
+    return StoredImage(
+        study_orthanc_id=f"o{STUDY}",
+        series_instance_uid=f"{STUDY}.1",
+        sop_instance_uid=f"{STUDY}.1.{number}",
+        is_decoded=is_decoded,
+    )
 
 
 def images(records: Records) -> list[StoredImage]:

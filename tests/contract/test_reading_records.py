@@ -28,7 +28,7 @@ from worklist.finding import FindingType
 from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.reading import Actor, HowRead, Reading, ReadingState
-from worklist.records import ListedStudy, Shown
+from worklist.records import GoneStudy, ListedStudy, Shown
 from worklist.site import SiteRules
 from worklist.triage import Urgency
 
@@ -46,7 +46,7 @@ def test_what_is_read_leaves_the_list_at_once(records: Records) -> None:
     assert records.listed() == ["1.2"]
     assert records.study("1.2").rank == 1
     assert records.worklist.counts().listed == 1
-    assert records.worklist.changed_after(before) == (before + 1, [], ["1.1"])
+    assert records.worklist.changed_after(before) == (before + 1, [], [GoneStudy(study_instance_uid="1.1")])
     assert records.study("1.1").reading == reading
     total, (read,) = records.worklist.page(shown=Shown.READ)
     assert (total, read.study_instance_uid) == (1, "1.1")

@@ -53,13 +53,14 @@ def fill(records: Records, count: int = 40) -> None:
             records.score({FindingType.PNEUMOTHORAX: chance.random()}, chance.random())
 
 
-def sort_key(line: ListedStudy) -> tuple[bool, datetime, datetime, str]:
+def sort_key(line: ListedStudy) -> tuple[bool, datetime, datetime, str, str]:
     """The domain's own key of a line."""
     return OrderKey(
         order_priority=line.order_priority,
         queue_at=line.queue_at,
         received_at=line.received_at,
         study_instance_uid=line.study_instance_uid,
+        orthanc_id=line.orthanc_id,
     ).sort_key
 
 
@@ -149,7 +150,7 @@ def test_results_and_crops_are_those_of_the_current_revision(records: Records) -
     study = records.study()
     assert study.result_series_uids == (result(9).series_instance_uid, result(5).series_instance_uid)
     assert study.crop_count == 2
-    assert records.worklist.crop(STUDY, 2) == (result(5).series_instance_uid, "1.2.3.9.5.2")
+    assert records.worklist.crop(STUDY, 2) == (STUDY, result(5).series_instance_uid, "1.2.3.9.5.2")
     assert records.worklist.crop(STUDY, 3) is None
     assert records.worklist.crop("1.2.999", 1) is None
     records.ingest(received(image="2"), stable=[STUDY])

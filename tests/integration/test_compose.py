@@ -23,6 +23,7 @@ REQUIRED = {
     "POSTGRES_PASSWORD": "aaaa1111",
     "REDIS_PASSWORD": "bbbb2222",
     "ORTHANC_PASSWORD": "cccc3333",
+    "DOORBELL_SECRET": "dddd4444",
     "DICOM_HOST": "pacs.example.org",
 }
 OURS = {"migrate", "gateway", *(f"worker-{queue}" for queue in Queue)}
@@ -118,16 +119,37 @@ def last_user(dockerfile: str) -> str:
 def test_each_service_knows_only_the_secrets_it_needs(services: dict[str, Service]) -> None:
     """PostgreSQL does not know Redis' password, nor Orthanc the database's."""
     known = {
-        name: {secret for secret in ("aaaa1111", "bbbb2222", "cccc3333") if secret in str(service)}
+        name: {secret for secret in ("aaaa1111", "bbbb2222", "cccc3333", "dddd4444") if secret in str(service)}
         for name, service in services.items()
     }
     everything = {"aaaa1111", "bbbb2222", "cccc3333"}
     assert known == {
         "postgres": {"aaaa1111"},
         "redis": {"bbbb2222"},
-        "orthanc": {"cccc3333"},
+        "orthanc": {"cccc3333", "dddd4444"},
         **dict.fromkeys(OURS, everything),
+        "gateway": {*everything, "dddd4444"},
     }
+
+
+def test_no_command_line_holds_a_password(services: dict[str, Service]) -> None:
+    """Everybody on the machine sees those: a health check hands it on by the environment."""
+    for name in OURS - {"migrate", "gateway"}:
+        test = services[name]["healthcheck"]["test"]
+        shell = test if isinstance(test, str) else test[-1]  # as either generation prints it
+        assert re.match(r'CELERY_BROKER_URL="\$+FIRSTREAD_BROKER_URL" celery inspect ', shell), name
+
+
+def test_gateway_and_worker_share_the_folder_of_uploads(services: dict[str, Service]) -> None:
+    """One volume for both, made for their account in the image, and with room for what is being received."""
+    (place,) = {services[name]["environment"]["FIRSTREAD_UPLOAD_DIR"] for name in ("gateway", "worker-predict")}
+    mounted = {str(services[name]["volumes"]) for name in ("gateway", "worker-predict")}
+    assert len(mounted) == 1
+    image = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    made = re.search(r"install --directory --mode 700 --owner (\d+) --group (\d+) ((?:\S*\s+)*?)(?=COPY)", image)
+    assert made
+    assert f"{made[1]}:{made[2]}" == last_user("docker/Dockerfile")
+    assert {place, services["gateway"]["environment"]["TMPDIR"]} <= set(made[3].split())
 
 
 @pytest.mark.parametrize(
@@ -169,7 +191,7 @@ def test_the_settings_understand_what_compose_hands_them(
         environment = services[name]["environment"]
         unknown = {
             variable
-            for variable in environment.keys() - {"TZ"}
+            for variable in environment.keys() - {"TZ", "TMPDIR"}
             if variable.removeprefix("FIRSTREAD_").lower() not in Settings.model_fields
         }
         assert not unknown
@@ -203,7 +225,7 @@ def test_the_examples_choices_are_settings(tmp_path: Path, monkeypatch: pytest.M
 
 def test_orthanc_finds_every_variable_of_its_configuration(services: dict[str, Service]) -> None:
     """Each ${NAME} in orthanc.json is set by the Compose file or by the image."""
-    used = set(re.findall(r"\$\{(\w+)\}", (ROOT / "orthanc" / "orthanc.json").read_text(encoding="utf-8")))
+    used = set(re.findall(r"\$\{(\w+)[:}]", (ROOT / "orthanc" / "orthanc.json").read_text(encoding="utf-8")))
     image = (ROOT / services["orthanc"]["build"]["dockerfile"]).read_text(encoding="utf-8")
     by_image = set(re.findall(r"(\w+)=", " ".join(re.findall(r"^ENV (.*)$", image, flags=re.MULTILINE))))
     assert used

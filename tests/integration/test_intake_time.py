@@ -49,13 +49,14 @@ def test_a_stable_study_is_reported_after_its_films_are_scored(site: Site) -> No
 
 
 def test_a_quiet_study_is_reported_without_orthancs_word(site: Site) -> None:
-    """A second without a new film completes a study, long before Orthanc would call it stable, and without a ring."""
-    intake = site.intake(quiet=timedelta(seconds=1), poll=timedelta(hours=1))
+    """A quiet time without a new film completes a study, before Orthanc would call it stable, and without a ring."""
+    intake = site.intake(quiet=timedelta(hours=1), poll=timedelta(hours=1))
     (study,) = site.send(film())
     intake.look()
     site.work(Queue.SCORE)
     intake.tick()
     assert site.due(Queue.REPORT) == []
+    site.ahead += timedelta(hours=1)
     with running_intake(intake):
         intake.ring()
         wait_until(lambda: site.messages(Queue.REPORT) != [])
@@ -80,18 +81,18 @@ def test_orthanc_that_forgets_a_study_stops_no_report(site: Site) -> None:
 def test_a_late_film_keeps_a_study_open(site: Site, tmp_path: Path) -> None:
     """The quiet time counts from the last film, so that two films sent together make one report."""
     with running(OrthancServer(tmp_path, configuration={"StableAge": 60})) as orthanc:
-        intake = site.intake(orthanc_url=orthanc.url, quiet=timedelta(minutes=2))
+        intake = site.intake(orthanc_url=orthanc.url, quiet=timedelta(hours=2))
         first = film()
         orthanc.post(first)
         intake.look()
-        site.ahead += timedelta(seconds=119)
+        site.ahead += timedelta(minutes=100)
         orthanc.post(film(first.StudyInstanceUID))
         intake.look()
         site.work(Queue.SCORE)
-        site.ahead += timedelta(seconds=119)
+        site.ahead += timedelta(minutes=100)
         intake.tick()
         assert site.due(Queue.REPORT) == []
-        site.ahead += timedelta(seconds=1)
+        site.ahead += timedelta(minutes=20)
         intake.tick()
     assert site.due(Queue.REPORT) == [first.StudyInstanceUID]
     with site.database.read() as session:

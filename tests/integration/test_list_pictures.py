@@ -26,7 +26,7 @@ from imaging.wrapping import chest_dx, complete_file_meta
 from tests.gateways import served
 from tests.list_gateway import list_app
 from tests.lists import EFFUSION, LATERAL, NOTHING, FilledList, uid_of
-from tests.servers import OrthancServer
+from tests.servers import OrthancServer, study_id
 from worklist.errors import OutOfScope
 from worklist.job import Queue
 from worklist.records import Database
@@ -44,7 +44,7 @@ def listed(migrated_sqlite: bytes, tmp_path: Path) -> Iterator[FilledList]:
     file = tmp_path / "firstread.db"
     file.write_bytes(migrated_sqlite)
     with closing(Database(f"sqlite:///{file}")) as database:
-        yield FilledList(database)
+        yield FilledList(database, orthanc_id=lambda uid: study_id(f"MRN-{int(uid.rpartition('.')[2])}", uid))
 
 
 @pytest.fixture

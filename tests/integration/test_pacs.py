@@ -66,7 +66,7 @@ def test_only_an_image_that_is_gone_is_given_up(orthanc: OrthancServer) -> None:
         pacs_of(orthanc).fetch_instance("1.2.3", *uids(film)[1:])
     assert elsewhere.value.code == "deleted_from_pacs"
     with pytest.raises(PacsUnavailable) as absent:
-        pacs_of(orthanc, dicomweb_root="wrong-root").fetch_triage_reports(film.StudyInstanceUID)
+        pacs_of(orthanc, dicomweb_root="wrong-root").find_triage_reports()
     assert absent.value.code == "no_dicomweb"
 
 

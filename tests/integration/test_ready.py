@@ -7,22 +7,27 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import text
 
-from gateway.health import Health
+from gateway.health import Health, Readiness
 from gateway.intake.dispatch import Dispatcher, build_sender
 from gateway.intake.feed import Intake
 from gateway.intake.orthanc import OrthancClient
-from tests.hospitals import Site, film, wait_until
+from gateway.room import Room
+from tests.hospitals import Site, film, look_until, wait_until
 from tests.proxies import proxied
-from tests.servers import OrthancServer
+from tests.servers import OrthancServer, running
+from worklist.errors import PACS_FULL, PacsUnavailable
 from worklist.job import Queue
 from worklist.records import Database, IntakeRecords
 
 TOO_LONG = timedelta(seconds=61)
+ROOM = Room(folders={"the database": Path(__file__)}, least_bytes=0)
+FAR_TOO_MUCH = 10**18
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
@@ -39,7 +44,7 @@ def worker_lives(site: Site) -> None:
     site.jobs.say_alive((Queue.SCORE, Queue.REPORT))
 
 
-def health_of(site: Site, intake: Intake, orthanc_url: str = "") -> Health:
+def health_of(site: Site, intake: Intake, orthanc_url: str = "", room: Room = ROOM) -> Health:
     """The health of the gateway that an intake belongs to."""
     return Health(
         version="1",
@@ -49,6 +54,7 @@ def health_of(site: Site, intake: Intake, orthanc_url: str = "") -> Health:
         dispatcher=Dispatcher(site.jobs, build_sender(site.redis_url)),
         orthanc=site.gateways.enter_context(closing(OrthancClient(orthanc_url or site.orthanc.url, auth=None))),
         intake=intake,
+        room=room,
     )
 
 
@@ -159,3 +165,79 @@ def test_many_who_ask_cost_one_question(site: Site) -> None:
         answers = list(pages.map(lambda _: health.readiness(), range(30)))
     assert [answer.checks for answer in answers if not answer.ready] == []
     assert asked.count("GET /system") <= 2
+
+
+def test_disks_that_fill_up_are_told(site: Site, tmp_path: Path) -> None:
+    """Ours by what lies on them, and Orthanc's own, before nothing can be kept any more; the line says what to do."""
+    intake = site.intake()
+    intake.look()
+    worker_lives(site)
+    folders = {"the database": tmp_path, "uploads": tmp_path / "not" / "made" / "yet"}
+    checks = health_of(site, intake, room=Room(folders=folders, least_bytes=1)).readiness().checks
+    assert checks["disk"].ok
+    assert checks["disk"].detail.endswith(f"free under the database ({tmp_path}) and uploads ({folders['uploads']})")
+    assert checks["pacs_disk"].ok
+    assert checks["pacs_disk"].detail.endswith("GB free on Orthanc's disk")
+    ready = health_of(site, intake, room=Room(folders=folders, least_bytes=FAR_TOO_MUCH)).readiness()
+    assert not ready.ready
+    assert {name for name, check in ready.checks.items() if not check.ok} == {"disk", "pacs_disk"}
+    assert "FIRSTREAD_LEAST_FREE_MB=1000000000000" in ready.checks["disk"].detail
+    assert "FIRSTREAD_LEAST_FREE_MB=1000000000000" in ready.checks["pacs_disk"].detail
+
+
+def test_a_pacs_at_its_own_limit_is_told(site: Site, tmp_path: Path) -> None:
+    """Orthanc that is about to delete its oldest patients to make room says nothing by itself."""
+    with running(OrthancServer(tmp_path, configuration={"MaximumStorageSize": 1})) as orthanc:
+        site.orthanc = orthanc
+        intake = site.intake()
+        intake.look()
+        worker_lives(site)
+        health = health_of(site, intake)
+        assert health.readiness().ready
+        site.send(film(Rows=1020, Columns=1000, PixelData=bytes(1_020_000)))
+        told = health_of(site, intake).readiness().checks["pacs_disk"]
+    assert not told.ok
+    assert told.detail.endswith("at the limit it deletes its oldest patients: raise MaximumStorageSize")
+
+
+def test_results_that_a_full_pacs_does_not_take_are_told(site: Site) -> None:
+    """As long as they are tried again; another reason is mentioned, since it may be one study's, and fails no site."""
+    intake = site.intake()
+    intake.look()
+    site.send(film())
+    look_until(intake, lambda: bool(site.jobs_due(Queue.SCORE)))
+    health = health_of(site, intake)
+
+    def fail(error: PacsUnavailable) -> Readiness:
+        site.ahead += TOO_LONG
+        job_id = site.jobs_due(Queue.SCORE)[0]
+        site.jobs.claim(job_id, "w")
+        site.jobs.give_up(job_id, "w", error)
+        worker_lives(site)
+        intake.look()
+        return health.readiness()
+
+    ready = fail(PacsUnavailable("pacs_error", "Orthanc answers 500: see its log"))
+    assert ready.checks["work"].detail.endswith("1 job is tried again: Orthanc answers 500: see its log")
+    assert ready.checks["work"].ok
+    ready = fail(PacsUnavailable(PACS_FULL, "the PACS seems to be full: free its disk"))
+    assert "tried again: the PACS seems to be full: free its disk" in ready.checks["work"].detail
+    assert not ready.checks["work"].ok
+    site.ahead += TOO_LONG
+    site.work(Queue.SCORE)
+    assert "tried again" not in health.readiness().checks["work"].detail
+
+
+def test_a_doorbell_with_another_secret_is_told(site: Site) -> None:
+    """Films come all the same, a little later; the line says what to set."""
+    intake = site.intake()
+    intake.look()
+    health = health_of(site, intake)
+    intake.refuse_ring()
+    assert (
+        health.readiness()
+        .checks["feed"]
+        .detail.endswith("FIRSTREAD_DOORBELL_SECRET is to be the same for the gateway and for Orthanc")
+    )
+    intake.ring()
+    assert "doorbell rang 0 s ago" in health.readiness().checks["feed"].detail

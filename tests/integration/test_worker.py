@@ -27,7 +27,7 @@ from models.gates.scorer import GatedScorer
 from models.template import TemplateExplainer
 from tests.bad_films import chest
 from tests.records import HOUR, NOON, Clock
-from tests.servers import OrthancServer
+from tests.servers import OrthancServer, study_id
 from worker.pacs import Pacs
 from worker.predict import Predictor, PredictPipeline
 from worker.report import ReportPipeline
@@ -43,7 +43,7 @@ from worklist.records import (
     ListedStudy,
     PredictionRecords,
     ReceivedInstance,
-    Upload,
+    UploadFiles,
     Worklist,
 )
 from worklist.scope import ScopeRules
@@ -141,7 +141,7 @@ class Site:
 
 def _received(film: Dataset) -> ReceivedInstance:
     return ReceivedInstance(
-        orthanc_id=f"o{film.StudyInstanceUID}",
+        orthanc_id=study_id(film.PatientID, film.StudyInstanceUID),
         study_instance_uid=film.StudyInstanceUID,
         series_instance_uid=film.SeriesInstanceUID,
         sop_instance_uid=film.SOPInstanceUID,
@@ -405,19 +405,20 @@ def test_what_nobody_foresaw_is_logged_without_its_message(site: Site) -> None:
     assert "Doe" not in failure.message
 
 
-def an_upload() -> Upload:
-    """A film with an effusion as PNG, with an earlier report."""
+def an_upload() -> io.BytesIO:
+    """A film with an effusion as PNG."""
     film = sick()
     pixels = np.frombuffer(film.PixelData, np.uint16).reshape(film.Rows, film.Columns) >> 4
     stream = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
-    return Upload(content=stream.getvalue(), prior_report="Small left effusion.")
+    stream.seek(0)
+    return stream
 
 
-def predict(site: Site, upload: Upload) -> dict[str, object]:
-    """What a worker makes of an upload, under the shipped card where no policy is in force."""
-    predictions = PredictionRecords(site.database)
-    prediction_id = predictions.submit(upload, NOON)
+def predict(site: Site, folder: Path) -> dict[str, object]:
+    """What a worker makes of an upload with an earlier report, under the shipped card where no policy is in force."""
+    predictions = PredictionRecords(site.database, UploadFiles(folder))
+    prediction_id = predictions.submit(an_upload(), "Small left effusion.", NOON)
     PredictPipeline(
         jobs=site.jobs,
         predictions=predictions,
@@ -426,16 +427,16 @@ def predict(site: Site, upload: Upload) -> dict[str, object]:
     ).run(prediction_id)
     result = predictions.result(prediction_id)
     assert result is not None
-    assert predictions.picture(prediction_id, 0)
+    assert predictions.files.picture(prediction_id, 0)
     document: dict[str, object] = json.loads(result)
     return document
 
 
-def test_an_upload_is_judged_by_the_policy_in_force(site: Site) -> None:
+def test_an_upload_is_judged_by_the_policy_in_force(site: Site, tmp_path: Path) -> None:
     """What the reading list would call urgent is called that here, before and after the site's choices change it."""
-    before = predict(site, an_upload())
+    before = predict(site, tmp_path)
     assert (before["label"], before["urgency"]) == ("Urgent", "urgent")
     site.adopt_policy(replace(ALL_FLAGGED, weights={found.type.key: 0.01 for found in CARD.findings}))
-    after = predict(site, an_upload())
+    after = predict(site, tmp_path)
     assert (after["label"], after["urgency"]) == ("Non-Urgent", "none")
     assert after["score"] == before["score"]

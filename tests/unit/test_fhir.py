@@ -56,6 +56,7 @@ def listed(found: Analysis | None, policy: TriagePolicy | None = POLICY, **chang
     study = ListedStudy(
         rank=1,
         study_instance_uid="1.2.3",
+        orthanc_id="o",
         patient_id="P1",
         patient_name="Doe^Jane",
         patient_sex="F",

@@ -253,6 +253,13 @@ def test_our_own_objects_are_known(manufacturer: str, sop_class_uid: str, modali
     assert not is_own_object({})
 
 
+def test_a_film_that_a_device_of_our_name_wraps_is_not_ours() -> None:
+    """Our crops lie in series of high numbers; a film that somebody wrapped as Secondary Capture does not."""
+    header = {"Manufacturer": "Firstread", "SOPClassUID": SecondaryCaptureImageStorage, "Modality": "OT"}
+    assert is_own_object(header | {"SeriesNumber": "9011"})
+    assert not is_own_object(header | {"SeriesNumber": "1"})
+
+
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -107,3 +107,14 @@ def test_thresholds_are_the_cards(monkeypatch: pytest.MonkeyPatch, gone: str) ->
     monkeypatch.setenv(f"FIRSTREAD_{gone}", "0.5")
     (line,) = read_settings()[1]
     assert line.startswith(f"FIRSTREAD_{gone} ")
+
+
+@pytest.mark.parametrize("url", ["http://firstread:SECRETPW@pacs:8042", "https://SECRETPW@pacs/orthanc"])
+def test_a_login_in_the_address_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The address is shown to everybody, so that a password in it would be too; the refusal does not tell it."""
+    monkeypatch.setenv("FIRSTREAD_ORTHANC_URL", url)
+    with pytest.raises(InvalidInput, match="FIRSTREAD_ORTHANC_PASSWORD") as refused:
+        read_settings()
+    assert "SECRETPW" not in str(refused.value)
+    monkeypatch.setenv("FIRSTREAD_ORTHANC_URL", "http://pacs:8042/of/a@b")
+    assert read_settings()[0].orthanc_url.endswith("a@b")

@@ -1,25 +1,29 @@
 """The index of what lies in the PACS, and of the work on it: SQLAlchemy on SQLite (WAL) or PostgreSQL."""
 
-from worklist.records.database import Database
+from worklist.records.addresses import SHARED_UID
+from worklist.records.database import Database, is_of_the_database
 from worklist.records.events import Event, EventKind
 from worklist.records.images import StoredImage
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
 from worklist.records.leases import Lease
 from worklist.records.lines import ListedStudy
-from worklist.records.predictions import PredictionRecords, Upload
+from worklist.records.predictions import PredictionRecords
 from worklist.records.priors import PriorLine, PriorStudy
 from worklist.records.readings import ReadingRecords
 from worklist.records.received import ReceivedInstance
 from worklist.records.reports import FailedImage, ReportSubject, StoredResult
-from worklist.records.worklist import ListCounts, Shown, Worklist
+from worklist.records.upload_files import UploadFiles
+from worklist.records.worklist import GoneStudy, ListCounts, Shown, Worklist
 
 __all__ = [
+    "SHARED_UID",
     "Database",
     "Event",
     "EventKind",
     "FailedImage",
     "FeedCursor",
+    "GoneStudy",
     "IntakeRecords",
     "Job",
     "JobRecords",
@@ -36,6 +40,7 @@ __all__ = [
     "Shown",
     "StoredImage",
     "StoredResult",
-    "Upload",
+    "UploadFiles",
     "Worklist",
+    "is_of_the_database",
 ]

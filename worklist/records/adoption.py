@@ -68,14 +68,14 @@ def triage_again(database: Database, rules: SiteRules) -> None:
     with database.read() as session:
         in_force = [policy.digest for policy in policies_in_force(session).values()]
         is_outdated = or_(StudyRow.policy_digest.is_(None), StudyRow.policy_digest.not_in(in_force))
-        uids = session.scalars(
-            select(StudyRow.study_instance_uid).where(ON_THE_LIST, StudyRow.score.is_not(None), is_outdated)
+        found = session.scalars(
+            select(StudyRow.orthanc_id).where(ON_THE_LIST, StudyRow.score.is_not(None), is_outdated)
         ).all()
-    ordered = sorted(uids)
+    ordered = sorted(found)
     for start in range(0, len(ordered), _AT_ONCE):
         with database.write() as session:
             now = database.now(session)
-            for uid in ordered[start : start + _AT_ONCE]:
-                study = Study.lock(session, uid, rules, now)
+            for orthanc_id in ordered[start : start + _AT_ONCE]:
+                study = Study.lock(session, orthanc_id, rules, now)
                 if study and study.is_on_the_list:
                     study.recompute()

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, StatementError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -22,6 +23,15 @@ _SILENT_S, _PROBE_S, _PROBES, _UNANSWERED_S = 10, 5, 3, 20  # so half a minute a
 _LOOK_EVERY_S = 0.05  # SQLite tells nobody: one read of a counter in shared memory each time
 _CHANNEL = "firstread_events"
 _SLOW_LOOK_S = 1.0  # where PostgreSQL's notice was lost
+_OF_THE_DATABASE = (OperationalError, ProgrammingError, InterfaceError)
+_TOO_LARGE = "54"  # class of PostgreSQL's SQLSTATE: a value that is beyond its limits, such as those of an index
+
+
+def is_of_the_database(error: Exception) -> bool:
+    """Whether an error is a trouble of the database itself, which no single value makes."""
+    if isinstance(error, StatementError) and str(getattr(error.orig, "sqlstate", "")).startswith(_TOO_LARGE):
+        return False
+    return isinstance(error, _OF_THE_DATABASE)
 
 
 class Database:

@@ -19,7 +19,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from worklist.reading import SYSTEM, Actor
-from worklist.records.tables import EventRow
+from worklist.records.tables import EventRow, StudyRow
 
 _LOCK = 7_319_003  # advisory lock on PostgreSQL: events are numbered in the order of their commits
 _PENDING = "events"
@@ -46,6 +46,8 @@ class EventKind(StrEnum):
     POLICY = "policy"
     LOST = "report lost"
     IMAGE_GONE = "image gone"
+    UID_SHARED = "uid shared"
+    UID_ALONE = "uid no longer shared"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,17 +62,26 @@ class Event:
     detail: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyName:
+    """Which study an event is about."""
+
+    orthanc_id: str
+    study_instance_uid: str
+
+
 def record(
-    session: Session, kind: EventKind, study_instance_uid: str | None, *, by: Actor = SYSTEM, **detail: object
+    session: Session, kind: EventKind, study: StudyRow | StudyName | None, *, by: Actor = SYSTEM, **detail: object
 ) -> None:
     """Note an event, to be written when the transaction ends."""
     session.info.setdefault(_PENDING, []).append(
         EventRow(
-            study_instance_uid=study_instance_uid,
+            study_orthanc_id=study.orthanc_id if study else None,
+            study_instance_uid=study.study_instance_uid if study else None,
             kind=kind,
             actor=by.name,
             actor_source=by.source,
-            detail=json.dumps(detail, default=str, ensure_ascii=False),
+            detail=_text(detail),
         )
     )
 
@@ -90,6 +101,16 @@ def write_events(session: Session, clock: Callable[[Session], datetime], *, is_s
     return True
 
 
+def has_happened(session: Session, kind: EventKind, study: StudyRow, **detail: object) -> bool:
+    """Whether an event of a kind with exactly this detail is in a study's history."""
+    of_kind = (EventRow.study_orthanc_id == study.orthanc_id, EventRow.kind == kind, EventRow.detail == _text(detail))
+    return session.scalar(select(EventRow.sequence).where(*of_kind).limit(1)) is not None
+
+
+def _text(detail: dict[str, object]) -> str:
+    return json.dumps(detail, default=str, ensure_ascii=False)
+
+
 def lately(session: Session, kinds: Collection[EventKind], since: datetime) -> set[str]:
     """Which of some kinds are among the last events, back to a moment."""
     last = select(EventRow.kind, EventRow.at).order_by(EventRow.sequence.desc()).limit(_LAST).subquery()
@@ -101,22 +122,20 @@ def newest_sequence(session: Session) -> int:
     return session.scalar(select(func.max(EventRow.sequence))) or 0
 
 
-def changed_studies(session: Session, after: int) -> tuple[int, list[str]]:
-    """The number of the last event, and the Study Instance UIDs of all events after a number, once each."""
+def changed_studies(session: Session, after: int) -> tuple[int, dict[str, str]]:
+    """The number of the last event, and the studies of all events after a number: UIDs by Orthanc's identifiers."""
     rows = session.execute(
-        select(EventRow.sequence, EventRow.study_instance_uid)
+        select(EventRow.sequence, EventRow.study_orthanc_id, EventRow.study_instance_uid)
         .where(EventRow.sequence > after)
         .order_by(EventRow.sequence)
     ).all()
-    uids = dict.fromkeys(uid for _, uid in rows if uid is not None)
-    return (rows[-1].sequence if rows else after), list(uids)
+    changed = {row.study_orthanc_id: row.study_instance_uid for row in rows if row.study_orthanc_id is not None}
+    return (rows[-1].sequence if rows else after), changed
 
 
-def history(session: Session, study_instance_uid: str) -> Sequence[Event]:
+def history(session: Session, orthanc_id: str) -> Sequence[Event]:
     """Everything that happened to a study, oldest first."""
-    rows = session.scalars(
-        select(EventRow).where(EventRow.study_instance_uid == study_instance_uid).order_by(EventRow.sequence)
-    )
+    rows = session.scalars(select(EventRow).where(EventRow.study_orthanc_id == orthanc_id).order_by(EventRow.sequence))
     return [
         Event(
             sequence=row.sequence,

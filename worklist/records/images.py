@@ -17,11 +17,11 @@ from worklist.scope import NOT_AN_IMAGE, SEEN_OUT_OF_SCOPE, TELLING
 from worklist.study import Failure, ImageFacts, StudyFacts
 
 
-def eligible(study_instance_uid: str) -> Select[InstanceRow]:
+def eligible(study_orthanc_id: str) -> Select[InstanceRow]:
     """The images of a study that are scored, by SOP Instance UID."""
     return (
         select(InstanceRow)
-        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_(None))
+        .where(InstanceRow.study_orthanc_id == study_orthanc_id, InstanceRow.scope_code.is_(None))
         .order_by(InstanceRow.sop_instance_uid)
     )
 
@@ -30,15 +30,16 @@ def eligible(study_instance_uid: str) -> Select[InstanceRow]:
 class StoredImage:
     """An image in the PACS; is_decoded tells that a worker has read its pixels as they are now, whole."""
 
+    study_orthanc_id: str
     series_instance_uid: str
     sop_instance_uid: str
     is_decoded: bool
 
 
-def unscored_images(session: Session, study_instance_uid: str) -> list[StoredImage]:
+def unscored_images(session: Session, study_orthanc_id: str) -> list[StoredImage]:
     """What is looked at of a study without an analysis, or else all that may be images, by SOP Instance UID."""
     seen = exists().where(
-        JobRow.study_instance_uid == InstanceRow.study_instance_uid,
+        JobRow.study_orthanc_id == InstanceRow.study_orthanc_id,
         JobRow.sop_instance_uid == InstanceRow.sop_instance_uid,
         JobRow.digest == InstanceRow.digest,
         JobRow.failure_code.in_(SEEN_OUT_OF_SCOPE),
@@ -46,41 +47,44 @@ def unscored_images(session: Session, study_instance_uid: str) -> list[StoredIma
     rows = session.execute(
         select(InstanceRow, seen)
         .where(
-            InstanceRow.study_instance_uid == study_instance_uid,
+            InstanceRow.study_orthanc_id == study_orthanc_id,
             or_(InstanceRow.scope_code.is_(None), InstanceRow.scope_code != NOT_AN_IMAGE),
         )
         .order_by(InstanceRow.sop_instance_uid)
     ).all()
     return [
         StoredImage(
-            series_instance_uid=row.series_instance_uid, sop_instance_uid=row.sop_instance_uid, is_decoded=is_seen
+            study_orthanc_id=study_orthanc_id,
+            series_instance_uid=row.series_instance_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            is_decoded=is_seen,
         )
         for row, is_seen in [pair for pair in rows if pair[0].scope_code is None] or rows
     ]
 
 
-def current_documents(session: Session, study_instance_uid: str) -> dict[tuple[str, str], AnalysisRow]:
+def current_documents(session: Session, study_orthanc_id: str) -> dict[tuple[str, str], AnalysisRow]:
     """The newest Analysis of each image as it is now, by SOP Instance UID and digest."""
     rows = session.scalars(
         select(AnalysisRow)
         .join(InstanceRow, is_of_instance())
-        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_(None))
+        .where(InstanceRow.study_orthanc_id == study_orthanc_id, InstanceRow.scope_code.is_(None))
         .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
     )
     return {(row.sop_instance_uid, row.digest): row for row in rows}
 
 
-def current_analyses(session: Session, study_instance_uid: str) -> list[Analysis]:
+def current_analyses(session: Session, study_orthanc_id: str) -> list[Analysis]:
     """The newest Analysis of each image as it is now, without those that only a later version can read."""
-    rows = current_documents(session, study_instance_uid).values()
+    rows = current_documents(session, study_orthanc_id).values()
     return [analysis for row in rows if (analysis := readable(row.document))]
 
 
-def scored_by(session: Session, study_instance_uid: str, scorer_sha256: str) -> set[tuple[str, str]]:
+def scored_by(session: Session, study_orthanc_id: str, scorer_sha256: str) -> set[tuple[str, str]]:
     """The images that a scorer has judged, by SOP Instance UID and digest."""
     rows = session.execute(
         select(AnalysisRow.sop_instance_uid, AnalysisRow.digest).where(
-            AnalysisRow.study_instance_uid == study_instance_uid, AnalysisRow.scorer_sha256 == scorer_sha256
+            AnalysisRow.study_orthanc_id == study_orthanc_id, AnalysisRow.scorer_sha256 == scorer_sha256
         )
     )
     return {(row[0], row[1]) for row in rows}
@@ -89,26 +93,26 @@ def scored_by(session: Session, study_instance_uid: str, scorer_sha256: str) -> 
 def is_of_instance() -> ColumnElement[bool]:
     """An Analysis belongs to an instance where both speak of the same pixels."""
     return and_(
-        AnalysisRow.study_instance_uid == InstanceRow.study_instance_uid,
+        AnalysisRow.study_orthanc_id == InstanceRow.study_orthanc_id,
         AnalysisRow.sop_instance_uid == InstanceRow.sop_instance_uid,
         AnalysisRow.digest == InstanceRow.digest,
     )
 
 
-def image_is_open(study_instance_uid: ColumnElement[str] | InstrumentedAttribute[str] | str) -> ColumnElement[bool]:
+def image_is_open(study_orthanc_id: ColumnElement[str] | InstrumentedAttribute[str] | str) -> ColumnElement[bool]:
     """Whether an image of a study is still to be scored."""
     score = aliased(JobRow)
     return exists().where(
-        score.study_instance_uid == study_instance_uid, score.queue == Queue.SCORE, score.state.in_(OPEN_JOBS)
+        score.study_orthanc_id == study_orthanc_id, score.queue == Queue.SCORE, score.state.in_(OPEN_JOBS)
     )
 
 
-def refused_instance(session: Session, study_instance_uid: str) -> InstanceRow | None:
+def refused_instance(session: Session, study_orthanc_id: str) -> InstanceRow | None:
     """The instance out of scope that says most about its study: a lateral film, not the dose report beside it."""
     ranks = case({code: rank for rank, code in enumerate(TELLING)}, value=InstanceRow.scope_code, else_=len(TELLING))
     return session.scalars(
         select(InstanceRow)
-        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.scope_code.is_not(None))
+        .where(InstanceRow.study_orthanc_id == study_orthanc_id, InstanceRow.scope_code.is_not(None))
         .order_by(ranks, InstanceRow.sop_instance_uid)
         .limit(1)
     ).one_or_none()
@@ -135,11 +139,11 @@ def facts_of(session: Session, row: StudyRow, report: JobRow | None) -> StudyFac
     session.flush()
     images = {
         (instance.sop_instance_uid, instance.digest): ImageFacts()
-        for instance in session.scalars(eligible(row.study_instance_uid))
+        for instance in session.scalars(eligible(row.orthanc_id))
     }
     for failed in session.scalars(
         select(JobRow).where(
-            JobRow.study_instance_uid == row.study_instance_uid,
+            JobRow.study_orthanc_id == row.orthanc_id,
             JobRow.queue == Queue.SCORE,
             JobRow.state == ProcedureStepState.CANCELED,
         )
@@ -150,12 +154,12 @@ def facts_of(session: Session, row: StudyRow, report: JobRow | None) -> StudyFac
             images[failed.sop_instance_uid, failed.digest] = (
                 ImageFacts(refusal=why) if is_refused else ImageFacts(failure=why)
             )
-    for image, found in current_documents(session, row.study_instance_uid).items():
+    for image, found in current_documents(session, row.orthanc_id).items():
         analysis = readable(found.document)
         if analysis is None:
             return None
         images[image] = ImageFacts(analysis=analysis)
-    refused = None if images else refused_instance(session, row.study_instance_uid)
+    refused = None if images else refused_instance(session, row.orthanc_id)
     return StudyFacts(
         received_at=row.received_at,
         order_priority=row.order_priority,

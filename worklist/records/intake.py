@@ -40,9 +40,9 @@ class FeedCursor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceivedReport:
-    """A radiologist's own report that lies in the PACS: what arrived before it is read."""
+    """A radiologist's own report that lies in a study in the PACS: what arrived before it is read."""
 
-    study_instance_uid: str
+    orthanc_id: str
     reader: Actor
     received_at: datetime
 
@@ -108,7 +108,7 @@ class IntakeRecords:
                 lease.require(session)
             now = self._database.now(session)
             arrivals, stable_ids = list(received), set(stable)
-            studies = self._lock(session, {one.study_instance_uid for one in arrivals}, stable_ids, now)
+            studies = self._lock(session, stable_ids.union(one.orthanc_id for one in arrivals), now)
             changed = self._receive(session, arrivals, studies, now)
             for study in changed.values():  # once a study: a CT has thousands of instances
                 study.recompute()
@@ -128,21 +128,20 @@ class IntakeRecords:
         """Give each arrival to its study, which may be new; the studies that changed."""
         changed: dict[str, Study] = {}
         for one in arrivals:  # as they came: an image after a report is one that its author has not seen
-            uid = one.study_instance_uid
+            study = studies.get(one.orthanc_id)
             if isinstance(one, ReceivedReport):
-                if uid in studies:
-                    self._complete_reading(studies[uid], one, now)
+                if study:
+                    self._complete_reading(study, one, now)
                 continue
-            if uid not in studies:
-                studies[uid] = Study.create(session, one, self._rules, now)
-            if studies[uid].receive(one):
-                changed[uid] = studies[uid]
+            if study is None:
+                study = studies[one.orthanc_id] = Study.create(session, one, self._rules, now)
+            if study.receive(one):
+                changed[one.orthanc_id] = study
         return changed
 
-    def _lock(self, session: Session, uids: set[str], stable_ids: set[str], now: datetime) -> dict[str, Study]:
-        stable = session.scalars(select(StudyRow.study_instance_uid).where(StudyRow.orthanc_id.in_(stable_ids)))
-        locked = ((uid, Study.lock(session, uid, self._rules, now)) for uid in sorted(uids.union(stable)))
-        return {uid: study for uid, study in locked if study}
+    def _lock(self, session: Session, orthanc_ids: set[str], now: datetime) -> dict[str, Study]:
+        locked = ((one, Study.lock(session, one, self._rules, now)) for one in sorted(orthanc_ids))
+        return {one: study for one, study in locked if study}
 
     @staticmethod
     def _complete_reading(study: Study, report: ReceivedReport, now: datetime) -> None:
@@ -159,15 +158,15 @@ class IntakeRecords:
             now = self._database.now(session)
             is_quiet = StudyRow.incomplete_since <= now - self._rules.quiet
             quiet = session.scalars(
-                select(StudyRow.study_instance_uid)
+                select(StudyRow.orthanc_id)
                 .where(INCOMPLETE, or_(is_quiet, StudyRow.incomplete_since > now + _CLOCKS_APART))
                 .order_by(StudyRow.incomplete_since)
                 .limit(limit)
             ).all()
-        for uid in quiet:
+        for orthanc_id in quiet:
             with self._database.write() as session:
                 now = self._database.now(session)
-                study = Study.lock(session, uid, self._rules, now)
+                study = Study.lock(session, orthanc_id, self._rules, now)
                 since = study.row.incomplete_since if study else None
                 if study and since is not None and not now - self._rules.quiet < since <= now + _CLOCKS_APART:
                     study.complete()
@@ -190,38 +189,38 @@ class IntakeRecords:
         with self._database.read() as session:
             of_study = and_(StudyRow.orthanc_id == orthanc_id, PRESENT)
             images = select(InstanceRow.sop_instance_uid).join(
-                StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid
+                StudyRow, StudyRow.orthanc_id == InstanceRow.study_orthanc_id
             )
             results = (
                 select(ResultRow.sop_instance_uid)
-                .join(StudyRow, StudyRow.study_instance_uid == ResultRow.study_instance_uid)
+                .join(StudyRow, StudyRow.orthanc_id == ResultRow.study_orthanc_id)
                 .where(ResultRow.revision == StudyRow.reported_revision)
             )
             return {*session.scalars(images.where(of_study)), *session.scalars(results.where(of_study))}
 
-    def record_presence(self, orthanc_id: str, *, is_present: bool, missing: Collection[str] = ()) -> None:
+    def record_presence(
+        self, orthanc_id: str, *, is_present: bool, missing: Collection[str] = (), elsewhere: Collection[str] = ()
+    ) -> None:
         """Note what of a study still lies in the PACS.
 
         Args:
             orthanc_id: the study's.
             is_present: whether any of it does; otherwise it leaves the list.
             missing: SOP Instance UIDs of it that do not: results are written again, images leave the study.
+            elsewhere: those of them that lie in another study: results are written into their own, once.
         """
-        with self._database.read() as session:
-            uids = session.scalars(select(StudyRow.study_instance_uid).where(StudyRow.orthanc_id == orthanc_id)).all()
-        for uid in sorted(uids):
-            with self._database.write() as session:
-                now = self._database.now(session)
-                study = Study.lock(session, uid, self._rules, now)
-                if study is None:
-                    continue
-                study.row.checked_at = now
-                if study.row.withdrawn_at is not None:
-                    continue
-                if not is_present:
-                    study.withdraw()
-                elif missing:
-                    study.part_with(missing)
+        with self._database.write() as session:
+            now = self._database.now(session)
+            study = Study.lock(session, orthanc_id, self._rules, now)
+            if study is None:
+                return
+            study.row.checked_at = now
+            if study.row.withdrawn_at is not None:
+                return
+            if not is_present:
+                study.withdraw()
+            elif missing:
+                study.part_with(missing, elsewhere)
 
     def record_whole(self, orthanc_ids: Sequence[str]) -> None:
         """Note that all of some studies lies in the PACS."""

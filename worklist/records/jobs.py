@@ -16,7 +16,7 @@ from worklist.procedure_step import ProcedureStepState
 from worklist.records import adoption, reports
 from worklist.records.database import Database
 from worklist.records.documents import analysis_to_document
-from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, is_undelivered, waiting_in_vain
+from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, is_undelivered, retried_in_vain, waiting_in_vain
 from worklist.records.events import EventKind, record
 from worklist.records.images import image_is_open
 from worklist.records.leases import living_workers, say_alive
@@ -37,10 +37,16 @@ _WORKER_LOST = Failure(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One claimed piece of work; created_at stays the same however often it is delivered."""
+    """One claimed piece of work.
+
+    Attributes:
+        study_orthanc_id: Orthanc's identifier of its study, which a Study Instance UID of two patients is not.
+        created_at: stays the same however often it is delivered.
+    """
 
     job_id: str
     queue: Queue
+    study_orthanc_id: str
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
@@ -62,14 +68,15 @@ class JobRecords:
         self._rules = rules
         self.limits = limits
 
-    def due(self, limit: int, queue: Queue | None = None) -> list[tuple[str, Queue]]:
+    def due(self, limit: int, queue: Queue | None = None, *, with_past: bool = True) -> list[tuple[str, Queue]]:
         """The jobs that the broker should hold a message for and may not: STAT first, then in reading order.
 
-        A report waits until no image of its study is still to be scored. Of one queue where one is named.
+        A report waits until no image of its study is still to be scored. Of one queue where one is named, and without
+        what a look back found and nobody has flagged where that is not wanted yet.
         """
         with self._database.read() as session:
             now = self._database.now(session)
-            return due_jobs(session, now, limit, self.limits.requeue_after, queue)
+            return due_jobs(session, now, limit, self.limits.requeue_after, queue, with_past=with_past)
 
     def record_enqueued(self, job_ids: Iterable[str]) -> None:
         """Note that the broker took a message for each of these jobs."""
@@ -105,7 +112,7 @@ class JobRecords:
                 if row is None or study is None or not self._is_lapsed(row, now):
                     continue
                 if row.attempts >= self.limits.max_attempts:
-                    _cancel(session, row, _WORKER_LOST, now)
+                    _cancel(session, row, study.row, _WORKER_LOST, now)
                 else:
                     _postpone(row, now)
                 study.recompute()
@@ -117,25 +124,26 @@ class JobRecords:
         """
         with self._database.write() as session:
             now = self._database.now(session)
-            row, _ = self._lock(session, job_id, now)  # with its study: an image that arrives now is the next report's
-            if row is None:
+            row, study = self._lock(session, job_id, now)  # an image that arrives now is the next report's
+            if row is None or study is None:
                 return None
             can_begin = row.state == ProcedureStepState.SCHEDULED and not now < row.not_before <= now + IMPOSSIBLE
             can_go_on = self._is_lapsed(row, now) and row.attempts < self.limits.max_attempts  # else the sweep fails it
             if not (can_begin or can_go_on):
                 return None
-            if row.queue is Queue.REPORT and session.scalar(select(image_is_open(row.study_instance_uid))):
+            if row.queue is Queue.REPORT and session.scalar(select(image_is_open(row.study_orthanc_id))):
                 row.enqueued_at = None  # so that it is sent again once that image is scored
                 return None
             row.state = next_state(row.state, JobEvent.CLAIM)
             row.attempts += 1
             row.holder = holder
             row.lease_until = now + self.limits.lease
-            instance = session.get(InstanceRow, (row.sop_instance_uid, row.study_instance_uid))
+            instance = session.get(InstanceRow, (row.sop_instance_uid, row.study_orthanc_id))
             return Job(
                 job_id=row.job_id,
                 queue=row.queue,
-                study_instance_uid=row.study_instance_uid,
+                study_orthanc_id=row.study_orthanc_id,
+                study_instance_uid=study.row.study_instance_uid,
                 series_instance_uid=instance.series_instance_uid if instance else "",
                 sop_instance_uid=row.sop_instance_uid,
                 revision=row.revision,
@@ -167,7 +175,7 @@ class JobRecords:
     def report_subject(self, job: Job) -> ReportSubject:
         """What the report of a claimed job is to say; the same each time once it has been kept."""
         with self._database.read() as session:
-            return reports.report_subject(session, job.study_instance_uid, job.revision, self._database.now(session))
+            return reports.report_subject(session, job.study_orthanc_id, job.revision, self._database.now(session))
 
     def is_reported(self, subject: ReportSubject) -> bool:
         """Whether the site wants a report of it: of an image that its pixels put out of scope it may want none."""
@@ -199,7 +207,7 @@ class JobRecords:
             record(
                 session,
                 EventKind.REPORTED,
-                row.study_instance_uid,
+                study.row,
                 revision=row.revision,
                 objects=len(stored),
                 policy=kept.policy_digest if kept else None,
@@ -215,46 +223,51 @@ class JobRecords:
             if row is None or study is None or not _is_held(row, holder):
                 return
             if isinstance(error, PacsUnavailable) and now < row.created_at + self.limits.pacs_patience:
-                _postpone(row, now + min(self.limits.first_pause * 2**row.attempts, timedelta(seconds=10)))
+                _postpone(row, now + min(self.limits.first_pause * 2**row.attempts, timedelta(seconds=10)), error)
                 row.attempts = min(row.attempts, self.limits.max_attempts - 1)
             elif isinstance(error, TransientError) and row.attempts < self.limits.max_attempts:
-                _postpone(row, now + min(self.limits.first_pause * 2 ** (row.attempts - 1), LONGEST_PAUSE))
+                _postpone(row, now + min(self.limits.first_pause * 2 ** (row.attempts - 1), LONGEST_PAUSE), error)
             else:
-                _cancel(session, row, Failure(code=error.code, message=error.message), now)
+                _cancel(session, row, study.row, Failure(code=error.code, message=error.message), now)
             study.recompute()
 
-    def retry(self, study_instance_uids: Iterable[str]) -> int:
+    def retry(self, addresses: Iterable[str]) -> int:
         """Schedule the failed jobs of these studies again, of all studies where none is named; returns how many.
+
+        A study is named by its Study Instance UID, which may be that of several patients, or by Orthanc's identifier.
 
         Jobs that a newer image or revision has overtaken stay failed, and so do those of studies that are gone.
         """
-        uids = list(study_instance_uids)
+        named = list(addresses)
         is_current_image = exists().where(
-            InstanceRow.study_instance_uid == JobRow.study_instance_uid,
+            InstanceRow.study_orthanc_id == JobRow.study_orthanc_id,
             InstanceRow.sop_instance_uid == JobRow.sop_instance_uid,
             InstanceRow.digest == JobRow.digest,
         )
         is_current_report = and_(JobRow.queue == Queue.REPORT, JobRow.revision == StudyRow.revision)
         failed = (
             select(JobRow)
-            .join(StudyRow, StudyRow.study_instance_uid == JobRow.study_instance_uid)
+            .join(StudyRow, StudyRow.orthanc_id == JobRow.study_orthanc_id)
             .where(JobRow.state == ProcedureStepState.CANCELED, StudyRow.withdrawn_at.is_(None))
             .where(or_(is_current_image, is_current_report))
         )
         with self._database.read() as session:
-            found = failed.where(JobRow.study_instance_uid.in_(uids)) if uids else failed
-            wanted = sorted({row.study_instance_uid for row in session.scalars(found)})
+            is_named = or_(StudyRow.study_instance_uid.in_(named), StudyRow.orthanc_id.in_(named))
+            found = failed.where(is_named) if named else failed
+            wanted = sorted({row.study_orthanc_id for row in session.scalars(found)})
         count = 0
-        for uid in wanted:
+        for orthanc_id in wanted:
             with self._database.write() as session:
                 now = self._database.now(session)
-                study = Study.lock(session, uid, self._rules, now)
-                rows = session.scalars(failed.where(JobRow.study_instance_uid == uid).with_for_update(of=JobRow)).all()
+                study = Study.lock(session, orthanc_id, self._rules, now)
+                rows = session.scalars(
+                    failed.where(JobRow.study_orthanc_id == orthanc_id).with_for_update(of=JobRow)
+                ).all()
                 if study is None or not rows:
                     continue
                 has_told = study.has_begun_report
                 for row in rows:
-                    record(session, EventKind.RETRIED, uid, queue=row.queue, failure=row.failure_code)
+                    record(session, EventKind.RETRIED, study.row, queue=row.queue, failure=row.failure_code)
                     _rerun(row, now)
                 if has_told and any(row.queue is Queue.SCORE for row in rows):
                     study.begin_next_revision()  # the present report told of the failure: the next one will not
@@ -271,6 +284,11 @@ class JobRecords:
         """Of each queue whose due jobs nobody has taken for a while, how long the oldest of them has waited."""
         with self._database.read() as session:
             return waiting_in_vain(session, self._database.now(session))
+
+    def retried_in_vain(self, age: timedelta) -> dict[tuple[str, str], int]:
+        """Codes and messages for which work of that age is still tried again, and how many jobs of each."""
+        with self._database.read() as session:
+            return retried_in_vain(session, self._database.now(session) - age)
 
     def say_alive(self, queues: tuple[Queue, ...]) -> None:
         """This process lives, and serves some queues."""
@@ -312,8 +330,8 @@ class JobRecords:
 
     def _lock(self, session: Session, job_id: str, now: datetime) -> tuple[JobRow | None, Study | None]:
         # The study first, then the job: all take both locks in this order.
-        uid = session.scalar(select(JobRow.study_instance_uid).where(JobRow.job_id == job_id))
-        study = Study.lock(session, uid, self._rules, now) if uid is not None else None
+        orthanc_id = session.scalar(select(JobRow.study_orthanc_id).where(JobRow.job_id == job_id))
+        study = Study.lock(session, orthanc_id, self._rules, now) if orthanc_id is not None else None
         row = session.get(JobRow, job_id, with_for_update=True)
         return row, study
 
@@ -329,20 +347,22 @@ def _rerun(row: JobRow, now: datetime) -> None:
     row.not_before = row.created_at = now
 
 
-def _postpone(row: JobRow, not_before: datetime) -> None:
+def _postpone(row: JobRow, not_before: datetime, why: FirstreadError | None = None) -> None:
     row.state = next_state(row.state, JobEvent.POSTPONE)
     row.not_before = not_before
     row.holder = row.lease_until = row.enqueued_at = None
     row.enqueues = 0
+    if why:
+        row.failure_code, row.failure_message = why.code, why.message
 
 
-def _cancel(session: Session, row: JobRow, failure: Failure, now: datetime) -> None:
+def _cancel(session: Session, row: JobRow, study: StudyRow, failure: Failure, now: datetime) -> None:
     row.failure_code = failure.code
     row.failure_message = failure.message
     record(
         session,
         EventKind.FAILED,
-        row.study_instance_uid,
+        study,
         queue=row.queue,
         image=row.sop_instance_uid,
         code=failure.code,
@@ -355,3 +375,5 @@ def _finish(row: JobRow, event: JobEvent, now: datetime) -> None:
     row.state = next_state(row.state, event)
     row.finished_at = now
     row.holder = row.lease_until = None
+    if event is JobEvent.COMPLETE:
+        row.failure_code = row.failure_message = None  # of the tries before

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from worklist.finding import Analysis, ImageReference, merge
 from worklist.order import OrderPriority
 from worklist.reading import Reading
+from worklist.records.addresses import shared_uids
 from worklist.records.among import Texts, among
 from worklist.records.documents import readable
 from worklist.records.images import is_of_instance
@@ -25,28 +26,28 @@ from worklist.study import Failure, StudyState, reason_with_places
 from worklist.triage import Triage, TriagePolicy, Urgency, assess
 
 _KEPT_IN_MEMORY = 4096
-_UIDS: Final = bindparam("uids", type_=Texts())
+_STUDIES: Final = bindparam("studies", type_=Texts())
 # Built once: building them takes longer than running them.
 _RESULTS: Final = (
-    select(ResultRow.study_instance_uid, ResultRow.series_instance_uid, ResultRow.position)
+    select(ResultRow.study_orthanc_id, ResultRow.series_instance_uid, ResultRow.position)
     .join(
         StudyRow,
         and_(
-            StudyRow.study_instance_uid == ResultRow.study_instance_uid,
+            StudyRow.orthanc_id == ResultRow.study_orthanc_id,
             StudyRow.reported_revision == ResultRow.revision,
         ),
     )
-    .where(among(ResultRow.study_instance_uid, _UIDS))
+    .where(among(ResultRow.study_orthanc_id, _STUDIES))
     .order_by(ResultRow.position, ResultRow.series_instance_uid)
 )
 _ANALYSES: Final = (
-    select(AnalysisRow.study_instance_uid, AnalysisRow.sop_instance_uid, AnalysisRow.document)
+    select(AnalysisRow.study_orthanc_id, AnalysisRow.sop_instance_uid, AnalysisRow.document)
     .join(InstanceRow, is_of_instance())
-    .where(among(AnalysisRow.study_instance_uid, _UIDS), InstanceRow.scope_code.is_(None))
+    .where(among(AnalysisRow.study_orthanc_id, _STUDIES), InstanceRow.scope_code.is_(None))
     .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
 )
-_REPORTS: Final = select(ReportRow.study_instance_uid, ReportRow.document).where(
-    ReportRow.revision == bindparam("revision", type_=Integer()), among(ReportRow.study_instance_uid, _UIDS)
+_REPORTS: Final = select(ReportRow.study_orthanc_id, ReportRow.document).where(
+    ReportRow.revision == bindparam("revision", type_=Integer()), among(ReportRow.study_orthanc_id, _STUDIES)
 )
 
 
@@ -55,6 +56,8 @@ class ListedStudy:
     """One line of the reading list.
 
     Attributes:
+        orthanc_id: Orthanc's identifier of the study, which belongs to one patient always.
+        is_uid_shared: whether another patient's study in the PACS has the same Study Instance UID.
         ward: who asks for the study, or where the patient lies.
         view: View Position (0018,5101) of its newest image.
         question: what the referrer asks.
@@ -69,6 +72,8 @@ class ListedStudy:
 
     rank: int
     study_instance_uid: str
+    orthanc_id: str
+    is_uid_shared: bool = False
     patient_id: str
     patient_name: str
     patient_sex: str
@@ -101,6 +106,11 @@ class ListedStudy:
     crop_count: int
     updated_at: datetime
 
+    @property
+    def address(self) -> str:
+        """What names this study and no other: its Study Instance UID, unless two patients bear it."""
+        return self.orthanc_id if self.is_uid_shared else self.study_instance_uid
+
 
 def lines(
     session: Session,
@@ -115,23 +125,25 @@ def lines(
     Args:
         session: of the transaction.
         rows: the studies'.
-        ranks: what each line says its rank is.
+        ranks: what each line says its rank is, by Orthanc's identifiers.
         arrivals: where those with a reason would stand by their arrival alone.
         overdue_before: what arrived before and is still to be read waits too long.
     """
     documents, results = _documents(session, rows), _results(session, rows)
-    priors = newest_priors(session, [row.study_instance_uid for row in rows if row.patient_id])
+    priors = newest_priors(session, [row.orthanc_id for row in rows if row.patient_id])
+    shared = shared_uids(session, [row.study_instance_uid for row in rows])
     policies = {digest: policy_of_digest(session, digest) for digest in {row.policy_digest for row in rows}}
     return [
         _line(
             row,
-            rank=ranks[row.study_instance_uid],
-            rank_by_arrival=arrivals.get(row.study_instance_uid, 0),
+            rank=ranks[row.orthanc_id],
+            rank_by_arrival=arrivals.get(row.orthanc_id, 0),
+            is_uid_shared=row.study_instance_uid in shared,
             is_overdue=is_listed(row) and row.received_at < overdue_before,
-            documents=documents.get(row.study_instance_uid, ()),
+            documents=documents.get(row.orthanc_id, ()),
             policy=policies[row.policy_digest],
-            results=results.get(row.study_instance_uid, []),
-            priors=priors.get(row.study_instance_uid, (None, 0)),
+            results=results.get(row.orthanc_id, []),
+            priors=priors.get(row.orthanc_id, (None, 0)),
         )
         for row in rows
     ]
@@ -139,7 +151,7 @@ def lines(
 
 def scored_images(session: Session, row: StudyRow) -> tuple[ImageReference, ...]:
     """The images of a study's analysis, in its order, as a line has them; none without one."""
-    analysis, _ = _judged(_documents(session, [row]).get(row.study_instance_uid, ()), None)
+    analysis, _ = _judged(_documents(session, [row]).get(row.orthanc_id, ()), None)
     return analysis.images if analysis else ()
 
 
@@ -148,6 +160,7 @@ def _line(  # noqa: PLR0913 - what a line is made of
     *,
     rank: int,
     rank_by_arrival: int,
+    is_uid_shared: bool,
     is_overdue: bool,
     documents: tuple[str, ...],
     policy: TriagePolicy | None,
@@ -159,6 +172,8 @@ def _line(  # noqa: PLR0913 - what a line is made of
     return ListedStudy(
         rank=rank,
         study_instance_uid=row.study_instance_uid,
+        orthanc_id=row.orthanc_id,
+        is_uid_shared=is_uid_shared,
         patient_id=row.patient_id,
         patient_name=row.patient_name,
         patient_sex=row.patient_sex,
@@ -182,7 +197,7 @@ def _line(  # noqa: PLR0913 - what a line is made of
         reading=row.reading,
         is_overdue=is_overdue,
         queue_at=row.queue_at,
-        reason=reason_with_places(row.reason, row.returned_for, rank, rank_by_arrival),
+        reason=reason_with_places(row.reason, row.returned_for, rank, rank_by_arrival, is_uid_shared=is_uid_shared),
         failure=Failure(code=row.failure_code, message=row.failure_message or "") if row.failure_code else None,
         analysis=analysis,
         triage=triage,
@@ -196,9 +211,11 @@ def _line(  # noqa: PLR0913 - what a line is made of
 def _results(session: Session, rows: Sequence[StudyRow]) -> dict[str, list[tuple[str, int]]]:
     """Series Instance UID and position of each object of the current results, by study."""
     results: dict[str, list[tuple[str, int]]] = {}
-    reported = [row.study_instance_uid for row in rows if row.reported_revision is not None]
-    for uid, series_instance_uid, position in session.execute(_RESULTS, {"uids": reported}) if reported else ():
-        results.setdefault(uid, []).append((series_instance_uid, position))
+    reported = [row.orthanc_id for row in rows if row.reported_revision is not None]
+    for orthanc_id, series_instance_uid, position in (
+        session.execute(_RESULTS, {"studies": reported}) if reported else ()
+    ):
+        results.setdefault(orthanc_id, []).append((series_instance_uid, position))
     return results
 
 
@@ -207,20 +224,20 @@ def _documents(session: Session, rows: Sequence[StudyRow]) -> dict[str, tuple[st
     scored = [row for row in rows if row.score is not None]
     found = _explained(session, [row for row in scored if row.reported_revision == row.revision])
     parts: dict[str, dict[str, str]] = {}
-    others = [row.study_instance_uid for row in scored if row.study_instance_uid not in found]
-    for uid, image, document in session.execute(_ANALYSES, {"uids": others}) if others else ():
-        parts.setdefault(uid, {})[image] = document
-    return found | {uid: tuple(documents.values()) for uid, documents in parts.items()}
+    others = [row.orthanc_id for row in scored if row.orthanc_id not in found]
+    for orthanc_id, image, document in session.execute(_ANALYSES, {"studies": others}) if others else ():
+        parts.setdefault(orthanc_id, {})[image] = document
+    return found | {orthanc_id: tuple(documents.values()) for orthanc_id, documents in parts.items()}
 
 
 def _explained(session: Session, rows: Sequence[StudyRow]) -> dict[str, tuple[str, ...]]:
     by_revision: dict[int, list[str]] = {}
     for row in rows:
-        by_revision.setdefault(row.revision, []).append(row.study_instance_uid)
+        by_revision.setdefault(row.revision, []).append(row.orthanc_id)
     found: dict[str, tuple[str, ...]] = {}
     for revision, reported in by_revision.items():
-        documents = session.execute(_REPORTS, {"uids": reported, "revision": revision})
-        found |= {uid: (document,) for uid, document in documents if document and readable(document)}
+        documents = session.execute(_REPORTS, {"studies": reported, "revision": revision})
+        found |= {orthanc_id: (document,) for orthanc_id, document in documents if document and readable(document)}
     return found
 
 

@@ -12,8 +12,14 @@ from worklist.reading import ON_THE_LIST as LISTED_STATES
 from worklist.records.events import newest_sequence
 from worklist.records.tables import ON_THE_LIST, StudyRow
 
-BY_READING: Final = (StudyRow.stat_rank, StudyRow.queue_at, StudyRow.received_at, StudyRow.study_instance_uid)
-BY_ARRIVAL: Final = (StudyRow.received_at, StudyRow.study_instance_uid)
+BY_READING: Final = (
+    StudyRow.stat_rank,
+    StudyRow.queue_at,
+    StudyRow.received_at,
+    StudyRow.study_instance_uid,
+    StudyRow.orthanc_id,
+)
+BY_ARRIVAL: Final = (StudyRow.received_at, StudyRow.study_instance_uid, StudyRow.orthanc_id)
 _COUNTED_SINGLY = 4  # more places are found by one walk along the list
 
 
@@ -45,7 +51,7 @@ class Places:
         wanted = [row for row in rows if is_listed(row)]
         sequence = newest_sequence(session)
         known, places = self._arrivals
-        if known != sequence or any(row.study_instance_uid not in places for row in wanted):
+        if known != sequence or any(row.orthanc_id not in places for row in wanted):
             if len(wanted) <= _COUNTED_SINGLY:
                 return _singly(session, wanted, BY_ARRIVAL)
             places = _walk(session, BY_ARRIVAL)
@@ -55,16 +61,16 @@ class Places:
 
 def _of(rows: Iterable[StudyRow], places: dict[str, int]) -> dict[str, int]:
     # A study that was read in this very moment has no place any more.
-    return {row.study_instance_uid: places[row.study_instance_uid] for row in rows if row.study_instance_uid in places}
+    return {row.orthanc_id: places[row.orthanc_id] for row in rows if row.orthanc_id in places}
 
 
 def _walk(session: Session, key: Sequence[InstrumentedAttribute[Any]]) -> dict[str, int]:
-    order = session.scalars(select(StudyRow.study_instance_uid).where(ON_THE_LIST).order_by(*key))
+    order = session.scalars(select(StudyRow.orthanc_id).where(ON_THE_LIST).order_by(*key))
     return {uid: place for place, uid in enumerate(order, start=1)}
 
 
 def _singly(session: Session, rows: Iterable[StudyRow], key: Sequence[InstrumentedAttribute[Any]]) -> dict[str, int]:
-    return {row.study_instance_uid: 1 + count(session, and_(ON_THE_LIST, _before(row, key))) for row in rows}
+    return {row.orthanc_id: 1 + count(session, and_(ON_THE_LIST, _before(row, key))) for row in rows}
 
 
 def _before(row: StudyRow, key: Sequence[InstrumentedAttribute[Any]]) -> ColumnElement[bool]:

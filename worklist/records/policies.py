@@ -87,11 +87,11 @@ def put_in_force(session: Session, policy: TriagePolicy, now: datetime) -> None:
 def own_harms(session: Session, policy: TriagePolicy) -> list[float] | None:
     """The harms, by this policy's weights, of the site's last studies that its scorer judged; None while too few."""
     is_judged = exists().where(
-        AnalysisRow.study_instance_uid == StudyRow.study_instance_uid,
+        AnalysisRow.study_orthanc_id == StudyRow.orthanc_id,
         AnalysisRow.scorer_sha256 == policy.card.sha256,
     )
     uids = session.scalars(
-        select(StudyRow.study_instance_uid)
+        select(StudyRow.orthanc_id)
         .where(StudyRow.score.is_not(None), is_judged)
         .order_by(StudyRow.received_at.desc())
         .limit(BUDGET_STUDIES)
@@ -101,10 +101,10 @@ def own_harms(session: Session, policy: TriagePolicy) -> list[float] | None:
     judged: dict[str, list[Analysis]] = {}
     for start in range(0, len(uids), _AT_ONCE):
         found = session.execute(
-            select(AnalysisRow.study_instance_uid, AnalysisRow.document)
+            select(AnalysisRow.study_orthanc_id, AnalysisRow.document)
             .join(InstanceRow, is_of_instance())
             .where(
-                AnalysisRow.study_instance_uid.in_(uids[start : start + _AT_ONCE]),
+                AnalysisRow.study_orthanc_id.in_(uids[start : start + _AT_ONCE]),
                 AnalysisRow.scorer_sha256 == policy.card.sha256,
                 InstanceRow.scope_code.is_(None),
             )

@@ -31,31 +31,26 @@ _IS_PRIOR: Final = and_(
     _OTHER.withdrawn_at.is_(None),
     _OTHER.study_date != literal_column("''"),
     _OTHER.study_date <= StudyRow.study_date,
-    _OTHER.study_instance_uid != StudyRow.study_instance_uid,
+    _OTHER.orthanc_id != StudyRow.orthanc_id,
 )
 _NEWEST_FIRST: Final = (_OTHER.study_date.desc(), _OTHER.received_at.desc(), _OTHER.study_instance_uid.desc())
-_NEWEST_UID: Final = (
-    select(_OTHER.study_instance_uid)
-    .where(_IS_PRIOR)
-    .order_by(*_NEWEST_FIRST)
-    .limit(1)
-    .correlate(StudyRow)
-    .scalar_subquery()
+_NEWEST_ID: Final = (
+    select(_OTHER.orthanc_id).where(_IS_PRIOR).order_by(*_NEWEST_FIRST).limit(1).correlate(StudyRow).scalar_subquery()
 )
 _SOME: Final = select(literal(1)).select_from(_OTHER).where(_IS_PRIOR).limit(_MOST_COUNTED).correlate(StudyRow)
 _COUNT: Final = select(func.count()).select_from(_SOME.subquery()).scalar_subquery()
 # One statement for a page, built once: building it takes longer than running it.
 _NEWEST_PRIORS: Final = (
     select(
-        StudyRow.study_instance_uid,
+        StudyRow.orthanc_id,
         _NEWEST.study_instance_uid,
         _NEWEST.study_date,
         _NEWEST.study_description,
         _NEWEST.modality,
         _COUNT,
     )
-    .join(_NEWEST, _NEWEST.study_instance_uid == _NEWEST_UID)
-    .where(among(StudyRow.study_instance_uid, bindparam("uids", type_=Texts())))
+    .join(_NEWEST, _NEWEST.orthanc_id == _NEWEST_ID)
+    .where(among(StudyRow.orthanc_id, bindparam("orthanc_ids", type_=Texts())))
 )
 
 
@@ -79,26 +74,26 @@ class PriorLine(PriorStudy):
     reading: Reading
 
 
-def newest_priors(session: Session, study_instance_uids: Sequence[str]) -> dict[str, tuple[PriorStudy, int]]:
+def newest_priors(session: Session, orthanc_ids: Sequence[str]) -> dict[str, tuple[PriorStudy, int]]:
     """Of each study that has any prior the newest, and how many there are, counted to 1000."""
     found: dict[str, tuple[PriorStudy, int]] = {}
-    rows = session.execute(_NEWEST_PRIORS, {"uids": study_instance_uids})
-    for uid, prior_uid, study_date, study_description, modality, count in rows:
+    rows = session.execute(_NEWEST_PRIORS, {"orthanc_ids": orthanc_ids})
+    for orthanc_id, prior_uid, study_date, study_description, modality, count in rows:
         prior = PriorStudy(
             study_instance_uid=prior_uid,
             study_date=study_date,
             study_description=study_description,
             modality=modality,
         )
-        found[uid] = (prior, count)
+        found[orthanc_id] = (prior, count)
     return found
 
 
-def prior_lines(session: Session, study_instance_uid: str, limit: int) -> list[PriorLine]:
+def prior_lines(session: Session, orthanc_id: str, limit: int) -> list[PriorLine]:
     """The priors of a study, newest first."""
     rows = session.scalars(
         select(_OTHER)
-        .join(StudyRow, StudyRow.study_instance_uid == study_instance_uid)
+        .join(StudyRow, StudyRow.orthanc_id == orthanc_id)
         .where(_IS_PRIOR)
         .order_by(*_NEWEST_FIRST)
         .limit(limit)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from worklist.errors import InvalidInput
 from worklist.reading import SYSTEM, Actor, HowRead, Reading, ReadingState
+from worklist.records.addresses import study_at
 from worklist.records.database import Database
 from worklist.records.events import Event, EventKind, history
 from worklist.records.studies import Study
@@ -20,78 +21,78 @@ from worklist.site import SiteRules
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadingRecords:
-    """Claims, readings, and what was put back."""
+    """Claims, readings, and what was put back; a study is named by an address (addresses.py)."""
 
     database: Database
     rules: SiteRules
 
-    def claim(self, actor: Actor, study_instance_uid: str) -> Reading:
+    def claim(self, actor: Actor, address: str) -> Reading:
         """Begin to read a study; the one who reads it already renews the lease.
 
         Raises:
             InvalidInput: unknown_study.
-            Conflict: being_read by somebody else, or already_read.
+            Conflict: being_read by somebody else, already_read, or shared_uid.
         """
         return self._change(
-            study_instance_uid,
+            address,
             actor,
             EventKind.CLAIMED,
             lambda reading, now: reading.claim(actor, now, self.rules.reading_lease),
         )
 
-    def complete(self, actor: Actor, study_instance_uid: str, how: HowRead = HowRead.BY_HAND) -> Reading:
+    def complete(self, actor: Actor, address: str, how: HowRead = HowRead.BY_HAND) -> Reading:
         """Say that a study is read.
 
         Raises:
             InvalidInput: unknown_study.
-            Conflict: being_read by somebody else.
+            Conflict: being_read by somebody else, or shared_uid.
         """
-        return self._change(
-            study_instance_uid, actor, EventKind.READ, lambda reading, now: reading.complete(actor, now, how)
-        )
+        return self._change(address, actor, EventKind.READ, lambda reading, now: reading.complete(actor, now, how))
 
-    def put_back(self, actor: Actor, study_instance_uid: str) -> Reading:
+    def put_back(self, actor: Actor, address: str) -> Reading:
         """Give up a claim, have a read study read again, or make a prior work.
 
         Raises:
             InvalidInput: unknown_study.
-            Conflict: being_read by somebody else.
+            Conflict: being_read by somebody else, or shared_uid.
         """
-        return self._change(
-            study_instance_uid, actor, EventKind.PUT_BACK, lambda reading, now: reading.put_back(actor, now)
-        )
+        return self._change(address, actor, EventKind.PUT_BACK, lambda reading, now: reading.put_back(actor, now))
 
     def lapse(self) -> int:
         """Give up the claims whose lease has run out; returns how many."""
         with self.database.read() as session:
             now = self.database.now(session)
             lapsed = session.scalars(
-                select(StudyRow.study_instance_uid).where(ON_THE_LIST, StudyRow.reading_until <= now)
+                select(StudyRow.orthanc_id).where(ON_THE_LIST, StudyRow.reading_until <= now)
             ).all()
-        for uid in lapsed:
+        for orthanc_id in lapsed:
             with suppress(InvalidInput):  # it left the PACS meanwhile
-                self._change(uid, SYSTEM, EventKind.LAPSED, lambda reading, _: reading)
+                self._change(orthanc_id, SYSTEM, EventKind.LAPSED, lambda reading, _: reading)
         return len(lapsed)
 
-    def history(self, study_instance_uid: str) -> list[Event]:
-        """Everything that happened to a study, oldest first."""
+    def history(self, address: str) -> list[Event]:
+        """Everything that happened to a study, oldest first.
+
+        Raises:
+            Conflict: shared_uid.
+        """
         with self.database.read() as session:
-            return list(history(session, study_instance_uid))
+            orthanc_id = study_at(session, address, is_present=False)
+            return list(history(session, orthanc_id)) if orthanc_id else []
 
     def _change(
         self,
-        study_instance_uid: str,
+        address: str,
         actor: Actor,
         kind: EventKind,
         step: Callable[[Reading, datetime], Reading],
     ) -> Reading:
         with self.database.write() as session:
             now = self.database.now(session)
-            study = Study.lock(session, study_instance_uid, self.rules, now)
+            orthanc_id = study_at(session, address)
+            study = Study.lock(session, orthanc_id, self.rules, now) if orthanc_id else None
             if study is None or study.row.withdrawn_at is not None:
-                raise InvalidInput(
-                    "unknown_study", f"there is no study {study_instance_uid} on the list: check the address"
-                )
+                raise InvalidInput("unknown_study", f"there is no study {address} on the list: check the address")
             before = study.reading.lapse(now)
             after = step(before, now)
             if before != study.reading:

@@ -21,6 +21,7 @@ class ReceivedInstance:
         station: Station Name (0008,1010) of the modality.
         view: View Position (0018,5101) in upper case, such as "PA".
         question: what the referrer asks, one line.
+        is_past: whether it lay in the PACS before anybody looked, and was found by the look back.
     """
 
     orthanc_id: str
@@ -44,6 +45,7 @@ class ReceivedInstance:
     station: str = ""
     view: str = ""
     question: str = ""
+    is_past: bool = False
 
 
 def instance_row(instance: ReceivedInstance) -> InstanceRow:
@@ -51,7 +53,7 @@ def instance_row(instance: ReceivedInstance) -> InstanceRow:
     failure = instance.scope_failure
     return InstanceRow(
         sop_instance_uid=instance.sop_instance_uid,
-        study_instance_uid=instance.study_instance_uid,
+        study_orthanc_id=instance.orthanc_id,
         series_instance_uid=instance.series_instance_uid,
         digest=instance.digest,
         scope_code=failure.code if failure else None,

@@ -64,20 +64,21 @@ class ReportSubject:
     predecessors: tuple[StoredResult, ...]
 
 
-def report_subject(session: Session, study_instance_uid: str, revision: int, now: datetime) -> ReportSubject:
+def report_subject(session: Session, study_orthanc_id: str, revision: int, now: datetime) -> ReportSubject:
     """What the report of a revision is to say; the same each time once it has been kept."""
-    uid = study_instance_uid
-    kept = session.get(ReportRow, (uid, revision))
+    kept = session.get(ReportRow, (study_orthanc_id, revision))
     if kept and kept.document:
         analysis: Analysis | None = analysis_of_document(kept.document)
         policy = policy_of_digest(session, kept.policy_digest)
         unscored = kept.unscored
     else:
-        analyses = current_analyses(session, uid)
+        analyses = current_analyses(session, study_orthanc_id)
         analysis = merge(analyses) if analyses else None
         policy = policies_in_force(session).get(analysis.scorer.sha256) if analysis else None
         images = session.scalar(
-            select(func.count()).where(InstanceRow.study_instance_uid == uid, InstanceRow.scope_code.is_(None))
+            select(func.count()).where(
+                InstanceRow.study_orthanc_id == study_orthanc_id, InstanceRow.scope_code.is_(None)
+            )
         )
         unscored = (images or 0) - len(analyses)
     return ReportSubject(
@@ -86,19 +87,19 @@ def report_subject(session: Session, study_instance_uid: str, revision: int, now
         policy=policy,
         is_kept=bool(kept and kept.document),
         reported_at=kept.reported_at if kept else now,
-        failed=None if analysis else _failed_image(session, uid),
+        failed=None if analysis else _failed_image(session, study_orthanc_id),
         unscored=unscored,
-        predecessors=_predecessors(session, uid, revision),
+        predecessors=_predecessors(session, study_orthanc_id, revision),
     )
 
 
 def keep_report(session: Session, job: JobRow, subject: ReportSubject, explained: Analysis | None) -> datetime:
     """Keep what a report says; returns its time, which stays that of the first try."""
-    kept = session.get(ReportRow, (job.study_instance_uid, job.revision))
+    kept = session.get(ReportRow, (job.study_orthanc_id, job.revision))
     if kept is None or (kept.document is None) != (explained is None):
         kept = session.merge(
             ReportRow(
-                study_instance_uid=job.study_instance_uid,
+                study_orthanc_id=job.study_orthanc_id,
                 revision=job.revision,
                 document=analysis_to_document(explained) if explained else None,
                 policy_digest=subject.policy.digest if subject.policy else None,
@@ -112,45 +113,45 @@ def keep_report(session: Session, job: JobRow, subject: ReportSubject, explained
 
 def keep_results(session: Session, job: JobRow, results: Iterable[StoredResult], now: datetime) -> ReportRow | None:
     """Note what was stored for a revision, in place of what an earlier run stored and the PACS has lost."""
-    of_revision = and_(ResultRow.study_instance_uid == job.study_instance_uid, ResultRow.revision == job.revision)
+    of_revision = and_(ResultRow.study_orthanc_id == job.study_orthanc_id, ResultRow.revision == job.revision)
     session.execute(delete(ResultRow).where(of_revision))
     for result in results:
         session.merge(
             ResultRow(
                 sop_instance_uid=result.sop_instance_uid,
-                study_instance_uid=job.study_instance_uid,
+                study_orthanc_id=job.study_orthanc_id,
                 series_instance_uid=result.series_instance_uid,
                 sop_class_uid=result.sop_class_uid,
                 revision=job.revision,
                 position=result.position,
             )
         )
-    kept = session.get(ReportRow, (job.study_instance_uid, job.revision))
+    kept = session.get(ReportRow, (job.study_orthanc_id, job.revision))
     if kept:
         kept.stored_at = now
     return kept
 
 
-def _failed_image(session: Session, study_instance_uid: str) -> FailedImage | None:
+def _failed_image(session: Session, study_orthanc_id: str) -> FailedImage | None:
     """An image that could not be scored, or else the most telling of those out of scope, and why."""
     row = session.execute(
         select(InstanceRow, JobRow)
         .join(
             JobRow,
             and_(
-                JobRow.study_instance_uid == InstanceRow.study_instance_uid,
+                JobRow.study_orthanc_id == InstanceRow.study_orthanc_id,
                 JobRow.sop_instance_uid == InstanceRow.sop_instance_uid,
                 JobRow.digest == InstanceRow.digest,
             ),
         )
-        .where(InstanceRow.study_instance_uid == study_instance_uid, JobRow.state == ProcedureStepState.CANCELED)
+        .where(InstanceRow.study_orthanc_id == study_orthanc_id, JobRow.state == ProcedureStepState.CANCELED)
         .order_by(JobRow.failure_code.in_(SEEN_OUT_OF_SCOPE), InstanceRow.sop_instance_uid)  # what is broken first
         .limit(1)
     ).one_or_none()
     if row:
         instance, failure = row[0], failure_of(row[1])
     else:
-        refused = refused_instance(session, study_instance_uid)
+        refused = refused_instance(session, study_orthanc_id)
         if refused is None or refused.scope_code not in REFUSED_RADIOGRAPHS:
             return None
         instance, failure = refused, scope_failure(refused)
@@ -159,11 +160,11 @@ def _failed_image(session: Session, study_instance_uid: str) -> FailedImage | No
     )
 
 
-def _predecessors(session: Session, study_instance_uid: str, revision: int) -> tuple[StoredResult, ...]:
+def _predecessors(session: Session, study_orthanc_id: str, revision: int) -> tuple[StoredResult, ...]:
     rows = session.scalars(
         select(ResultRow)
         .where(
-            ResultRow.study_instance_uid == study_instance_uid,
+            ResultRow.study_orthanc_id == study_orthanc_id,
             ResultRow.revision < revision,
             ResultRow.position == 0,
         )

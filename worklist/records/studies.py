@@ -3,7 +3,7 @@
 A revision is one set of images that is reported together. The first image opens the first. An image that is new,
 replaced or gone opens the next one as soon as the report of the present one has begun; before that it joins it. The
 report of a revision is scheduled once the study is complete, and begins once none of its images is still to be scored.
-Whoever locks more than one study does so by rising Study Instance UID, and a study before its jobs.
+Whoever locks more than one study does so by rising identifier of Orthanc's, and a study before its jobs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.procedure_step import ProcedureStepState
 from worklist.reading import ON_THE_LIST, SYSTEM, Actor, HowRead, Reading, ReadingState
-from worklist.records.events import EventKind, record
+from worklist.records.addresses import others_of
+from worklist.records.events import EventKind, has_happened, record
 from worklist.records.images import current_documents, eligible, facts_of, scored_by
 from worklist.records.policies import policies_in_force
 from worklist.records.received import ReceivedInstance, date_of, instance_row
@@ -49,9 +50,9 @@ class Study:
         self._now = now
 
     @classmethod
-    def lock(cls, session: Session, study_instance_uid: str, rules: SiteRules, now: datetime) -> Study | None:
+    def lock(cls, session: Session, orthanc_id: str, rules: SiteRules, now: datetime) -> Study | None:
         """A known study."""
-        row = session.get(StudyRow, study_instance_uid, with_for_update=True)
+        row = session.get(StudyRow, orthanc_id, with_for_update=True)
         return cls(session, row, rules, now) if row else None
 
     @classmethod
@@ -59,8 +60,8 @@ class Study:
         """A study of which the first instance has arrived."""
         reading = first_reading(date_of(instance.study_date), instance.received_at, now, rules.prior_after)
         row = StudyRow(
-            study_instance_uid=instance.study_instance_uid,
             orthanc_id=instance.orthanc_id,
+            study_instance_uid=instance.study_instance_uid,
             received_at=instance.received_at,
             order_priority=instance.order_priority,
             queue_at=instance.received_at,
@@ -70,13 +71,15 @@ class Study:
             revision=1,
             checked_at=now,
             modality="",
+            is_past=instance.is_past,
         )
         study = cls(session, row, rules, now)
         study._describe(instance)
         study.reading = reading
         session.add(row)
         session.flush()
-        record(session, EventKind.ARRIVED, row.study_instance_uid, reading=reading.state)
+        record(session, EventKind.ARRIVED, row, reading=reading.state)
+        study._tell_others(EventKind.UID_SHARED)
         return study
 
     @property
@@ -107,13 +110,13 @@ class Study:
         One that is known with the same digest changes nothing.
         """
         row = self.row
-        row.orthanc_id = instance.orthanc_id
         has_returned = row.withdrawn_at is not None
         if has_returned:
             self._forget_everything(instance.received_at)
-        known = self._session.get(InstanceRow, (instance.sop_instance_uid, instance.study_instance_uid))
+        known = self._session.get(InstanceRow, (instance.sop_instance_uid, row.orthanc_id))
         if known is not None and known.digest == instance.digest:
             return has_returned
+        row.is_past = instance.is_past
         self._describe(instance)
         was_scored = known is not None and known.scope_code is None
         self._session.merge(instance_row(instance))
@@ -122,7 +125,7 @@ class Study:
         if instance.scope_failure is None:
             self._await_completion()
             self._schedule_score(instance.sop_instance_uid, instance.digest)
-            record(self._session, EventKind.IMAGE, row.study_instance_uid, image=instance.sop_instance_uid)
+            record(self._session, EventKind.IMAGE, row, image=instance.sop_instance_uid)
             self._consider_return(new_image=True, was=row.urgency, received_at=instance.received_at)
         elif self._is_reportable(instance.scope_failure) or (was_scored and self._has_images()):
             self._await_completion()
@@ -136,7 +139,7 @@ class Study:
         row.incomplete_since = None
         if self.report_job() is None:
             self._session.add(self._new_job(Queue.REPORT))
-            record(self._session, EventKind.COMPLETE, row.study_instance_uid, revision=row.revision)
+            record(self._session, EventKind.COMPLETE, row, revision=row.revision)
 
     def recompute(self) -> None:
         """Bring state, class, place and reason up to date with images, jobs and the policy in force.
@@ -155,7 +158,7 @@ class Study:
             record(
                 self._session,
                 EventKind.TRIAGED,
-                row.study_instance_uid,
+                row,
                 state=row.state,
                 urgency=row.urgency,
                 score=row.score,
@@ -171,7 +174,7 @@ class Study:
         row = self.row
         self._session.merge(
             AnalysisRow(
-                study_instance_uid=row.study_instance_uid,
+                study_orthanc_id=row.orthanc_id,
                 sop_instance_uid=sop_instance_uid,
                 digest=digest,
                 scorer_sha256=analysis.scorer.sha256,
@@ -182,14 +185,14 @@ class Study:
         record(
             self._session,
             EventKind.SCORED,
-            row.study_instance_uid,
+            row,
             image=sop_instance_uid,
             score=analysis.score,
             scorer=analysis.scorer.sha256,
         )
         self._session.flush()
-        judged = scored_by(self._session, row.study_instance_uid, analysis.scorer.sha256)
-        for image, found in current_documents(self._session, row.study_instance_uid).items():
+        judged = scored_by(self._session, row.orthanc_id, analysis.scorer.sha256)
+        for image, found in current_documents(self._session, row.orthanc_id).items():
             if found.scorer_sha256 != analysis.scorer.sha256 and image not in judged:
                 self._schedule_score(*image)
 
@@ -200,21 +203,28 @@ class Study:
         row.incomplete_since = None
         self._session.execute(
             delete(JobRow).where(
-                JobRow.study_instance_uid == row.study_instance_uid, JobRow.state == ProcedureStepState.SCHEDULED
+                JobRow.study_orthanc_id == row.orthanc_id, JobRow.state == ProcedureStepState.SCHEDULED
             )
         )
-        record(self._session, EventKind.WITHDRAWN, row.study_instance_uid, reading=row.reading_state)
+        record(self._session, EventKind.WITHDRAWN, row, reading=row.reading_state)
+        self._tell_others(EventKind.UID_ALONE)
 
-    def part_with(self, missing: Collection[str]) -> None:
-        """Some of it is no longer in the PACS: what was said of these images is no longer said, lost results are."""
-        uid = self.row.study_instance_uid
-        of_missing = and_(InstanceRow.study_instance_uid == uid, InstanceRow.sop_instance_uid.in_(missing))
+    def part_with(self, missing: Collection[str], elsewhere: Collection[str] = ()) -> None:
+        """Some of it is no longer in the PACS: what was said of these images is no longer said, lost results are.
+
+        Args:
+            missing: SOP Instance UIDs that its study in the PACS does not have.
+            elsewhere: those that another study has. A PACS that sorts our results into another study will do so again,
+                so that they are written again once.
+        """
+        orthanc_id = self.row.orthanc_id
+        of_missing = and_(InstanceRow.study_orthanc_id == orthanc_id, InstanceRow.sop_instance_uid.in_(missing))
         gone = self._session.scalars(select(InstanceRow).where(of_missing)).all()
         if any(row.scope_code is None for row in gone):
             self._open_revision()
             for row in gone:
-                record(self._session, EventKind.IMAGE_GONE, uid, image=row.sop_instance_uid)
-            jobs = and_(JobRow.study_instance_uid == uid, JobRow.sop_instance_uid.in_(missing))
+                record(self._session, EventKind.IMAGE_GONE, self.row, image=row.sop_instance_uid)
+            jobs = and_(JobRow.study_orthanc_id == orthanc_id, JobRow.sop_instance_uid.in_(missing))
             self._session.execute(delete(JobRow).where(jobs, JobRow.state == ProcedureStepState.SCHEDULED))
         self._session.execute(delete(InstanceRow).where(of_missing))
         if any(row.scope_code is None for row in gone):
@@ -223,14 +233,17 @@ class Study:
             else:
                 self.row.incomplete_since = self.row.reported_revision = None
             self.recompute()
-        elif self._session.scalar(
-            select(ResultRow.sop_instance_uid)
-            .where(
-                ResultRow.study_instance_uid == uid,
+            return
+        lost = self._session.scalars(
+            select(ResultRow.sop_instance_uid).where(
+                ResultRow.study_orthanc_id == orthanc_id,
                 ResultRow.revision == self.row.reported_revision,
                 ResultRow.sop_instance_uid.in_(missing),
             )
-            .limit(1)
+        ).all()
+        is_sorted_away = bool(lost) and set(lost) <= set(elsewhere)
+        if lost and not (
+            is_sorted_away and has_happened(self._session, EventKind.LOST, self.row, revision=self.row.revision)
         ):
             self.reopen_report()
 
@@ -243,7 +256,7 @@ class Study:
             self._session.delete(job)
             self._session.flush()
         self._await_completion()
-        record(self._session, EventKind.LOST, row.study_instance_uid, revision=row.revision)
+        record(self._session, EventKind.LOST, row, revision=row.revision)
         self.recompute()
 
     def begin_next_revision(self) -> None:
@@ -255,7 +268,7 @@ class Study:
         """The report job of the current revision."""
         return self._session.scalars(
             select(JobRow).where(
-                JobRow.study_instance_uid == self.row.study_instance_uid,
+                JobRow.study_orthanc_id == self.row.orthanc_id,
                 JobRow.queue == Queue.REPORT,
                 JobRow.revision == self.row.revision,
             )
@@ -267,7 +280,7 @@ class Study:
         job = self.report_job()
         if job and job.state != ProcedureStepState.SCHEDULED:
             return True
-        return self._session.get(ReportRow, (self.row.study_instance_uid, self.row.revision)) is not None
+        return self._session.get(ReportRow, (self.row.orthanc_id, self.row.revision)) is not None
 
     def change_reading(self, kind: EventKind, reading: Reading, by: Actor) -> None:
         """What a person did with the study."""
@@ -280,7 +293,7 @@ class Study:
         record(
             self._session,
             kind,
-            row.study_instance_uid,
+            row,
             by=by,
             reading=reading.state,
             number=reading.number,
@@ -336,10 +349,16 @@ class Study:
         row.received_at = received_at
         row.revision += 1
         for table in (InstanceRow, JobRow, ResultRow, AnalysisRow, ReportRow):
-            self._session.execute(delete(table).where(table.study_instance_uid == row.study_instance_uid))
+            self._session.execute(delete(table).where(table.study_orthanc_id == row.orthanc_id))
         reading = first_reading(date_of(row.study_date), received_at, self._now, self._rules.prior_after)
         self.reading = replace(reading, number=row.reading_number + 1)
-        record(self._session, EventKind.ARRIVED, row.study_instance_uid, reading=reading.state, again=True)
+        record(self._session, EventKind.ARRIVED, row, reading=reading.state, again=True)
+        self._tell_others(EventKind.UID_SHARED)
+
+    def _tell_others(self, kind: EventKind) -> None:
+        # Their lines say whether another patient bears their Study Instance UID, so they change too.
+        for other in others_of(self._session, self.row):
+            record(self._session, kind, other)
 
     def _open_revision(self) -> None:
         if self.has_begun_report:
@@ -350,7 +369,7 @@ class Study:
 
     def _has_images(self) -> bool:
         self._session.flush()
-        return self._session.scalars(eligible(self.row.study_instance_uid).limit(1)).first() is not None
+        return self._session.scalars(eligible(self.row.orthanc_id).limit(1)).first() is not None
 
     def _await_completion(self) -> None:
         self.row.incomplete_since = self._now
@@ -359,7 +378,7 @@ class Study:
         job = self._new_job(Queue.SCORE, sop_instance_uid=sop_instance_uid, digest=digest)
         self._session.execute(  # where these pixels come back after others under the same UID
             delete(JobRow).where(
-                JobRow.study_instance_uid == job.study_instance_uid,
+                JobRow.study_orthanc_id == job.study_orthanc_id,
                 JobRow.sop_instance_uid == job.sop_instance_uid,
                 JobRow.digest == job.digest,
             )
@@ -369,7 +388,7 @@ class Study:
     def _new_job(self, queue: Queue, *, sop_instance_uid: str = "", digest: str = "") -> JobRow:
         return JobRow(
             job_id=str(uuid4()),
-            study_instance_uid=self.row.study_instance_uid,
+            study_orthanc_id=self.row.orthanc_id,
             queue=queue,
             revision=self.row.revision,
             sop_instance_uid=sop_instance_uid,

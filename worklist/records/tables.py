@@ -83,16 +83,20 @@ class LeaseRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     holder: Mapped[str]
     number: Mapped[int]  # rises with each new holder
-    until: Mapped[datetime]
+    until: Mapped[datetime] = mapped_column("held_until")  # revision 0005 says until: it can hold nothing any more
 
 
 class StudyRow(Base):
-    """One study: who it is of, what the triage says of it, and who reads it."""
+    """One study: who it is of, what the triage says of it, and who reads it.
+
+    It is the study that Orthanc has, whose identifier is a hash of Patient ID and Study Instance UID: a UID that two
+    patients bear, by a faulty modality or after a correction, is that of two studies.
+    """
 
     __tablename__ = "studies"
 
-    study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
-    orthanc_id: Mapped[str] = mapped_column(index=True)
+    orthanc_id: Mapped[str] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(index=True)
     patient_id: Mapped[str]
     patient_name: Mapped[str]
     patient_sex: Mapped[str]
@@ -110,6 +114,7 @@ class StudyRow(Base):
     order_priority: Mapped[OrderPriority]
     stat_rank: Mapped[int]  # 0 for STAT, 1 otherwise: the first part of the order, kept sortable
     queue_at: Mapped[datetime]
+    is_past: Mapped[bool]  # its newest image was found by the look back: the work on it can wait
     state: Mapped[StudyState]
     score: Mapped[float | None]
     harm: Mapped[float | None]
@@ -153,14 +158,34 @@ class StudyRow(Base):
             "queue_at",
             "received_at",
             "study_instance_uid",
+            "orthanc_id",
             sqlite_where=_LISTED,
             postgresql_where=_LISTED,
         ),
         Index(
-            "ix_studies_arrival", "received_at", "study_instance_uid", sqlite_where=_LISTED, postgresql_where=_LISTED
+            "ix_studies_arrival",
+            "received_at",
+            "study_instance_uid",
+            "orthanc_id",
+            sqlite_where=_LISTED,
+            postgresql_where=_LISTED,
         ),
-        Index("ix_studies_priors", "received_at", "study_instance_uid", sqlite_where=_PRIOR, postgresql_where=_PRIOR),
-        Index("ix_studies_read", "reading_since", "study_instance_uid", sqlite_where=_READ, postgresql_where=_READ),
+        Index(
+            "ix_studies_priors",
+            "received_at",
+            "study_instance_uid",
+            "orthanc_id",
+            sqlite_where=_PRIOR,
+            postgresql_where=_PRIOR,
+        ),
+        Index(
+            "ix_studies_read",
+            "reading_since",
+            "study_instance_uid",
+            "orthanc_id",
+            sqlite_where=_READ,
+            postgresql_where=_READ,
+        ),
         Index("ix_studies_incomplete", "incomplete_since", sqlite_where=_INCOMPLETE, postgresql_where=_INCOMPLETE),
         Index("ix_studies_claimed", "reading_until", sqlite_where=_CLAIMED, postgresql_where=_CLAIMED),
         Index("ix_studies_checked", "checked_at", sqlite_where=_CHECKED, postgresql_where=_CHECKED),
@@ -182,13 +207,13 @@ class InstanceRow(Base):
     __tablename__ = "instances"
 
     sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
-    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), primary_key=True)
+    study_orthanc_id: Mapped[str] = mapped_column(ForeignKey("studies.orthanc_id"), primary_key=True)
     series_instance_uid: Mapped[str]
     digest: Mapped[str]
     scope_code: Mapped[str | None]
     scope_message: Mapped[str | None]
 
-    __table_args__ = (Index("ix_instances_study", "study_instance_uid", "scope_code"),)
+    __table_args__ = (Index("ix_instances_study", "study_orthanc_id", "scope_code"),)
 
 
 class AnalysisRow(Base):
@@ -196,7 +221,7 @@ class AnalysisRow(Base):
 
     __tablename__ = "analyses"
 
-    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), primary_key=True)
+    study_orthanc_id: Mapped[str] = mapped_column(ForeignKey("studies.orthanc_id"), primary_key=True)
     sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(primary_key=True)
     scorer_sha256: Mapped[str] = mapped_column(primary_key=True)
@@ -213,7 +238,7 @@ class ReportRow(Base):
 
     __tablename__ = "reports"
 
-    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), primary_key=True)
+    study_orthanc_id: Mapped[str] = mapped_column(ForeignKey("studies.orthanc_id"), primary_key=True)
     revision: Mapped[int] = mapped_column(primary_key=True)
     document: Mapped[str | None]
     policy_digest: Mapped[str | None]
@@ -247,6 +272,7 @@ class EventRow(Base):
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
     )
     at: Mapped[datetime]
+    study_orthanc_id: Mapped[str | None]
     study_instance_uid: Mapped[str | None]
     kind: Mapped[str]
     actor: Mapped[str]
@@ -254,7 +280,7 @@ class EventRow(Base):
     detail: Mapped[str]
 
     __table_args__ = (
-        Index("ix_events_study", "study_instance_uid", "sequence"),
+        Index("ix_events_study", "study_orthanc_id", "sequence"),
         {"sqlite_autoincrement": True},  # so that no number comes twice
     )
 
@@ -265,7 +291,7 @@ class JobRow(Base):
     __tablename__ = "jobs"
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
-    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"), index=True)
+    study_orthanc_id: Mapped[str] = mapped_column(ForeignKey("studies.orthanc_id"), index=True)
     queue: Mapped[Queue]
     revision: Mapped[int]
     sop_instance_uid: Mapped[str]
@@ -283,13 +309,13 @@ class JobRow(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        UniqueConstraint("study_instance_uid", "queue", "revision", "sop_instance_uid", "digest", name="uq_jobs_work"),
+        UniqueConstraint("study_orthanc_id", "queue", "revision", "sop_instance_uid", "digest", name="uq_jobs_work"),
         Index("ix_jobs_open", "queue", "not_before", sqlite_where=_OPEN, postgresql_where=_OPEN),
     )
 
 
 class PredictionRow(Base):
-    """One upload to POST /predict: the image until it is judged, the result until it expires."""
+    """One upload to POST /predict and its result, until it expires; film and pictures are files."""
 
     __tablename__ = "predictions"
 
@@ -299,21 +325,7 @@ class PredictionRow(Base):
     failure_code: Mapped[str | None]
     failure_message: Mapped[str | None]
     is_permanent: Mapped[bool | None]
-    prior_report: Mapped[str | None]
     result: Mapped[str | None]
-    upload: Mapped[bytes | None]  # last, so that no other column lies behind it on the disk
-
-
-class PredictionPictureRow(Base):
-    """A picture of a prediction as PNG; position counts crops from 1 and is 0 for the whole film."""
-
-    __tablename__ = "prediction_pictures"
-
-    prediction_id: Mapped[str] = mapped_column(
-        ForeignKey("predictions.prediction_id", ondelete="CASCADE"), primary_key=True
-    )
-    position: Mapped[int] = mapped_column(primary_key=True)
-    png: Mapped[bytes]
 
 
 class ResultRow(Base):
@@ -321,14 +333,14 @@ class ResultRow(Base):
 
     __tablename__ = "results"
 
+    study_orthanc_id: Mapped[str] = mapped_column(ForeignKey("studies.orthanc_id"), primary_key=True)
     sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
-    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"))
     series_instance_uid: Mapped[str]
     sop_class_uid: Mapped[str]
     revision: Mapped[int]
     position: Mapped[int]
 
-    __table_args__ = (Index("ix_results_study", "study_instance_uid", "revision"),)
+    __table_args__ = (Index("ix_results_study", "study_orthanc_id", "revision"),)
 
 
 # The conditions of the partial indexes above, with their values as literals: by these words, and not by parameters,

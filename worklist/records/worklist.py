@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, literal, select
+from sqlalchemy import ColumnElement, and_, case, func, literal, select
 from sqlalchemy.orm import Session
 
 from worklist.reading import ReadingState
+from worklist.records.addresses import study_at
 from worklist.records.among import Texts, among
 from worklist.records.database import Database
 from worklist.records.events import changed_studies, newest_sequence
@@ -43,8 +44,16 @@ class ListCounts:
     priors: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GoneStudy:
+    """A study that left the list; orthanc_id is told where another patient's has or had the same UID."""
+
+    study_instance_uid: str
+    orthanc_id: str | None = None
+
+
 class Worklist:
-    """The gateway's side of the records.
+    """The gateway's side of the records; a study is named by an address (addresses.py).
 
     Args:
         database: where they are kept.
@@ -70,7 +79,7 @@ class Worklist:
             rows = session.scalars(
                 select(StudyRow).where(wanted).order_by(*_order(shown)).limit(limit).offset(offset)
             ).all()
-            places = {row.study_instance_uid: offset + place for place, row in enumerate(rows, start=1)}
+            places = {row.orthanc_id: offset + place for place, row in enumerate(rows, start=1)}
             if shown is not Shown.LIST or state is not None:
                 places |= self._places.by_reading(session, rows)
             return count(session, wanted), self._lines(session, rows, places)
@@ -90,73 +99,71 @@ class Worklist:
         with self._database.read() as session:
             return newest_sequence(session)
 
-    def changed_after(self, sequence: int) -> tuple[int, list[ListedStudy], list[str]]:
+    def changed_after(self, sequence: int) -> tuple[int, list[ListedStudy], list[GoneStudy]]:
         """What happened to the list after a number: the last number, the lines that changed, and who left it."""
         with self._database.read() as session:
             newest, uids = changed_studies(session, sequence)
-            is_changed = among(StudyRow.study_instance_uid, literal(uids, Texts()))
+            is_changed = among(StudyRow.orthanc_id, literal(list(uids), Texts()))
             rows = list(session.scalars(select(StudyRow).where(is_changed, ON_THE_LIST)))
             ranks = self._places.by_reading(session, rows)
-            rows = [row for row in rows if row.study_instance_uid in ranks]
-            present = {row.study_instance_uid for row in rows}
-            changed = self._lines(session, rows, ranks)
-            return newest, changed, [uid for uid in uids if uid not in present]
+            rows = [row for row in rows if row.orthanc_id in ranks]
+            left = [one for one in uids if one not in {row.orthanc_id for row in rows}]
+            return newest, self._lines(session, rows, ranks), _gone(session, {one: uids[one] for one in left})
 
-    def find(self, study_instance_uid: str) -> ListedStudy | None:
-        """One study's line; None where the PACS has none of it."""
+    def find(self, address: str) -> ListedStudy | None:
+        """One study's line; None where the PACS has none of it.
+
+        Raises:
+            Conflict: shared_uid, the address is that of several patients' studies; so for crop, image and priors.
+        """
         with self._database.read() as session:
-            row = session.scalars(
-                select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid, PRESENT)
-            ).one_or_none()
+            row = _row_at(session, address)
             if row is None:
                 return None
-            place = self._places.by_reading(session, [row]).get(study_instance_uid, 1)
-            return self._lines(session, [row], {study_instance_uid: place})[0]
+            place = self._places.by_reading(session, [row]).get(row.orthanc_id, 1)
+            return self._lines(session, [row], {row.orthanc_id: place})[0]
 
-    def crop(self, study_instance_uid: str, position: int) -> tuple[str, str] | None:
-        """Series and SOP Instance UID of a crop of the current results, counted from 1."""
+    def crop(self, address: str, position: int) -> tuple[str, str, str] | None:
+        """Study, Series and SOP Instance UID of a crop of the current results, counted from 1."""
         with self._database.read() as session:
-            row = session.execute(
-                select(ResultRow.series_instance_uid, ResultRow.sop_instance_uid)
-                .join(StudyRow, StudyRow.study_instance_uid == ResultRow.study_instance_uid)
-                .where(
-                    ResultRow.study_instance_uid == study_instance_uid,
+            row = _row_at(session, address)
+            if row is None:
+                return None
+            found = session.execute(
+                select(ResultRow.series_instance_uid, ResultRow.sop_instance_uid).where(
+                    ResultRow.study_orthanc_id == row.orthanc_id,
                     ResultRow.position == position,
-                    ResultRow.revision == StudyRow.reported_revision,
-                    PRESENT,
+                    ResultRow.revision == row.reported_revision,
                 )
             ).one_or_none()
-            return (row[0], row[1]) if row else None
+            return (row.study_instance_uid, found[0], found[1]) if found else None
 
-    def image(self, study_instance_uid: str, position: int) -> StoredImage | None:
+    def image(self, address: str, position: int) -> StoredImage | None:
         """An image of a study, counted from 1.
 
         Positions are those of the analysis. A study without one has the images that are looked at, or else all that
         may be images, in the order of their SOP Instance UIDs.
         """
         with self._database.read() as session:
-            row = session.scalars(
-                select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid, PRESENT)
-            ).one_or_none()
+            row = _row_at(session, address)
             if row is None:
                 return None
             images = [
                 StoredImage(
+                    study_orthanc_id=row.orthanc_id,
                     series_instance_uid=image.series_instance_uid,
                     sop_instance_uid=image.sop_instance_uid,
                     is_decoded=True,
                 )
                 for image in scored_images(session, row)
-            ] or unscored_images(session, study_instance_uid)
+            ] or unscored_images(session, row.orthanc_id)
             return images[position - 1] if 1 <= position <= len(images) else None
 
-    def priors(self, study_instance_uid: str, limit: int = 50) -> list[PriorLine] | None:
+    def priors(self, address: str, limit: int = 50) -> list[PriorLine] | None:
         """Earlier studies of the same patient, newest first; None where the PACS has none of the study itself."""
         with self._database.read() as session:
-            is_known = session.scalars(
-                select(StudyRow.study_instance_uid).where(StudyRow.study_instance_uid == study_instance_uid, PRESENT)
-            ).one_or_none()
-            return prior_lines(session, study_instance_uid, limit) if is_known else None
+            orthanc_id = study_at(session, address)
+            return prior_lines(session, orthanc_id, limit) if orthanc_id else None
 
     def _lines(self, session: Session, rows: Sequence[StudyRow], ranks: Mapping[str, int]) -> list[ListedStudy]:
         if not rows:
@@ -168,6 +175,21 @@ class Worklist:
             arrivals=self._places.by_arrival(session, [row for row in rows if row.reason]),
             overdue_before=self._database.now(session) - self._rules.target_wait,
         )
+
+
+def _row_at(session: Session, address: str) -> StudyRow | None:
+    orthanc_id = study_at(session, address)
+    return session.get(StudyRow, orthanc_id) if orthanc_id else None
+
+
+def _gone(session: Session, left: Mapping[str, str]) -> list[GoneStudy]:
+    bears = among(StudyRow.study_instance_uid, literal(list(left.values()), Texts()))
+    several = select(StudyRow.study_instance_uid).where(bears).group_by(StudyRow.study_instance_uid)
+    shared = set(session.scalars(several.having(func.count() > 1))) if left else set()
+    return [
+        GoneStudy(study_instance_uid=uid, orthanc_id=orthanc_id if uid in shared else None)
+        for orthanc_id, uid in left.items()
+    ]
 
 
 def _wanted(shown: Shown) -> ColumnElement[bool]:
@@ -183,7 +205,7 @@ def _wanted(shown: Shown) -> ColumnElement[bool]:
 
 def _order(shown: Shown) -> tuple[ColumnElement[Any], ...]:
     if shown is Shown.READ:  # the last one first
-        return (StudyRow.reading_since.desc(), StudyRow.study_instance_uid.desc())
+        return (StudyRow.reading_since.desc(), StudyRow.study_instance_uid.desc(), StudyRow.orthanc_id.desc())
     if shown is Shown.PRIOR:
         return tuple(column.asc() for column in BY_ARRIVAL)
     columns: tuple[ColumnElement[Any], ...] = tuple(column.asc() for column in BY_READING)

@@ -24,7 +24,7 @@ export function showDetails(item) {
   }
   offerActs(panel, item);
   if (panel.shownItem === item) return;
-  const isOther = panel.shownItem?.study_instance_uid !== item.study_instance_uid;
+  const isOther = panel.shownItem?.orthanc_id !== item.orthanc_id;
   panel.shownItem = item;
   panel.dataset.priority = item.order_priority;
   fillFacts(item);
@@ -141,7 +141,7 @@ function showImages(item) {
     .filter((finding) => finding.shown && finding.box)
     .map((finding, index) => ({ ...finding.box, number: index + 1 }));
   showFilm({
-    src: `worklist/${encodeURIComponent(item.study_instance_uid)}/images/${image}.png`,
+    src: `worklist/${encodeURIComponent(item.address)}/images/${image}.png`,
     rows,
     columns,
     marked: numbered.filter((box) => box.image === image),
@@ -151,7 +151,7 @@ function showImages(item) {
 
 function showCrops(item) {
   const count = item.crop_count;
-  const key = `${item.study_instance_uid} ${count} ${item.result_series_uids}`;
+  const key = `${item.address} ${count} ${item.result_series_uids}`;
   byId("crops").hidden = !count;
   const list = panel.querySelector('[data-field="crops"]');
   if (list.dataset.key === key) return; // the same images: spare the eye a flicker
@@ -167,7 +167,7 @@ function showCrops(item) {
         picture.parentElement.remove();
         caption.textContent = `Crop ${index + 1} of ${count} could not be loaded; it is in the PACS.`;
       });
-      picture.src = `worklist/${encodeURIComponent(item.study_instance_uid)}/crops/${index + 1}.png`;
+      picture.src = `worklist/${encodeURIComponent(item.address)}/crops/${index + 1}.png`;
       picture.parentElement.href = picture.src;
       return figure;
     }),

@@ -59,9 +59,9 @@ export async function load() {
     const found = new Set();
     for (let offset = 0, more = true; more; offset += LIMIT - OVERLAP) {
       const page = await askJson(`worklist?limit=${LIMIT}&offset=${offset}`);
-      for (const item of page.items) found.add(item.study_instance_uid);
+      for (const item of page.items) found.add(item.address);
       more = page.items.length === LIMIT;
-      hear.page(page.items.map((item) => told.get(item.study_instance_uid) ?? item).filter(isListed), {
+      hear.page(page.items.map((item) => told.get(item.address) ?? item).filter(isListed), {
         last: more ? page.items.at(-1) : null,
         total: page.total,
         counts: page.counts,
@@ -87,7 +87,7 @@ export async function load() {
   }
 }
 
-const isListed = (item) => !told.has(item.study_instance_uid) || told.get(item.study_instance_uid) !== null;
+const isListed = (item) => !told.has(item.address) || told.get(item.address) !== null;
 
 /** Ask for the first lines again: their places change with those of others. */
 export async function refresh(count) {
@@ -96,7 +96,7 @@ export async function refresh(count) {
   try {
     const page = await askJson(`worklist?limit=${Math.min(Math.max(count, 1), LIMIT)}`);
     if (loading) return;
-    for (const item of page.items) if (!told.has(item.study_instance_uid)) hear.item(item);
+    for (const item of page.items) if (!told.has(item.address)) hear.item(item);
   } catch {
     // It was only to say the same better; the events go on.
   }
@@ -133,11 +133,11 @@ function connect() {
   source = new EventSource(number === null ? "worklist/events" : `worklist/events?after=${number}`);
   source.addEventListener("item", (event) => {
     const item = JSON.parse(event.data);
-    tell(item.study_instance_uid, item);
+    tell(item.address, item);
     heard();
   });
   source.addEventListener("gone", (event) => {
-    tell(JSON.parse(event.data).study_instance_uid, null);
+    tell(hear.addressOf(JSON.parse(event.data)), null);
     heard();
   });
   source.addEventListener("heartbeat", onHeartbeat);
@@ -169,7 +169,7 @@ function showLink() {
 /**
  * Begin to listen.
  *
- * @param listener item(item), gone(uid), counts(counts), page(items, {last, total, counts}), whole(uids), known() -> how
+ * @param listener item(item), gone(uid), addressOf(what a gone event says), counts(counts), page(items, {last, total, counts}), whole(uids), known() -> how
  *   many studies the page knows, and link("connecting", "live" or "reconnecting", when anything was last heard).
  */
 export function listen(listener) {

@@ -32,7 +32,7 @@ const pending = new Set(); // studies that the gateway is being told of: a secon
 // ---- What is done ----
 
 async function doAct(item, state) {
-  const uid = item.study_instance_uid;
+  const uid = item.address;
   if (pending.has(uid)) return;
   pending.add(uid);
   expectLeaving(uid);
@@ -43,13 +43,13 @@ async function doAct(item, state) {
   const next = ahead.find((other) => store.get(other)?.reading.state === "unread");
   if (!next) return;
   reveal(next);
-  followInViewer(next);
+  followInViewer(store.get(next).study_instance_uid);
 }
 
 async function takeBack() {
   const item = await undo();
-  const back = item && store.get(item.study_instance_uid);
-  if (back && isShown(back)) reveal(back.study_instance_uid);
+  const back = item && store.get(item.address);
+  if (back && isShown(back)) reveal(back.address);
 }
 
 
@@ -119,7 +119,7 @@ function onActButton(event) {
   return Boolean(button);
 }
 
-let clicked = null; // study_instance_uid of the first click of what may be a double one
+let clicked = null; // address of the study of the first click of what may be a double one
 
 function onRowClick(event) {
   const row = event.target.closest("tr");
@@ -144,13 +144,14 @@ function onAnyClick(event) {
     clicked = null;
     return;
   }
-  if (!store.get(uid)) return;
+  const item = store.get(uid);
+  if (!item) return;
   event.preventDefault();
   event.stopPropagation();
   if (event.detail > 2) return;
   getSelection().removeAllRanges(); // a double click marks a word, too
   setOpen(uid);
-  openInViewer(uid);
+  openInViewer(item.study_instance_uid);
 }
 
 export function startKeys() {

@@ -9,14 +9,14 @@ import { byId, counted, fill, fromTemplate, personName, waiting } from "./words.
 const LONGEST = 5; // studies that the strip names
 const CONTEXT = 20; // rows above the one that is gone to
 
-let current = null; // study_instance_uid that the keyboard is on
-let open = null; // study_instance_uid in the details panel
+let current = null; // address of the study that the keyboard is on
+let open = null; // address of the study in the details panel
 let listed = 0; // studies to be read, by the server's count
 let isWhole = false; // whether this page knows all of them
-let ranks = new Map(); // study_instance_uid -> place, from 1, as it was last drawn
+let ranks = new Map(); // address -> place, from 1, as it was last drawn
 let shown = []; // pairs of an item and its rank: all that the filters let through, in reading order
 let left = null; // the row with the keyboard that left the list without this reader's doing, and when
-let doing = null; // study_instance_uid of this reader's last act
+let doing = null; // address of the study of this reader's last act
 
 export const currentUid = () => current;
 export const openUid = () => open;
@@ -51,7 +51,7 @@ export function render() {
   if (!store.size() && !isWhole) return; // what the server drew stands until the list is here
   const order = store.inOrder();
   const pairs = order.map((item, index) => ({ item, rank: index + 1 }));
-  ranks = new Map(pairs.map(({ item, rank }) => [item.study_instance_uid, rank]));
+  ranks = new Map(pairs.map(({ item, rank }) => [item.address, rank]));
   shown = pairs.filter(({ item }) => isShown(item));
   const before = rowOf(current);
   const at = before ? [...tbody.rows].indexOf(before) : 0;
@@ -94,7 +94,7 @@ export function renderOverdue() {
   byId("overdue").hidden = !late.length;
   byId("overdue-count").textContent = counted(late.length, "study waits", "studies wait");
   const longest = late.slice(0, LONGEST);
-  const key = longest.map((item) => `${item.study_instance_uid} ${waiting(item.received_at)}`).join();
+  const key = longest.map((item) => `${item.address} ${waiting(item.received_at)}`).join();
   const list = byId("overdue-longest");
   if (list.dataset.key === key) return;
   list.dataset.key = key;
@@ -102,7 +102,7 @@ export function renderOverdue() {
   list.replaceChildren(
     ...longest.map((item) => {
       const line = fromTemplate("longest").firstElementChild;
-      line.dataset.uid = item.study_instance_uid;
+      line.dataset.uid = item.address;
       fill(line, { name: nameOf(item), waiting: waiting(item.received_at) });
       return line;
     }),
@@ -191,7 +191,7 @@ export function reveal(uid) {
   if (!isShown(item)) clearFilters();
   if (!rowOf(uid)) {
     render();
-    drawFrom(shown.findIndex((pair) => pair.item.study_instance_uid === uid) - CONTEXT);
+    drawFrom(shown.findIndex((pair) => pair.item.address === uid) - CONTEXT);
     render();
   }
   goTo(uid);
@@ -199,6 +199,6 @@ export function reveal(uid) {
 
 /** The studies that are shown, from the one after this on, and those before it last. */
 export function onwards(uid) {
-  const at = shown.findIndex((pair) => pair.item.study_instance_uid === uid);
-  return [...shown.slice(at + 1), ...shown.slice(0, Math.max(at, 0))].map((pair) => pair.item.study_instance_uid);
+  const at = shown.findIndex((pair) => pair.item.address === uid);
+  return [...shown.slice(at + 1), ...shown.slice(0, Math.max(at, 0))].map((pair) => pair.item.address);
 }

@@ -6,12 +6,12 @@ import { byId, fill, fromTemplate } from "./words.js";
 
 const section = byId("patient-priors");
 const list = byId("patient-prior-list");
-let shownFor = null; // study_instance_uid
+let shownFor = null; // address of a study
 let looksFor = null; // the item that is asked about now
 
 /** Show the priors of the patient of this study. */
 export async function showPatientPriors(item) {
-  const uid = item.study_instance_uid;
+  const uid = item.address;
   looksFor = item;
   if (shownFor === uid) {
     section.hidden = false;
@@ -31,7 +31,7 @@ export async function showPatientPriors(item) {
   if (items) shownFor = uid;
   byId("patient-priors-note").textContent = items ? "None is known here." : "Could not be asked for.";
   byId("patient-priors-note").hidden = Boolean(items?.length);
-  list.replaceChildren(...(items ?? []).map((prior) => line(uid, prior)));
+  list.replaceChildren(...(items ?? []).map((prior) => line(item.study_instance_uid, prior)));
   section.hidden = false;
 }
 

@@ -50,7 +50,7 @@ function draw(items, total) {
       const row = fromTemplate("prior-row").firstElementChild;
       const { shown: name } = personName(item.patient_name);
       row.item = item;
-      row.dataset.uid = item.study_instance_uid;
+      row.dataset.uid = item.address;
       fill(row, {
         name,
         patient_id: item.patient_id,

@@ -106,7 +106,7 @@ function refusal(response, problem, name) {
  */
 export async function act(item, state, done = "") {
   if (!reader() && !(await askName())) return false;
-  const uid = item.study_instance_uid;
+  const uid = item.address;
   const name = personName(item.patient_name).shown;
   try {
     const response = await put(uid, state, reader());

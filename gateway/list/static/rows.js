@@ -25,8 +25,8 @@ const MOVE_MS = 450;
 const STEADY_MS = 500; // a click on what has moved within this time meant another row
 
 export const tbody = byId("rows");
-const rows = new Map(); // study_instance_uid -> its table row
-const risen = new Map(); // study_instance_uid -> {from: rank, until: time} of a row that just moved up
+const rows = new Map(); // address of a study -> its table row
+const risen = new Map(); // address -> {from: rank, until: time} of a row that just moved up
 const prefersStill = matchMedia("(prefers-reduced-motion: reduce)");
 let start = 0; // the drawn part of what is wanted: from this place ...
 let end = CHUNK; // ... up to this one
@@ -116,7 +116,7 @@ function tellWhole(row, item) {
 }
 
 function drawn(item) {
-  const uid = item.study_instance_uid;
+  const uid = item.address;
   let row = rows.get(uid);
   if (!row) {
     row = fromTemplate("study-row").firstElementChild;
@@ -167,7 +167,7 @@ export function drawRows(placed, isOverdue) {
 
   if (start && start >= placed.length) drawFrom(placed.length - AT_ONCE);
   const shown = placed.slice(start, end);
-  const listed = new Set(shown.map(({ item }) => item.study_instance_uid));
+  const listed = new Set(shown.map(({ item }) => item.address));
   for (const [uid, row] of rows) {
     if (listed.has(uid)) continue;
     row.remove();
@@ -211,7 +211,7 @@ export function expectRise(uid, from, again) {
 }
 
 function markRise(item, row, rank) {
-  const uid = item.study_instance_uid;
+  const uid = item.address;
   const rise = risen.get(uid);
   if (rise && Date.now() >= rise.until) risen.delete(uid);
   const marked = risen.has(uid) && rank < rise.from;

@@ -1,7 +1,7 @@
 // What this page knows of the list: the items, and the order in which they are read.
 
-const items = new Map(); // study_instance_uid -> item of GET /worklist
-const keys = new Map(); // study_instance_uid -> what the order depends on
+const items = new Map(); // address -> item of GET /worklist
+const keys = new Map(); // address -> what the order depends on
 let sorted = null; // the items in reading order, until the next change
 let boundary = null; // while the list is still loading: beyond this key other studies are not known yet
 
@@ -12,11 +12,11 @@ function keyOf(item) {
     stat: item.order_priority === "STAT" ? 0 : 1,
     queueAt: Date.parse(item.queue_at),
     receivedAt: Date.parse(item.received_at),
-    uid: item.study_instance_uid,
+    uid: item.address,
   };
 }
 
-/** STAT first, then queue_at, received_at and the Study Instance UID: OrderKey of worklist/order.py. */
+/** STAT first, then queue_at, received_at and what names the study: OrderKey of worklist/order.py. */
 const compare = (a, b) =>
   a.stat - b.stat || a.queueAt - b.queueAt || a.receivedAt - b.receivedAt || text(a.uid, b.uid);
 
@@ -33,13 +33,21 @@ export function arrivedBefore(moment) {
 
 /** Take in an item; whether that lets the study rise. */
 export function put(item) {
-  const uid = item.study_instance_uid;
+  const uid = item.address;
+  forgetOtherAddress(item);
   const before = keys.get(uid);
   const key = keyOf(item);
   items.set(uid, item);
   keys.set(uid, key);
   sorted = null;
   return Boolean(before) && compare(key, before) < 0;
+}
+
+/** A study is named by Orthanc's identifier once another patient has its UID, and by the UID again afterwards. */
+function forgetOtherAddress(item) {
+  for (const other of [item.orthanc_id, item.study_instance_uid]) {
+    if (other !== item.address && items.get(other)?.orthanc_id === item.orthanc_id) drop(other);
+  }
 }
 
 /** Forget a study; whether it was known. */

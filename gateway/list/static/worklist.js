@@ -36,7 +36,7 @@ function showLink(heard = link, heardTime = null) {
   const words = {
     connecting: "Connecting",
     live: "Live",
-    short: `Live, but new studies or scores may be missing: no answer from ${missing}`,
+    short: `Live, but new studies or scores may be missing: ${missing}`,
     reconnecting: asOf ? `Not live: list as of ${asOf}, reconnecting` : "Not live: reconnecting",
   };
   const connection = byId("connection");
@@ -53,7 +53,7 @@ function placesChanged() {
 }
 
 function onItem(item) {
-  const uid = item.study_instance_uid;
+  const uid = item.address;
   const from = rankOf(uid);
   const isNew = !store.get(uid);
   const rises = store.put(item);
@@ -61,6 +61,11 @@ function onItem(item) {
   if (rises || isNew) placesChanged();
   heardOf(item.model, showFindings);
   scheduleRender();
+}
+
+/** By what name this page knows the study that a gone event tells of: of two with one UID it tells Orthanc's too. */
+function addressOf({ study_instance_uid: uid, orthanc_id: orthancId }) {
+  return orthancId && store.get(uid)?.orthanc_id !== orthancId ? orthancId : uid;
 }
 
 function onGone(uid) {
@@ -71,6 +76,7 @@ function onGone(uid) {
 const hear = {
   item: onItem,
   gone: onGone,
+  addressOf,
   known: store.size,
   link: showLink,
   counts(counts) {
@@ -94,12 +100,15 @@ const hear = {
   },
 };
 
-/** Ask GET /ready which of the parts behind the gateway do not answer, and say so. */
+/** Ask GET /ready which of the parts behind the gateway do not answer, or are full, and say so. */
 async function checkGateway() {
   const parts = { database: "the database", broker: "the broker", orthanc: "Orthanc", feed: "the intake", work: "the AI" };
+  const disks = { disk: "Firstread's disk", pacs_disk: "Orthanc's disk" };
   try {
     const { checks } = await (await ask("ready")).json();
-    missing = Object.keys(parts).filter((key) => checks[key]?.ok === false).map((key) => parts[key]).join(" and ");
+    const wrong = (named) => Object.keys(named).filter((key) => checks[key]?.ok === false).map((key) => named[key]).join(" and ");
+    const [silent, full] = [wrong(parts), wrong(disks)];
+    missing = [silent && `no answer from ${silent}`, full && `hardly any room on ${full}`].filter(Boolean).join(", ");
     showLink();
   } catch {
     // No answer at all shows in the list's own connection.

@@ -94,7 +94,7 @@ def open_page(browser: Browser, gateway: ListGateway) -> Iterator[Callable[..., 
             routed(page)
         page.goto(url or gateway.url)
         if scripts:
-            expect(page.locator("#connection")).to_have_text("Live", timeout=15_000)
+            expect(page.locator("#connection")).to_have_text("Live", timeout=60_000)
             page.wait_for_timeout(_STEADY_MS)
         return page
 

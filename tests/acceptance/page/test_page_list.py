@@ -136,7 +136,7 @@ def test_a_scored_study_rises_before_the_readers_eyes(morning: FilledList, open_
     expect(row.locator("[data-field=flag]")).to_have_text("Critical finding suspected")
     expect(page.locator("#news")).to_contain_text("Ramírez, Lucía moved up from 11 to 4. Pneumothorax likely, right.")
     expect_order(page, morning)
-    expect(row).not_to_have_class(re.compile("risen"), timeout=9000)
+    expect(row).not_to_have_class(re.compile("risen"))
     assert page.evaluate("window.sameDocument")
 
 
@@ -147,7 +147,7 @@ def test_places_are_told_anew_when_others_come_and_go(morning: FilledList, open_
     expect(reason).to_contain_text("Up 7 places (9th by arrival)")
     for number in (4, 9):
         morning.read(number, "Dr. Marchetti")
-    expect(reason).to_contain_text("Up 5 places (7th by arrival)", timeout=20_000)
+    expect(reason).to_contain_text("Up 5 places (7th by arrival)", timeout=60_000)
 
 
 def test_nothing_slides_for_those_who_ask_for_stillness(morning: FilledList, open_page: OpenPage) -> None:
