@@ -12,7 +12,7 @@ import sys
 from worklist.errors import FirstreadError
 from worklist.simulation.comparison import Comparison, compare
 
-_NICENESS = 10
+_NICENESS = 5
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from worklist.simulation.orders import Order
 
 SMALL = ("--days", "7", "--films-per-day", "60")
 
-pytestmark = pytest.mark.timeout(900)  # simulations on a machine that may have much else to do
+pytestmark = pytest.mark.timeout(3600)  # simulations on a machine that may have much else to do
 
 
 def run(*arguments: str | Path, prelude: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

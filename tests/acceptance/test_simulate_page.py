@@ -27,9 +27,9 @@ from worklist.site import SiteRules
 from worklist.triage import SiteChoices, TriagePolicy
 
 SMALL = {"run": "1", "days": "7", "films_per_day": "60", "counts_pleural_effusion": "1"}
-_SLOW_MS = 240_000  # a simulation on a machine that has much else to do
+_SLOW_MS = 700_000  # a simulation on a machine that has much else to do
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture
