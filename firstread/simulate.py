@@ -22,9 +22,9 @@ from models.evaluation.prevalence import read_prevalences
 from models.evaluation.shipped import scorer_card, shipped_aucs, shipped_card
 from worklist.card import ScorerCard
 from worklist.errors import InvalidInput
-from worklist.simulation.arrivals import RandomArrivals, StatedArrivals, read_arrivals
+from worklist.simulation.arrivals import StatedArrivals, read_arrivals
 from worklist.simulation.comparison import Comparison, Spread, Waits, compare, group_titles
-from worklist.simulation.department import Department, ReadingTimes
+from worklist.simulation.department import Department, ReadingTimes, usual_arrivals
 from worklist.simulation.films import Films
 from worklist.simulation.orders import Order
 from worklist.simulation.roc import Roc
@@ -138,8 +138,8 @@ def _department(wishes: Wishes) -> Department:
         if wishes.films_per_day is not None or wishes.days is not None:
             raise InvalidInput("bad_usage", "--arrivals says when films come: leave --films-per-day and --days out")
         return _staffed(replace(usual, arrivals=_read_arrivals(wishes.arrivals)), wishes)
-    if wishes.films_per_day is not None and isinstance(usual.arrivals, RandomArrivals):
-        usual = replace(usual, arrivals=replace(usual.arrivals, per_day=wishes.films_per_day))
+    if wishes.films_per_day is not None:
+        usual = replace(usual, arrivals=usual_arrivals(wishes.films_per_day))
     if wishes.days is not None:
         usual = replace(usual, days=wishes.days)
     return _staffed(usual, wishes)

@@ -9,8 +9,7 @@ from datetime import timedelta
 
 from worklist.card import FindingCard, ScorerCard
 from worklist.errors import InvalidInput
-from worklist.simulation.arrivals import RandomArrivals
-from worklist.simulation.department import COOL_DOWN_DAYS, DEFAULT_SHIFTS, Department, ReadingTimes
+from worklist.simulation.department import COOL_DOWN_DAYS, DEFAULT_SHIFTS, Department, ReadingTimes, usual_arrivals
 from worklist.simulation.roc import Roc
 from worklist.simulation.scenario import LEAST_SEEDS, USUAL_PREVALENCE, Scenario, made_up_films
 from worklist.simulation.staffing import read_staffing
@@ -33,7 +32,6 @@ class Field:
         label: what it is called, with its unit.
         usual: where nothing is chosen.
         least, most: its bounds.
-        hint: what must be known to choose it; empty where the label says all.
     """
 
     name: str
@@ -41,7 +39,6 @@ class Field:
     usual: float
     least: float
     most: float
-    hint: str = ""
 
     def read(self, chosen: Mapping[str, str]) -> float:
         """The number chosen, or the usual one.
@@ -160,14 +157,10 @@ class Form:
             most = int(MOST_FILMS / LEAST_SEEDS / numbers["films_per_day"]) - 2 * COOL_DOWN_DAYS
             advice = f"count at most {most} days" if most > 0 else "firstread simulate on the command line takes more"
             raise InvalidInput("too_much", f"{films:,.0f} films in {LEAST_SEEDS} runs are too many here: {advice}")
-        usual = Department()
-        if not isinstance(usual.arrivals, RandomArrivals):
-            raise TypeError
         try:
             card = self._card(chosen, numbers["flag_from"])
-            department = replace(
-                usual,
-                arrivals=replace(usual.arrivals, per_day=numbers["films_per_day"]),
+            department = Department(
+                arrivals=usual_arrivals(numbers["films_per_day"]),
                 staffing=read_staffing(shifts),
                 reading=ReadingTimes(mean_min=numbers["reading_min"], sick_min=numbers["reading_min"]),
                 stat_share=numbers["stat_percent"] / 100,

@@ -20,6 +20,11 @@ _BY_HOUR = (1, 1, 1, 1, 1, 3, 6, 8, 9, 9, 9, 8, 7, 7, 7, 6, 5, 4, 4, 3, 3, 2, 2,
 """Films of a hospital by the hour: portable films before the morning round, most before noon, few at night."""
 
 
+def usual_arrivals(per_day: float) -> RandomArrivals:
+    """Films as they come to a hospital by the hour, so many on an average day."""
+    return RandomArrivals(per_day=per_day, by_hour=tuple(map(float, _BY_HOUR)))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadingTimes:
     """How long a reader takes for a study, until the next is begun.
@@ -65,9 +70,7 @@ class Department:
         warm_up_days: days before, whose studies are read and not counted.
     """
 
-    arrivals: RandomArrivals | StatedArrivals = field(
-        default_factory=lambda: RandomArrivals(per_day=120, by_hour=tuple(map(float, _BY_HOUR)))
-    )
+    arrivals: RandomArrivals | StatedArrivals = field(default_factory=lambda: usual_arrivals(120))
     staffing: Staffing = field(default_factory=lambda: read_staffing(DEFAULT_SHIFTS))
     reading: ReadingTimes = field(default_factory=lambda: ReadingTimes(mean_min=5.0, sick_min=5.0))
     stat_share: float = 0.0
