@@ -200,7 +200,7 @@ def _percent(spread: Spread) -> str:
 
 
 def _spread(spread: Spread) -> str:
-    return f"{spread.value:.1f} ({spread.low:.1f} to {spread.high:.1f})"
+    return f"{spread.value:z.1f} ({spread.low:z.1f} to {spread.high:z.1f})"
 
 
 def main() -> None:

@@ -247,7 +247,7 @@ def _table(comparison: Comparison, group: str, title: str) -> Table:
 
 
 def _minutes(spread: Spread) -> str:
-    return escape(f"{spread.value:.1f} [{spread.low:.1f},{spread.high:.1f}]")
+    return escape(f"{spread.value:z.1f} [{spread.low:z.1f},{spread.high:z.1f}]")
 
 
 def _hours(span: timedelta) -> str:

@@ -213,7 +213,13 @@ def _finding_fields(found: FindingCard, aucs: Mapping[str, float]) -> FindingFie
         prevalence=Field(
             name=f"prevalence_{key}", label=f"{label}, films with it, %", usual=round(share, 6), least=0.01, most=90
         ),
-        auc=Field(name=f"auc_{key}", label=f"{label}, AUC", usual=aucs.get(key, _SUPPOSED_AUC), least=0.5, most=0.999),
+        auc=Field(
+            name=f"auc_{key}",
+            label=f"{label}, AUC",
+            usual=round(aucs.get(key, _SUPPOSED_AUC), 3),
+            least=0.5,
+            most=0.999,
+        ),
         weight=Field(name=f"weight_{key}", label=f"{label}, weight", usual=found.weight, least=0, most=1),
         counts_name=f"counts_{key}",
         counts=found.is_shown,

@@ -154,5 +154,5 @@ def _line(order: Order, waits: Waits, top: Mapping[str, float]) -> Line:
             for name, minutes in _MINUTES.items()
         ),
         late=f"{100 * waits.late.value:.0f} %",
-        saved="" if order is Order.FIRST_COME else f"{saved.value:.1f} ({saved.low:.1f} to {saved.high:.1f})",
+        saved="" if order is Order.FIRST_COME else f"{saved.value:z.1f} ({saved.low:z.1f} to {saved.high:z.1f})",
     )
