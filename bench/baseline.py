@@ -63,10 +63,10 @@ def baseline_list(films: Path) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def exported() -> Iterator[Path]:
-    """A folder with the files of the commit, removed at the end."""
+def exported(commit: str = COMMIT) -> Iterator[Path]:
+    """A folder with the files of a commit, removed at the end."""
     archive = subprocess.run(
-        ["git", "archive", COMMIT],  # noqa: S607 - git is wherever the machine has it
+        ["git", "archive", commit],  # noqa: S607 - git is wherever the machine has it
         cwd=REPOSITORY,
         capture_output=True,
         check=True,

@@ -33,7 +33,7 @@ from worklist.finding import Algorithm, Analysis, ImageReference
 from worklist.scope import OWN_SERIES_FROM
 from worklist.triage import Triage, TriagePolicy
 
-__all__ = ["InstanceReference", "Results", "Revision", "build_failure_report", "build_results"]
+__all__ = ["InstanceReference", "Results", "Revision", "build_failure_report", "build_results", "revision_of_series"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,6 +248,7 @@ _OVERLAY: Final = _Kind(
     "overlay", GrayscaleSoftcopyPresentationStateStorage, "PR", 4, "AI findings overlay, not a diagnosis"
 )
 _KEY_IMAGE: Final = _Kind("key image", KeyObjectSelectionDocumentStorage, "KO", 5, "AI key image, not a diagnosis")
+_A_REVISION: Final = 10  # series numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -281,7 +282,7 @@ class _Identities:
         )
 
     def series_number(self, kind: _Kind) -> int:
-        return OWN_SERIES_FROM + 10 * self.revision.number + kind.series
+        return OWN_SERIES_FROM + _A_REVISION * self.revision.number + kind.series
 
     def uid(self, kind: str, position: int = 1) -> str:
         images = sorted(image.sop_instance_uid for image in self.images)
@@ -289,6 +290,11 @@ class _Identities:
         return derive_uid(
             self.images[0].study_instance_uid, patient, self.revision.number, kind, position, *images, *self.made_of
         )
+
+
+def revision_of_series(series_number: int) -> int:
+    """The revision whose objects have a Series Number (0020,0011), in reports of every format."""
+    return (series_number - OWN_SERIES_FROM) // _A_REVISION
 
 
 def _documents(revision: Revision) -> tuple[InstanceReference, ...]:

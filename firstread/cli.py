@@ -8,24 +8,22 @@ import time
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
+from firstread.cli_options import Json, cli_settings
+from firstread.cli_upkeep import upkeep
 from worklist.errors import FirstreadError, InvalidInput, PermanentError, TransientError
 from worklist.job import Queue
-
-if TYPE_CHECKING:
-    from firstread.settings import Settings
 
 # Each command imports what it needs when it runs, so that `firstread --help` answers at once
 # and a gateway never loads a model.
 # ruff: noqa: PLC0415
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-db = typer.Typer(no_args_is_help=True)
-app.add_typer(db, name="db", help="The database.")
+app.add_typer(upkeep)
 
 
 class ReadingChoice(StrEnum):
@@ -35,9 +33,6 @@ class ReadingChoice(StrEnum):
     READ = "read"
     PRIOR = "prior"
     ALL = "all"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - Typer's own signature
@@ -91,7 +86,7 @@ def gateway() -> None:
     from firstread.processes import require_free_port
     from firstread.schema import require_current_database
 
-    settings = _settings()
+    settings = cli_settings()
     set_up_logging(settings)
     require_current_database(settings)
     require_free_port(settings.http_host, settings.http_port, "the gateway", "set FIRSTREAD_HTTP_HOST and _PORT")
@@ -122,7 +117,7 @@ def worker(
     names = list(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
     if not names or set(names) - set(Queue):
         raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from {','.join(Queue)}")
-    settings = _settings()
+    settings = cli_settings()
     set_up_logging(settings)
     if together or len(names) == 1:
         served_queues = ",".join(Queue(name).task for name in names)
@@ -152,7 +147,7 @@ def send(
     from gateway.dimse.send import send as c_store
     from imaging.files import open_study_files
 
-    settings = _settings()
+    settings = cli_settings()
     files = list(open_study_files(paths))
     if not files:
         raise InvalidInput("nothing_to_send", "there is nothing to send: name DICOM, PNG or JPEG files")
@@ -185,7 +180,7 @@ def worklist(
 
     from firstread.tables import print_worklist, worklist_table
 
-    url = _settings().gateway_url
+    url = cli_settings().gateway_url
     if not watch:
         print_worklist(_get_worklist(url, reading), as_json=as_json)
         return
@@ -205,7 +200,7 @@ def triage(
     """Score films without any PACS."""
     from firstread.triage import print_triage, triage_files
 
-    results = triage_files(paths, prior=prior, settings=_settings())
+    results = triage_files(paths, prior=prior, settings=cli_settings())
     print_triage(results, as_json=as_json)
 
 
@@ -296,34 +291,13 @@ def report(  # noqa: PLR0913 - what a user may choose
         from firstread.report_table import write_report_table
 
         first, last = (day.date() if day else None for day in (since, until))
-        write_report_table(_settings(), since=first, until=last, path=csv)
+        write_report_table(cli_settings(), since=first, until=last, path=csv)
         return
     if not source or since or until or csv:
         raise InvalidInput("bad_usage", "name an SR file or a Study Instance UID, or --all, --since, --until and --csv")
     from firstread.read_back import print_report, read_report
 
-    print_report(read_report(source, _settings()), as_json=as_json)
-
-
-@app.command()
-def retry(
-    study_instance_uids: Annotated[
-        list[str] | None, typer.Argument(help="Which studies; all failed ones if none.")
-    ] = None,
-) -> None:
-    """Run failed jobs again."""
-    from firstread.compose import build_job_records
-    from firstread.schema import require_current_database
-    from worklist.records import Database
-
-    settings = _settings()
-    require_current_database(settings)
-    database = Database(settings.database_url)
-    count = build_job_records(settings, database).retry(study_instance_uids or [])
-    database.close()
-    if study_instance_uids and not count:
-        raise InvalidInput("nothing_failed", "none of these studies has a failed job: see firstread worklist")
-    typer.echo(f"{count} failed job{'' if count == 1 else 's'} scheduled again")
+    print_report(read_report(source, cli_settings()), as_json=as_json)
 
 
 @app.command()
@@ -331,17 +305,8 @@ def doctor(*, as_json: Json = False) -> None:
     """Check every part, then time a simulated film from C-STORE to report, and remove it."""
     from firstread.doctor import examine, print_findings
 
-    if not print_findings(examine(_settings()), as_json=as_json):
+    if not print_findings(examine(cli_settings()), as_json=as_json):
         raise typer.Exit(1)
-
-
-@db.command()
-def upgrade() -> None:
-    """Bring the database to the newest revision, and say what was done."""
-    from firstread.schema import upgrade_database
-
-    for line in upgrade_database(_settings()):
-        typer.echo(line)
 
 
 def main() -> None:
@@ -373,15 +338,6 @@ def _fail(message: str, code: int, *, hint: str = "") -> None:
     line = " ".join(message.split())
     sys.stderr.write(f"firstread: {line}{f' ({hint})' if hint else ''}\n")
     sys.exit(code)
-
-
-def _settings() -> Settings:
-    from firstread.settings import read_settings
-
-    settings, warnings = read_settings()
-    for line in warnings:
-        sys.stderr.write(f"firstread: warning: {line}\n")
-    return settings
 
 
 def _get_worklist(url: str, reading: ReadingChoice | None) -> dict[str, object]:

@@ -76,7 +76,10 @@ def build_gateway(settings: Settings) -> FastAPI:
                 target_wait=settings.site_rules.target_wait,
             ),
             dicomweb=DicomWebOrigin(
-                url=settings.orthanc_url, root=settings.orthanc_dicomweb_root, auth=settings.orthanc_auth
+                url=settings.orthanc_url,
+                root=settings.orthanc_dicomweb_root,
+                auth=settings.orthanc_auth,
+                check_drawable=orthanc.check_drawable,
             ),
             stow_bytes=settings.stow_mb * 1_000_000,
             doorbell_secret=settings.doorbell_secret.get_secret_value(),

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, STR_VR
@@ -47,7 +48,7 @@ def read_header(file: bytes) -> Header:
             dataset = dcmread(io.BytesIO(file), stop_before_pixels=True)
             character_set = character_set_of(dataset)
             texts = _texts(dataset, character_set)
-        except PYDICOM_ERRORS as error:
+        except (InvalidDicomError, *PYDICOM_ERRORS) as error:
             raise UnusableImage(
                 "unreadable_object", f"the file is no readable DICOM ({type(error).__name__})"
             ) from error

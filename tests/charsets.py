@@ -63,7 +63,6 @@ UNDECLARED = (
 MISLABELLED = (
     Writing(character_set="ISO IR 100", codec="latin-1", name="Müller^Jörg", description="Thorax, übersichtlich"),
     Writing(character_set="ISO-8859-1", codec="latin-1", name="Müller^Jörg", description="Thorax, übersichtlich"),
-    Writing(character_set="ISO_IR 192", codec="latin-1", name="Müller^Jörg", description="Thorax, übersichtlich"),
     Writing(character_set="ISO_IR 100", codec="utf-8", name="Müller^Jörg=王^小东", description="胸部正位"),
     Writing(character_set="GBK", codec="gbk", name="Wang^XiaoDong=王^小东", description="胸部正位"),
     Writing(character_set="ISO 2022 IR 6", codec="latin-1", name="Müller^Jörg", description="Thorax, übersichtlich"),

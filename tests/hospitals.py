@@ -134,7 +134,7 @@ class Site:
         report_titles: frozenset[str] = frozenset(),
         **pace: timedelta,
     ) -> Intake:
-        """The intake of another gateway process, with connections of its own."""
+        """The intake of another gateway process, with connections of its own; one look sees the whole past."""
         database = self._open_database(self.gateways)
         lease = Lease(database, FEED)
         self.gateways.callback(lease.release)
@@ -151,7 +151,7 @@ class Site:
             lease=lease,
             rules=ScopeRules(),
             report_titles=report_titles,
-            pace=IntakePace(**pace),
+            pace=IntakePace(**{"past": timedelta(minutes=1)} | pace),
         )
 
     def send(self, *films: pydicom.Dataset) -> list[str]:

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from http import HTTPStatus
 from typing import Any, Literal
@@ -40,6 +41,15 @@ _DICOM_JSON = {"Accept": "application/dicom+json"}
 _REFERENCED, _FAILED, _REASON = "00081199", "00081198", "00081197"
 _REFERENCED_UID = "00081155"
 _OUT_OF_RESOURCES = 0xA7  # A7xx, PS3.18 section I.2.2
+_OWN_MODALITIES = {"SR", "OT", "PR", "KO"}  # a device may bear our name too
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredSeries:
+    """A series in Orthanc: the tags that its index keeps, by keyword, and Orthanc's identifiers of its instances."""
+
+    tags: Mapping[str, str]
+    instances: tuple[str, ...]
 
 
 class Pacs:
@@ -80,7 +90,7 @@ class Pacs:
         for orthanc_id in self._lookup(sop_instance_uid, "Instance"):
             if self._study_of(orthanc_id) != study_orthanc_id:
                 continue
-            dataset = self._file(orthanc_id)
+            dataset = self.read(orthanc_id)
             if _uids(dataset)[1] == series_instance_uid:
                 return dataset
             other = other or dataset
@@ -97,7 +107,7 @@ class Pacs:
             UnusableImage: it is no longer there, or what came back is not DICOM.
         """
         for orthanc_id in self._lookup(sop_instance_uid, "Instance"):
-            dataset = self._file(orthanc_id)
+            dataset = self.read(orthanc_id)
             if _uids(dataset) == (study_instance_uid, series_instance_uid, sop_instance_uid):
                 return dataset
         raise _gone()
@@ -117,11 +127,9 @@ class Pacs:
             raise InvalidInput(
                 "shared_uid", f"{len(found)} patients share Study Instance UID {study}: name one study, as {names}"
             )
-        reports = []
-        for series in self._series(found[0]) if found else []:
-            tags = series["MainDicomTags"]
-            if tags.get("Modality") == "SR" and is_own_manufacturer(tags.get("Manufacturer", "")):
-                reports += [self._file(orthanc_id) for orthanc_id in series["Instances"]]
+        series = self.own_series(found[0]) if found else []
+        documents = [orthanc_id for one in series if one.tags["Modality"] == "SR" for orthanc_id in one.instances]
+        reports = [self.read(orthanc_id) for orthanc_id in documents]
         return [report for report in reports if _is_own(report) and report.get("SOPClassUID") == EnhancedSRStorage]
 
     def _lookup(self, uid: str, kind: str) -> list[str]:
@@ -134,13 +142,35 @@ class Pacs:
         except UnusableImage:  # it left meanwhile
             return None
 
-    def _series(self, study_orthanc_id: str) -> list[dict[str, Any]]:
+    def own_series(self, study_orthanc_id: str) -> list[StoredSeries]:
+        """The series of a study that Firstread wrote, by Orthanc's index; none where there is no such study."""
         try:
-            return list(_json(self._ask("GET", f"{self._url}/studies/{study_orthanc_id}/series")))
-        except UnusableImage:  # there is no such study
+            series = _json(self._ask("GET", f"{self._url}/studies/{study_orthanc_id}/series"))
+        except UnusableImage:
             return []
+        return [
+            StoredSeries(tags=one["MainDicomTags"], instances=tuple(one["Instances"]))
+            for one in series
+            if is_own_manufacturer(one["MainDicomTags"].get("Manufacturer", ""))
+            and one["MainDicomTags"].get("Modality") in _OWN_MODALITIES
+        ]
 
-    def _file(self, orthanc_id: str) -> pydicom.Dataset:
+    def indexed(self, orthanc_id: str) -> dict[str, str]:
+        """What Orthanc's index says of an instance: SOPInstanceUID, SOPClassUID, InstanceNumber and more."""
+        instance = _json(self._ask("GET", f"{self._url}/instances/{orthanc_id}"))
+        sop_class = self._ask("GET", f"{self._url}/instances/{orthanc_id}/metadata/SopClassUid")
+        return {**instance["MainDicomTags"], "SOPClassUID": sop_class.data.decode()}
+
+    def source_image(self, orthanc_id: str) -> str:
+        """The SOP Instance UID of the image that a crop was cut from; empty where it does not say."""
+        path = f"{self._url}/instances/{orthanc_id}/content/0008-2112/0/0008-1155"
+        try:
+            return self._ask("GET", path).data.decode().strip("\0 ")
+        except UnusableImage:  # there is no such attribute
+            return ""
+
+    def read(self, orthanc_id: str) -> pydicom.Dataset:
+        """An instance by Orthanc's identifier."""
         return _read(self._ask("GET", f"{self._url}/instances/{orthanc_id}/file").data)
 
     def find_triage_reports(

@@ -20,6 +20,7 @@ from imaging.display import to_display
 from imaging.radiograph import Radiograph, read_radiograph
 from models import Explainer
 from worker.claim import claimed
+from worker.found import find_reports
 from worker.pacs import Pacs
 from worklist.errors import ModelUnavailable, UnusableImage
 from worklist.finding import Algorithm, Analysis, ImageReference
@@ -58,6 +59,13 @@ class ReportPipeline:
             if not self.jobs.is_reported(subject):
                 self.jobs.complete_report(job_id, claim.holder, [])
                 return
+            if subject.is_new:
+                going_on = self._take_over(job, claim.holder, subject)
+                if going_on is None:
+                    return
+                if going_on != job:
+                    job = going_on
+                    subject = self.jobs.report_subject(job)
             images = _Images(self.pacs, job.study_orthanc_id)
             analysis = subject.analysis if subject.is_kept else self._explain(subject, images)
             reported_at = self.jobs.keep_report(job_id, claim.holder, subject, analysis)
@@ -72,6 +80,16 @@ class ReportPipeline:
             stored = list(_placed(results))
             kept = self.jobs.complete_report(job_id, claim.holder, stored)
             log.info("reported", study=job.study_instance_uid, objects=len(stored), kept=kept)
+
+    def _take_over(self, job: Job, holder: str, subject: ReportSubject) -> Job | None:
+        """What is left to do: where the database was restored or lost, the PACS may have the report already."""
+        series = self.pacs.own_series(job.study_orthanc_id)
+        if not series:
+            return job
+        going_on = self.jobs.take_over(job, holder, find_reports(self.pacs, series), subject)
+        if going_on is None:
+            log.info("found in the PACS", study=job.study_instance_uid)
+        return going_on
 
     def _explain(self, subject: ReportSubject, images: _Images) -> Analysis | None:
         if subject.analysis is None:

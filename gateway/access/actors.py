@@ -64,7 +64,7 @@ class Actors:
             return actor
         name = clean_name(typed or "")
         if not name:
-            raise InvalidInput("no_name", 'say who reads it: {"state": ..., "by": "your name"}')
+            raise InvalidInput("no_name", 'say who asks: {"by": "your name", ...}')
         return Actor(name=name, source=ActorSource.TYPED)
 
     def is_trusted(self, connection: HTTPConnection) -> bool:

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gateway.dicomweb.questions import accepted, check_viewport, plain_query
+from gateway.dicomweb.questions import accepted, check_viewport, drawn_instance, plain_query
 from gateway.dicomweb.spacing import without_unusable_spacing
 from gateway.problems import Problem, problem
 from worklist.errors import PacsUnavailable
@@ -55,10 +56,12 @@ class DicomWebOrigin:
         url: root of Orthanc.
         root: path of the DICOMweb plug-in below it.
         auth: user name and password, or None.
+        check_drawable: told a SOP Instance UID, raises UnusableImage where drawing it might end Orthanc.
         patience_s: longest wait for an answer, and for each next piece of it.
     """
 
     url: str
+    check_drawable: Callable[[str], None]
     root: str = _ROOT
     auth: tuple[str, str] | None = None
     patience_s: float = 60.0
@@ -88,16 +91,14 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
 
     async def resource(request: Request, level: str, below: str = "") -> Response:
         path = "/".join(filter(None, (level, below.removesuffix("/"))))
-        if level not in _LEVELS or not _RESOURCE.fullmatch(path):
-            raise Problem(404, "no such resource", f"{path} is no DICOMweb resource below studies, series or instances")
-        allowed = (*_RETRIEVAL, "POST") if _STORAGE.fullmatch(path) else _RETRIEVAL
-        if request.method not in allowed:
-            detail = f"{request.method} is refused: images are retrieved here, and stored by POST to studies"
-            raise HTTPException(405, detail, {"Allow": ", ".join(allowed)})
+        allowed = _allowed(request, level, path)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ", ".join(allowed)})
+        question = _question(orthanc, request, path)
+        if drawn := drawn_instance(path):
+            await run_in_threadpool(origin.check_drawable, drawn)
         try:
-            answer = await orthanc.send(_question(orthanc, request, path), stream=True)
+            answer = await orthanc.send(question, stream=True)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
         except httpx.HTTPError as error:
@@ -114,6 +115,17 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
         for path in (f"{prefix}{{level}}", f"{prefix}{{level}}/{{below:path}}"):
             router.add_api_route(path, resource, methods=_METHODS, include_in_schema=False)
     return router
+
+
+def _allowed(request: Request, level: str, path: str) -> tuple[str, ...]:
+    """The methods that a resource has, that of the request among them."""
+    if level not in _LEVELS or not _RESOURCE.fullmatch(path):
+        raise Problem(404, "no such resource", f"{path} is no DICOMweb resource below studies, series or instances")
+    allowed = (*_RETRIEVAL, "POST") if _STORAGE.fullmatch(path) else _RETRIEVAL
+    if request.method not in allowed:
+        detail = f"{request.method} is refused: images are retrieved here, and stored by POST to studies"
+        raise HTTPException(405, detail, {"Allow": ", ".join(allowed)})
+    return allowed
 
 
 def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.Request:

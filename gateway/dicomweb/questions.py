@@ -1,8 +1,9 @@
 """What is asked of Orthanc's DICOMweb plug-in, put in the words that it understands and survives.
 
 Orthanc 1.10 takes a query as it is written, percent signs included. Its GDCM plug-in crashes while it transcodes, now
-and then, and a viewport of no size or of a huge one ends it every time; each takes the whole PACS down for a while. So
-films are retrieved as they are stored, and what would make Orthanc do otherwise never reaches it.
+and then, and a viewport of no size or of a huge one ends it every time, as a broken film does that it draws; each takes
+the whole PACS down for a while. So films are retrieved as they are stored, a picture is drawn of what is known to be
+whole, and what would make Orthanc do otherwise never reaches it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _PLAIN = frozenset(range(0x21, 0x7F)) - frozenset(b'%&#"<>')  # may stand in a query as it is, and ends nothing there
 _WHOLE = re.compile(r"studies/[^/]+(/series/[^/]+(/instances/[^/]+)?)?")
 _FRAMES = re.compile(r"studies/[^/]+/series/[^/]+/instances/[^/]+/frames/[^/]+")
+_DRAWN = re.compile(r"studies/[^/]+/series/[^/]+/instances/([^/]+)(?:/frames/[^/]+)?/(?:rendered|thumbnail)")
 _AS_STORED = 'multipart/related; type="{}"; transfer-syntax=*'
 _VIEWPORT = re.compile(rb"([0-9]{1,4}),([0-9]{1,4})((,-?[0-9]{0,5}(\.[0-9]{1,6})?){4})?")
 
@@ -51,6 +53,23 @@ def check_viewport(query: bytes) -> None:
         if not size or not all(0 < int(side) <= _LARGEST_VIEWPORT_PX for side in size.group(1, 2)):
             detail = f"viewport takes a width and a height from 1 to {_LARGEST_VIEWPORT_PX} pixels, such as 512,512"
             raise Problem(400, "no usable viewport", detail)
+
+
+def drawn_instance(path: str) -> str | None:
+    """The SOP Instance UID of what would be drawn as a picture; None where nothing would.
+
+    Args:
+        path: the resource, without the root of the service.
+
+    Raises:
+        Problem: 400, it would be all images of a study or series, each of which may be broken.
+    """
+    if path.rpartition("/")[2] not in {"rendered", "thumbnail"}:
+        return None
+    drawn = _DRAWN.fullmatch(path)
+    if not drawn:
+        raise Problem(400, "not of one image", "a picture is drawn of one image: ask for .../instances/UID/rendered")
+    return drawn[1]
 
 
 def accepted(path: str, accept: str) -> str:

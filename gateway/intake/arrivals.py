@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
-from gateway.intake.orthanc import InstanceFacts
+import structlog
+
+from gateway.intake.orthanc import InstanceFacts, OrthancClient
 from worklist.order import OrderPriority
 from worklist.records import ReceivedInstance, ReceivedReport
 from worklist.reports import DocumentHeader, is_document, radiologist_of
-from worklist.scope import WARD_OF, ScopeRules, age_by_dates, assess_scope
+from worklist.scope import WARD_OF, ScopeRules, age_by_dates, assess_scope, is_own_object
 
+_HEADERS_AT_ONCE = 4
 _TIMES = (("AcquisitionDate", "AcquisitionTime"), ("ContentDate", "ContentTime"), ("StudyDate", "StudyTime"))
 _DATE = re.compile(r"(\d{4})[-.]?(\d{2})[-.]?(\d{2})")  # DA, also with the dots of ACR-NEMA
 _TIME = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.\d*)?)?)?")  # TM, also with the colons of ACR-NEMA
@@ -21,6 +26,42 @@ _LARGEST_OFFSET = timedelta(hours=14)
 
 _LONGEST_QUESTION = 300  # characters
 _NO_AGE = 1000  # years, for which an AS value has no room
+
+log = structlog.get_logger()
+
+
+def read_arrivals(
+    orthanc: OrthancClient,
+    arrived: Sequence[tuple[str, datetime]],
+    rules: ScopeRules,
+    report_titles: frozenset[str],
+    *,
+    is_past: bool,
+) -> list[ReceivedInstance | ReceivedReport]:
+    """What some instances are, without our own; an image and a report of it may be one object.
+
+    Args:
+        orthanc: where they lie.
+        arrived: Orthanc's identifier of each, and when it came.
+        rules: which images are looked at.
+        report_titles: titles of the site's own reports.
+        is_past: whether they lay there before the feed was read, so that they can wait.
+    """
+    # Several at once, because a CT of a thousand slices may stand before the next film.
+    with ThreadPoolExecutor(_HEADERS_AT_ONCE) as readers:
+        found = list(readers.map(orthanc.instance, [orthanc_id for orthanc_id, _ in arrived]))
+    received: list[ReceivedInstance | ReceivedReport] = []
+    for (orthanc_id, received_at), facts in zip(arrived, found, strict=True):
+        if facts is None or is_own_object(facts.header):
+            continue
+        if not facts.header.get("StudyInstanceUID"):
+            log.error("an instance without a Study Instance UID cannot be listed", orthanc_id=orthanc_id)
+            continue
+        received.append(replace(received_instance(facts, received_at, rules), is_past=is_past))
+        report = received_report(facts, received_at, report_titles)
+        if report:
+            received.append(report)
+    return received
 
 
 def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeRules) -> ReceivedInstance:

@@ -13,8 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -22,7 +21,7 @@ from itertools import islice
 import structlog
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
-from gateway.intake.arrivals import received_instance, received_report
+from gateway.intake.arrivals import read_arrivals
 from gateway.intake.changelog import ChangeLog, advanced
 from gateway.intake.dispatch import Dispatcher
 from gateway.intake.lookback import LookBack
@@ -38,10 +37,9 @@ from worklist.records import (
     ReceivedReport,
     is_of_the_database,
 )
-from worklist.scope import ScopeRules, is_own_object
+from worklist.scope import ScopeRules
 
 FEED = "orthanc"
-_HEADERS_AT_ONCE = 4
 _STRETCH = 50  # changes written in one transaction: a burst shows up film by film, not all at its end
 _SILENCE = timedelta(seconds=60)  # a round ends long before this, unless the database or a neighbour holds it
 _PATROL_EVERY = timedelta(seconds=60)  # a study is compared with the PACS no more often than this ...
@@ -66,10 +64,12 @@ class IntakePace:
     Attributes:
         poll: pause between two readings when the doorbell is silent.
         lookback: how long ago a study may have changed when a whole PACS is looked at.
+        past: how long a round goes on with the past, before the feed is read again.
     """
 
     poll: timedelta = timedelta(seconds=1)
     lookback: timedelta = timedelta(days=7)
+    past: timedelta = timedelta(seconds=0.5)
 
 
 class Intake:
@@ -110,7 +110,7 @@ class Intake:
         self._report_titles = report_titles
         self._pace = pace
         self._log = ChangeLog(orthanc)
-        self._past = LookBack(orthanc, records, partial(self._ingest, is_past=True), pace.lookback)
+        self._past = LookBack(orthanc, records, partial(self._ingest, is_past=True), pace.lookback, pace.past)
         self._has_past = True  # until a look back says otherwise
         self._hurries = False
         self._past_held_until = time.monotonic() + _LONGEST_HELD_S
@@ -287,7 +287,7 @@ class Intake:
         arrived = [(change.orthanc_id, change.date) for change in changes if change.change_type == "NewInstance"]
         stable = [change.orthanc_id for change in changes if change.change_type == "StableStudy"]
         try:
-            self._write(self._receive(arrived, is_past=is_past), stable, following)
+            self._write(self._read(arrived, is_past=is_past), stable, following)
         except (StatementError, ValueError) as error:
             if is_of_the_database(error):
                 raise
@@ -304,24 +304,10 @@ class Intake:
     ) -> None:
         self._records.ingest(received, stable, feed=FEED if cursor else "", cursor=cursor, lease=self._lease)
 
-    def _receive(
+    def _read(
         self, arrived: Sequence[tuple[str, datetime]], *, is_past: bool
     ) -> list[ReceivedInstance | ReceivedReport]:
-        # Several at once, because a CT of a thousand slices may stand before the next film.
-        with ThreadPoolExecutor(_HEADERS_AT_ONCE) as readers:
-            found = list(readers.map(self._orthanc.instance, [orthanc_id for orthanc_id, _ in arrived]))
-        received: list[ReceivedInstance | ReceivedReport] = []
-        for (orthanc_id, received_at), facts in zip(arrived, found, strict=True):
-            if facts is None or is_own_object(facts.header):
-                continue
-            if not facts.header.get("StudyInstanceUID"):
-                log.error("an instance without a Study Instance UID cannot be listed", orthanc_id=orthanc_id)
-                continue
-            received.append(replace(received_instance(facts, received_at, self._rules), is_past=is_past))
-            report = received_report(facts, received_at, self._report_titles)
-            if report:
-                received.append(report)
-        return received
+        return read_arrivals(self._orthanc, arrived, self._rules, self._report_titles, is_past=is_past)
 
     def _check_hints(self) -> None:
         if not self._deleted:
@@ -351,7 +337,7 @@ class Intake:
             self._records.record_presence(orthanc_id, is_present=True, missing=missing, elsewhere=elsewhere)
             # It may lie in another patient's study, which an earlier version took for the same one, and did not list.
             listed_nowhere = [place for places in elsewhere.values() for place in places]
-            self._write(self._receive(listed_nowhere, is_past=True), [], None)
+            self._write(self._read(listed_nowhere, is_past=True), [], None)
         return not missing
 
     def _places_of(self, sop_instance_uid: str) -> list[tuple[str, datetime]]:

@@ -9,7 +9,7 @@ through, for those of which the log tells nothing any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,6 @@ _PAGE = 50  # studies asked for in one step
 _STUDIES_AT_ONCE = 16
 _STRETCH = 50  # instances that are dated, or taken in, at once
 _AT_ONCE = 4  # questions to Orthanc
-_BUDGET_S = 0.5  # for the steps of one round, after which the feed is read again
 
 
 @dataclass(slots=True)
@@ -53,6 +52,7 @@ class LookBack:
         records: where the walk's place is kept.
         ingest: takes in instances, oldest first.
         lookback: how long ago a study may have changed to be listed.
+        at_once: how long the steps of one round may take.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class LookBack:
         records: IntakeRecords,
         ingest: Callable[[Sequence[Change]], None],
         lookback: timedelta,
+        at_once: timedelta,
     ) -> None:
         self._orthanc = orthanc
         self._log = ChangeLog(orthanc)
         self._records = records
         self._ingest = ingest
         self._lookback = lookback
+        self._at_once_s = at_once.total_seconds()
         self._waiting: list[str] = []  # studies of the present step, in the order in which they are taken in
         self._following = (0, "")  # where the step after this one begins
         self._batch = _Batch()
@@ -78,7 +80,7 @@ class LookBack:
 
     def go_on(self) -> bool:
         """Some steps; whether more are left."""
-        until = time.monotonic() + _BUDGET_S
+        until = time.monotonic() + self._at_once_s
         while place := self._records.cursor(PAST):
             if not place.marks:
                 return False
@@ -143,11 +145,23 @@ class LookBack:
         """The instances of a study as if the log told of them, oldest first; none where it changed too long ago."""
         if not dated or max(dated)[0] < datetime.now(UTC) - self._lookback:
             return []
-        return [
-            Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date)
-            for date, orthanc_id in sorted(dated)
-        ]
+        return _as_told(dated)
 
     def _keep(self, sequence: int, walk: str) -> None:
         marks = (walk,) if walk else ()
         self._records.ingest([], [], feed=PAST, cursor=FeedCursor(sequence=sequence, marks=marks))
+
+
+def arrivals_of(orthanc: OrthancClient, study_orthanc_id: str, without: Collection[str] = ()) -> list[Change]:
+    """The instances of a study as if the log told of them, oldest first, but for some that are known."""
+    ids = [one for one in orthanc.study_instances(study_orthanc_id) or () if one not in without]
+    with ThreadPoolExecutor(_AT_ONCE) as askers:  # one question each: a CT has thousands
+        dates = list(askers.map(orthanc.reception_date, ids))
+    return _as_told([(date, one) for one, date in zip(ids, dates, strict=True) if date])
+
+
+def _as_told(dated: Sequence[tuple[datetime, str]]) -> list[Change]:
+    return [
+        Change(sequence=0, change_type="NewInstance", orthanc_id=orthanc_id, date=date)
+        for date, orthanc_id in sorted(dated)
+    ]

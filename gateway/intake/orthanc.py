@@ -229,6 +229,18 @@ class OrthancClient:
                 raise
             raise UnusableImage("not_drawn", "the PACS cannot draw the image: open the study in the viewer") from error
 
+    def check_drawable(self, sop_instance_uid: str) -> None:
+        """Make sure that drawing an image, whichever bears the UID, cannot take Orthanc down.
+
+        Raises:
+            UnusableImage: not_drawn_safely, it is broken or compressed.
+        """
+        for found in self.lookup(sop_instance_uid):
+            if found["Type"] == "Instance" and not self._can_be_drawn(found["ID"], is_decoded=False):
+                raise UnusableImage(
+                    "not_drawn_safely", "a picture is drawn of a whole, uncompressed image alone: retrieve it as it is"
+                )
+
     def _can_be_drawn(self, orthanc_id: str, *, is_decoded: bool) -> bool:
         """Whether an image's header is one that Orthanc reads as it stands, and all its pixels are there."""
         *layout, frames = (

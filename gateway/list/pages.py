@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from gateway.access.actors import LONGEST_NAME, Actors
+from gateway.list.failures import SHOWN, failures_answer
 from gateway.list.items import item
 from gateway.list.scope import scope_of
 from gateway.list.words import FLAGS, STATES, UNASSESSED, being_read, sex_age, waiting, where
@@ -108,11 +109,11 @@ _BLANK: Mapping[str, Any] = {
 
 
 def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: Actors) -> APIRouter:
-    """The router of `GET /` and `GET /try`.
+    """The router of `GET /`, `GET /try` and `GET /failures`.
 
     Args:
         worklist: what is listed.
-        jobs: knows the policy in force.
+        jobs: knows the policy in force, and what failed.
         site: what the pages tell about this installation.
         actors: knows who is signed in at a proxy.
     """
@@ -148,6 +149,7 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
             total=total,
             items=[item(study) for study in studies],
             counts=worklist.counts(),
+            has_failures=jobs.count_failed() > 0,
             scope=scope_of(jobs.policy()),
             reader=actor.name if actor else "",
             now=datetime.now(UTC),
@@ -156,6 +158,14 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
     @router.get("/try", response_class=HTMLResponse, include_in_schema=False)
     def try_page() -> HTMLResponse:
         return _answer(templates, "try.html", words, scope=scope_of(jobs.policy()))
+
+    @router.get("/failures", response_class=HTMLResponse, include_in_schema=False)
+    def failures_page(request: Request) -> HTMLResponse:
+        actor = actors.signed_in(request)
+        failures = failures_answer(*jobs.failed(SHOWN))
+        return _answer(
+            templates, "failures.html", words, failures=failures, shown=SHOWN, reader=actor.name if actor else ""
+        )
 
     return router
 

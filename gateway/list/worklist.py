@@ -1,4 +1,4 @@
-"""`GET /worklist`, its events, what the model looks for, and a study's images, crops and priors."""
+"""`GET /worklist`, its events, what the model looks for, what failed, and a study's images, crops and priors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sse_starlette import EventSourceResponse
 
 from gateway.access.actors import Actors
 from gateway.intake.orthanc import OrthancClient
+from gateway.list.failures import build_failures
 from gateway.list.hub import ListHub
 from gateway.list.items import PriorsPage, WorklistPage, page_json, priors_json
 from gateway.list.readings import build_readings, problem_responses
@@ -27,6 +28,8 @@ _METHODS: Final = {
     "": "GET, HEAD, OPTIONS",
     "/scope": "GET, OPTIONS",
     "/events": "GET, HEAD, OPTIONS",
+    "/failures": "GET, OPTIONS",
+    "/failures/retry": "PUT, OPTIONS",
     "/{study_instance_uid}/state": "PUT, OPTIONS",
     "/{study_instance_uid}/priors": "GET, OPTIONS",
 }
@@ -53,6 +56,7 @@ def build_worklist(  # noqa: PLR0913, PLR0917 - everything that the list is made
     _add_pictures(router, worklist, orthanc)
     _add_priors(router, worklist)
     router.include_router(build_readings(worklist, readings, actors))
+    router.include_router(build_failures(jobs, actors))
     for path, methods in _METHODS.items():
         router.add_api_route(path, _allowing(methods), methods=["OPTIONS"], include_in_schema=False)
     return router

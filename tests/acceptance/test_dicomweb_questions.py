@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -212,6 +212,45 @@ def test_pictures_of_a_given_size_are_drawn(web: httpx.Client, orthanc: OrthancS
     for viewport in ("256,256", "256%2C256", "4096,4096", "100,100,0,0,50,50", "100,100,,,,", "100,100,-5,0.5,99999,9"):
         answer = web.get(f"{path_of(film)}/rendered?viewport={viewport}", headers={"Accept": "image/png"})
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png"), viewport
+
+
+def half_of_it(film: Dataset) -> None:
+    """Cut the pixels short."""
+    film.PixelData = film.PixelData[: len(film.PixelData) // 4 * 2]
+
+
+def rows_as_text(film: Dataset) -> None:
+    """State the height in another VR, by which Orthanc 1.10 dies."""
+    rows = str(film.Rows)
+    del film.Rows
+    film.add_new("Rows", "LO", rows)
+
+
+@pytest.mark.parametrize("spoil", [half_of_it, rows_as_text])
+@pytest.mark.parametrize("part", ["/rendered", "/frames/1/rendered", "/rendered?viewport=64,64", "/thumbnail"])
+def test_a_broken_film_is_not_drawn(
+    web: httpx.Client, orthanc: OrthancServer, spoil: Callable[[Dataset], None], part: str
+) -> None:
+    """Orthanc, which might die of it, is not asked; it goes on to draw what is whole."""
+    broken, whole = chest(1), chest(2)
+    spoil(broken)
+    orthanc.post(broken)
+    orthanc.post(whole)
+    for method in ("GET", "HEAD"):
+        assert web.request(method, f"{path_of(broken)}{part}").status_code == 422
+    refused = web.get(f"{path_of(broken)}{part}")
+    assert (refused.headers["content-type"], refused.json()["code"]) == ("application/problem+json", "not_drawn_safely")
+    assert web.get(f"{path_of(whole)}/rendered", headers={"Accept": "image/png"}).status_code == 200
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_picture_is_drawn_of_one_image(web: httpx.Client, orthanc: OrthancServer, level: int) -> None:
+    """Of a study or series each image would be drawn, the broken ones too."""
+    film = chest()
+    orthanc.post(film)
+    path = (f"/studies/{film.StudyInstanceUID}", f"/studies/{film.StudyInstanceUID}/series/{film.SeriesInstanceUID}")
+    refused = web.get(f"{path[level]}/rendered")
+    assert (refused.status_code, refused.json()["title"]) == (400, "not of one image")
 
 
 # ---- Spacings that no image can have ----

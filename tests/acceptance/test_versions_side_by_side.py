@@ -24,6 +24,7 @@ from tests.bad_films import chest
 from tests.servers import OrthancServer, free_ports
 
 _WAIT_S = 60.0
+_BY_UID = "8dde3fe"  # the last one that knew a study by its Study Instance UID; its queues are the present ones
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Versions:
 
     orthanc: OrthancServer
     supervisor: Supervisor
+    earlier_supervisor: Supervisor
     folder: Path
     earlier: Path
     environment: Mapping[str, str]
@@ -45,8 +47,9 @@ class Versions:
         port = free_ports(1)[0]
         here = {**self._of(code), "FIRSTREAD_HTTP_PORT": str(port)}
         queues = "score,report" if code == self.earlier else "score,report,predict"
+        supervisor = self.earlier_supervisor if code == self.earlier else self.supervisor
         for program, *arguments in (("gateway",), ("worker", "--queues", queues)):
-            self.supervisor.start(
+            supervisor.start(
                 Program(
                     name=f"{name} {program}",
                     command=self._command(program, *arguments),
@@ -71,14 +74,20 @@ class Versions:
         return [sys.executable, "-m", "firstread", *arguments]
 
 
+@pytest.fixture
+def commit() -> str:
+    """The earlier version."""
+    return COMMIT
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def versions(
-    request: pytest.FixtureRequest, orthanc: OrthancServer, redis_url: str, tmp_path: Path
+    request: pytest.FixtureRequest, orthanc: OrthancServer, redis_url: str, tmp_path: Path, commit: str
 ) -> Iterator[Versions]:
     """Orthanc, Redis and a database for both versions; everything that was started is stopped at the end."""
-    known = subprocess.run(["git", "cat-file", "-e", COMMIT], cwd=REPOSITORY, capture_output=True, check=False)
+    known = subprocess.run(["git", "cat-file", "-e", commit], cwd=REPOSITORY, capture_output=True, check=False)
     if known.returncode:
-        pytest.skip(f"this checkout does not hold the earlier version ({COMMIT})")
+        pytest.skip(f"this checkout does not hold the earlier version ({commit})")
     is_sqlite = request.param == "sqlite"
     environment = {
         "FIRSTREAD_DATABASE_URL": (
@@ -89,11 +98,12 @@ def versions(
         "FIRSTREAD_QUIET_S": "1",
         "FIRSTREAD_PRIOR_AFTER_DAYS": "0",  # the simulated films have a date of long ago
     }
-    with exported() as earlier:
-        supervisor = Supervisor()
+    with exported(commit) as earlier:
+        supervisor, earlier_supervisor = Supervisor(), Supervisor()
         try:
-            yield Versions(orthanc, supervisor, tmp_path, earlier, environment)
+            yield Versions(orthanc, supervisor, earlier_supervisor, tmp_path, earlier, environment)
         finally:
+            earlier_supervisor.stop()
             supervisor.stop()
 
 
@@ -112,6 +122,31 @@ def test_the_present_version_takes_over_beside_the_earlier_one(versions: Version
     for film in (second, third):
         _wait_until_reported(new, film)
     time.sleep(3)  # in which the earlier version could still do harm
+    assert _state(new, first) == "reported"
+    assert versions.reports(first) == before
+    assert [len(versions.reports(film)) for film in (first, second, third)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("commit", [_BY_UID])
+def test_a_version_that_knows_studies_by_uid_passes_over_nothing(versions: Versions) -> None:
+    """Once the tables name studies by Orthanc's identifier it can neither list a film nor skip one; all are reported.
+
+    Its workers take messages from the same queues, which they cannot use; what they took comes again.
+    """
+    first, second, third = chest(1), chest(2), chest(3)
+    versions.upgrade(versions.earlier)
+    old = versions.start("earlier", versions.earlier)
+    versions.orthanc.post(first)
+    _wait_until_reported(old, first)
+    before = versions.reports(first)
+    versions.upgrade(REPOSITORY)
+    versions.orthanc.post(second)
+    time.sleep(3)  # in which the earlier version could pass over it
+    new = versions.start("present", REPOSITORY)
+    versions.orthanc.post(third)
+    versions.earlier_supervisor.stop()
+    for film in (second, third):
+        _wait_until_reported(new, film)
     assert _state(new, first) == "reported"
     assert versions.reports(first) == before
     assert [len(versions.reports(film)) for film in (first, second, third)] == [1, 1, 1]

@@ -433,7 +433,7 @@ def test_what_a_report_says_is_kept_before_it_is_stored(records: Records) -> Non
     records.score({FindingType.PNEUMOTHORAX: 0.99}, 0.99)
     job = records.claim(Queue.REPORT)
     again = records.jobs.report_subject(job)
-    assert again == replace(first, analysis=explained, is_kept=True)
+    assert again == replace(first, analysis=explained, is_new=False, is_kept=True)
     other = explained.explained("Other words.", explainer=EXPLAINER, prompt_version="3")
     assert records.jobs.keep_report(job.job_id, "w", again, other) == NOON
     assert records.jobs.report_subject(job) == again

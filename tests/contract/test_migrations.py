@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session
 import migrations
 from bench.migration import measure_migration
 from bench.old_site import KINDS, SCORER, fill_old_site
-from tests.records import policy, scorer_card
+from tests.records import policy, received, scorer_card
 from worklist.finding import FindingType, Snippet
 from worklist.job import JobLimits, Queue
 from worklist.reading import unread
@@ -306,11 +307,71 @@ def test_what_the_gates_refused_is_out_of_scope_afterwards(failed_site: Database
     assert states(failed_site) == before
 
 
-def test_the_earlier_version_can_still_take_in_studies_beside_the_present_one(failed_site: Database) -> None:
-    """What it does not know of is empty, and the present version shows the study."""
-    migrations.upgrade(failed_site)
+def test_the_earlier_version_can_still_take_in_studies_beside_revision_0005(failed_site: Database) -> None:
+    """What it does not know of is empty, and a later version shows the study."""
+    command.upgrade(migrations.configure(failed_site), "0005")
     with failed_site.write() as session:
         insert_as_0003(session, "1.4")
+    migrations.upgrade(failed_site)
     study = Worklist(failed_site, SiteRules()).find("1.4")
     assert study is not None
     assert (study.ward, study.station, study.view, study.question, study.prior) == ("", "", "", "", None)
+
+
+# ---- Revision 0006 ----
+
+TABLES = {"studies", "instances", "analyses", "reports", "jobs", "results", "events"}
+
+
+def test_studies_keep_all_that_is_theirs_under_another_key(old_site: Database) -> None:
+    """Every row is there after 0006 and after the way back, as it was; an event names its study in both ways."""
+    config = migrations.configure(old_site)
+    command.upgrade(config, "0005")
+    with old_site.write() as session:
+        session.execute(
+            text(
+                "INSERT INTO events (at, study_instance_uid, kind, actor, actor_source, detail) "
+                "VALUES (:at, '1.2.826.3', 'arrived', '', 'system', '{}')"
+            ).bindparams(bindparam("at", NEWEST, type_=UtcDateTime()))
+        )
+    before = contents(old_site)
+    command.upgrade(config, "0006")
+    after = contents(old_site)
+    for table in TABLES - {"studies", "events"}:
+        renamed = {frozenset(_as_before(row).items()) for row in after[table]}
+        assert renamed == {frozenset(row.items()) for row in before[table]}
+    assert after["studies"] == before["studies"]
+    assert [(row["study_orthanc_id"], row["study_instance_uid"]) for row in after["events"]] == [
+        ("o1.2.826.3", "1.2.826.3")
+    ]
+    command.downgrade(config, "0005")
+    assert contents(old_site) == before
+
+
+def test_of_two_patients_under_one_uid_the_way_back_keeps_the_last(empty_database: Database) -> None:
+    """The earlier version can hold one of them; the other one lies in the PACS."""
+    migrations.upgrade(empty_database)
+    intake = IntakeRecords(empty_database, SiteRules())
+    older, newer = received("1.1", at=NEWEST - timedelta(hours=1)), received("1.1", at=NEWEST)
+    intake.ingest([older, replace(newer, orthanc_id="another", patient_name="Roe^Rick")], [])
+    command.downgrade(migrations.configure(empty_database), "0005")
+    rows = contents(empty_database)
+    assert [(row["study_instance_uid"], row["patient_name"]) for row in rows["studies"]] == [("1.1", "Roe^Rick")]
+    assert (len(rows["instances"]), len(rows["jobs"])) == (1, 1)
+
+
+def contents(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """All rows of all tables about studies, each a mapping, in one order."""
+    with database.read() as session:
+        return {
+            table: sorted(
+                (dict(row) for row in session.execute(text(f"SELECT * FROM {table}")).mappings()),  # noqa: S608 - ours
+                key=lambda row: sorted((name, str(value)) for name, value in row.items()),
+            )
+            for table in TABLES
+        }
+
+
+def _as_before(row: dict[str, Any]) -> dict[str, Any]:
+    orthanc_id = row.pop("study_orthanc_id")
+    return row | {"study_instance_uid": orthanc_id.removeprefix("o")}

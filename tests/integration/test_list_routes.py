@@ -16,6 +16,7 @@ from tests.list_gateway import ListGateway, running_list
 from tests.lists import EFFUSION, LATERAL, NOTHING, PNEUMOTHORAX, FilledList, uid_of
 from worklist.finding import Analysis, FindingType, Region
 from worklist.order import OrderPriority
+from worklist.reading import ReadingState
 from worklist.records import Database
 
 LIST = "/worklist"
@@ -349,3 +350,23 @@ def test_options_says_what_may_be_asked(client: httpx.Client, path: str, methods
     refused = client.delete(LIST + path)
     assert (refused.status_code, refused.headers["content-type"]) == (405, "application/problem+json")
     assert set(refused.headers["allow"].split(", ")) <= set(methods.split(", "))
+
+
+def test_a_uid_of_two_patients_names_neither(listed: FilledList, client: httpx.Client) -> None:
+    """It is refused with the addresses of both; by its own address each is found, and read, alone."""
+    uid, other = listed.add(8, "Roe^Rick", uid=uid_of(1), orthanc_id="of-another"), listed.orthanc_id(uid_of(1))
+    items = [item for item in client.get(LIST).json()["items"] if item["study_instance_uid"] == uid]
+    assert {item["address"]: item["patient_name"] for item in items} == {other: "Doe^Jane", "of-another": "Roe^Rick"}
+    assert all(item["reason"].startswith("Another patient has the same Study Instance UID") for item in items)
+    alone = client.get(LIST, params={"limit": 1000}).json()["items"]
+    assert {item["address"] for item in alone if item["study_instance_uid"] == uid_of(2)} == {uid_of(2)}
+    answers = [client.get(f"{LIST}/{uid}/{path}") for path in ("priors", "images/1.png", "crops/1.png")]
+    answers.append(client.put(f"{LIST}/{uid}/state", json={"state": "read", "by": "Dr. B"}))
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (409, "shared_uid")
+        assert answer.json()["detail"] == (
+            f"2 patients share Study Instance UID {uid}: name one study, as of-another or {other}"
+        )
+    done = client.put(f"{LIST}/of-another/state", json={"state": "read", "by": "Dr. B"})
+    assert (done.status_code, done.json()["patient_name"], done.json()["reading"]["by"]) == (200, "Roe^Rick", "Dr. B")
+    assert listed.worklist.find(other).reading.state is ReadingState.UNREAD  # type: ignore[union-attr]

@@ -291,6 +291,7 @@ def test_a_study_of_two_images_has_one_report_of_both(site: Site) -> None:
     second = sick(7, StudyInstanceUID=first.StudyInstanceUID)
     healthy = chest(4)
     healthy.StudyInstanceUID, healthy.InstanceNumber = first.StudyInstanceUID, 4
+    second.PatientID = healthy.PatientID = first.PatientID
     uid = site.receive(healthy, first, second)
     site.score_all()
     site.report_all()

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -378,10 +379,11 @@ def get(tmp_path: Path, migrated_sqlite: bytes) -> Iterator[Get]:
             scope_failure=None,
         )
         rules = SiteRules()
-        IntakeRecords(database, rules).ingest([received], [])
+        shared = [replace(received, orthanc_id=name, study_instance_uid="1.9", patient_id=name) for name in ("a", "b")]
+        IntakeRecords(database, rules).ingest([received, *shared], [])
         jobs = JobRecords(database, rules, JobLimits())
         jobs.adopt_policy(POLICY)
-        ((job_id, _),) = jobs.due(1)
+        job_id = jobs.due(1)[0][0]
         assert jobs.claim(job_id, "w")
         assert jobs.complete_score(job_id, "w", scored(header(), PNEUMOTHORAX, score=0.93))
         app = FastAPI()
@@ -420,6 +422,8 @@ def test_a_search_is_answered_from_the_reading_list(get: Get, study: str) -> Non
         (f"/fhir/DiagnosticReport?study={'1' * 65}", 400, "invalid"),
         ("/fhir/DiagnosticReport?study=9.9.9", 404, "not-found"),
         ("/fhir/DiagnosticReport/9.9.9", 404, "not-found"),
+        ("/fhir/DiagnosticReport?study=1.9", 409, "multiple-matches"),
+        ("/fhir/DiagnosticReport/1.9", 409, "multiple-matches"),
     ],
 )
 def test_a_refusal_is_an_operation_outcome(get: Get, path: str, status: int, code: str) -> None:

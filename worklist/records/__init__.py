@@ -3,14 +3,17 @@
 from worklist.records.addresses import SHARED_UID
 from worklist.records.database import Database, is_of_the_database
 from worklist.records.events import Event, EventKind
+from worklist.records.failures import FailedWork
+from worklist.records.found import FoundReport, FoundReports
 from worklist.records.images import StoredImage
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
-from worklist.records.leases import Lease
+from worklist.records.leases import Lease, living_processes
 from worklist.records.lines import ListedStudy
 from worklist.records.predictions import PredictionRecords
 from worklist.records.priors import PriorLine, PriorStudy
 from worklist.records.readings import ReadingRecords
+from worklist.records.rebuilding import RebuildRecords
 from worklist.records.received import ReceivedInstance
 from worklist.records.reports import FailedImage, ReportSubject, StoredResult
 from worklist.records.upload_files import UploadFiles
@@ -22,7 +25,10 @@ __all__ = [
     "Event",
     "EventKind",
     "FailedImage",
+    "FailedWork",
     "FeedCursor",
+    "FoundReport",
+    "FoundReports",
     "GoneStudy",
     "IntakeRecords",
     "Job",
@@ -34,6 +40,7 @@ __all__ = [
     "PriorLine",
     "PriorStudy",
     "ReadingRecords",
+    "RebuildRecords",
     "ReceivedInstance",
     "ReceivedReport",
     "ReportSubject",
@@ -43,4 +50,5 @@ __all__ = [
     "UploadFiles",
     "Worklist",
     "is_of_the_database",
+    "living_processes",
 ]

@@ -14,7 +14,7 @@ from worklist.records.policies import (
     rows_in_force,
 )
 from worklist.records.studies import Study
-from worklist.records.tables import ON_THE_LIST, PolicyRow, StudyRow
+from worklist.records.tables import ON_THE_LIST, PRESENT, PolicyRow, StudyRow
 from worklist.site import SiteRules
 from worklist.triage import TriagePolicy
 
@@ -63,13 +63,14 @@ def follow_budget(database: Database, rules: SiteRules) -> bool:
     return has_changed
 
 
-def triage_again(database: Database, rules: SiteRules) -> None:
+def triage_again(database: Database, rules: SiteRules, *, priors_too: bool = False) -> None:
     """Triage all that is to be read and was triaged by a policy which is no longer in force, or by none."""
+    which = PRESENT if priors_too else ON_THE_LIST
     with database.read() as session:
         in_force = [policy.digest for policy in policies_in_force(session).values()]
         is_outdated = or_(StudyRow.policy_digest.is_(None), StudyRow.policy_digest.not_in(in_force))
         found = session.scalars(
-            select(StudyRow.orthanc_id).where(ON_THE_LIST, StudyRow.score.is_not(None), is_outdated)
+            select(StudyRow.orthanc_id).where(which, StudyRow.score.is_not(None), is_outdated)
         ).all()
     ordered = sorted(found)
     for start in range(0, len(ordered), _AT_ONCE):
@@ -77,5 +78,5 @@ def triage_again(database: Database, rules: SiteRules) -> None:
             now = database.now(session)
             for orthanc_id in ordered[start : start + _AT_ONCE]:
                 study = Study.lock(session, orthanc_id, rules, now)
-                if study and study.is_on_the_list:
+                if study and (priors_too or study.is_on_the_list):
                     study.recompute()

@@ -45,6 +45,7 @@ class EventKind(StrEnum):
     RETURNED = "returned"
     POLICY = "policy"
     LOST = "report lost"
+    FOUND = "report found"
     IMAGE_GONE = "image gone"
     UID_SHARED = "uid shared"
     UID_ALONE = "uid no longer shared"

@@ -7,11 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from worklist.reading import Actor, HowRead
+from worklist.records.among import Texts, among
 from worklist.records.database import Database
 from worklist.records.events import EventKind
 from worklist.records.leases import Lease
@@ -227,8 +228,7 @@ class IntakeRecords:
         if not orthanc_ids:
             return
         with self._database.write() as session:
-            of_these = update(StudyRow).where(StudyRow.orthanc_id.in_(orthanc_ids), PRESENT)
-            session.execute(of_these.values(checked_at=self._database.now(session)))
+            _set_checked(session, and_(StudyRow.orthanc_id.in_(orthanc_ids), PRESENT), self._database.now(session))
 
     def listed_of(self, orthanc_ids: Sequence[str]) -> set[str]:
         """Those of Orthanc's identifiers whose studies are thought to be in the PACS."""
@@ -241,9 +241,15 @@ class IntakeRecords:
     def forget_checks(self) -> None:
         """Have every study compared with the PACS anew, as soon as the patrol comes to it."""
         with self._database.write() as session:
-            session.execute(update(StudyRow).where(CHECKED).values(checked_at=_LONG_AGO))
+            _set_checked(session, CHECKED, _LONG_AGO)
 
     def listed(self) -> list[str]:
         """Orthanc's identifiers of every study that is thought to be in the PACS."""
         with self._database.read() as session:
             return list(session.scalars(select(StudyRow.orthanc_id).where(PRESENT)))
+
+
+def _set_checked(session: Session, condition: ColumnElement[bool], checked_at: datetime) -> None:
+    key = StudyRow.orthanc_id
+    locked = session.scalars(select(key).where(condition).order_by(key).with_for_update()).all()
+    session.execute(update(StudyRow).where(among(key, literal(locked, Texts()))).values(checked_at=checked_at))

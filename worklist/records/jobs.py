@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
 from worklist.finding import Analysis
 from worklist.job import JobEvent, JobLimits, Queue, next_state
 from worklist.procedure_step import ProcedureStepState
-from worklist.records import adoption, reports
+from worklist.reading import SYSTEM, Actor
+from worklist.records import adoption, failures, reports
 from worklist.records.database import Database
 from worklist.records.documents import analysis_to_document
 from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, is_undelivered, retried_in_vain, waiting_in_vain
 from worklist.records.events import EventKind, record
+from worklist.records.failures import FailedWork
+from worklist.records.found import FoundReports, take_over
 from worklist.records.images import image_is_open
 from worklist.records.leases import living_workers, say_alive
 from worklist.records.policies import newest_policy, policies_in_force
@@ -81,18 +84,17 @@ class JobRecords:
     def record_enqueued(self, job_ids: Iterable[str]) -> None:
         """Note that the broker took a message for each of these jobs."""
         with self._database.write() as session:
+            free = _scheduled().where(JobRow.job_id.in_(list(job_ids)))
             session.execute(
                 update(JobRow)
-                .where(JobRow.job_id.in_(list(job_ids)), JobRow.state == ProcedureStepState.SCHEDULED)
+                .where(JobRow.job_id.in_(free))
                 .values(enqueued_at=self._database.now(session), enqueues=JobRow.enqueues + 1)
             )
 
     def forget_enqueued(self) -> None:
         """The broker may have lost its memory: send every open message again."""
         with self._database.write() as session:
-            session.execute(
-                update(JobRow).where(JobRow.state == ProcedureStepState.SCHEDULED).values(enqueued_at=None, enqueues=0)
-            )
+            session.execute(update(JobRow).where(JobRow.job_id.in_(_scheduled())).values(enqueued_at=None, enqueues=0))
 
     def sweep(self) -> None:
         """Put back the jobs whose holder has not renewed its lease, and fail those it happens to each time."""
@@ -177,6 +179,23 @@ class JobRecords:
         with self._database.read() as session:
             return reports.report_subject(session, job.study_orthanc_id, job.revision, self._database.now(session))
 
+    def take_over(self, job: Job, holder: str, found: FoundReports, subject: ReportSubject) -> Job | None:
+        """Take over what the PACS has of a claimed report, instead of writing it again.
+
+        Returns:
+            The job, under the next free revision where the PACS has something else; None where nothing is left to do.
+        """
+        with self._database.write() as session:
+            now = self._database.now(session)
+            row, study = self._lock(session, job.job_id, now)
+            if row is None or study is None or not _is_held(row, holder):
+                return None
+            if take_over(session, study, row, found, subject):
+                return replace(job, revision=row.revision)
+            _finish(row, JobEvent.COMPLETE, now)
+            study.recompute()
+            return None
+
     def is_reported(self, subject: ReportSubject) -> bool:
         """Whether the site wants a report of it: of an image that its pixels put out of scope it may want none."""
         why = None if subject.analysis else subject.failed
@@ -187,7 +206,7 @@ class JobRecords:
     ) -> datetime | None:
         """Keep what a report says before anything of it is stored; returns its time, None where the lease is lost."""
         with self._database.write() as session:
-            row = session.get(JobRow, job_id, with_for_update=True)
+            row, _ = self._lock(session, job_id, self._database.now(session))
             if row is None or not _is_held(row, holder):
                 return None
             return reports.keep_report(session, row, subject, explained)
@@ -231,49 +250,22 @@ class JobRecords:
                 _cancel(session, row, study.row, Failure(code=error.code, message=error.message), now)
             study.recompute()
 
-    def retry(self, addresses: Iterable[str]) -> int:
+    def retry(self, addresses: Collection[str], by: Actor = SYSTEM) -> int:
         """Schedule the failed jobs of these studies again, of all studies where none is named; returns how many.
 
         A study is named by its Study Instance UID, which may be that of several patients, or by Orthanc's identifier.
-
-        Jobs that a newer image or revision has overtaken stay failed, and so do those of studies that are gone.
         """
-        named = list(addresses)
-        is_current_image = exists().where(
-            InstanceRow.study_orthanc_id == JobRow.study_orthanc_id,
-            InstanceRow.sop_instance_uid == JobRow.sop_instance_uid,
-            InstanceRow.digest == JobRow.digest,
-        )
-        is_current_report = and_(JobRow.queue == Queue.REPORT, JobRow.revision == StudyRow.revision)
-        failed = (
-            select(JobRow)
-            .join(StudyRow, StudyRow.orthanc_id == JobRow.study_orthanc_id)
-            .where(JobRow.state == ProcedureStepState.CANCELED, StudyRow.withdrawn_at.is_(None))
-            .where(or_(is_current_image, is_current_report))
-        )
+        return failures.retry(self._database, self._rules, addresses, by)
+
+    def failed(self, limit: int = 100, offset: int = 0) -> tuple[int, list[FailedWork]]:
+        """How much has failed and may be tried again, and a page of it, what failed last first."""
         with self._database.read() as session:
-            is_named = or_(StudyRow.study_instance_uid.in_(named), StudyRow.orthanc_id.in_(named))
-            found = failed.where(is_named) if named else failed
-            wanted = sorted({row.study_orthanc_id for row in session.scalars(found)})
-        count = 0
-        for orthanc_id in wanted:
-            with self._database.write() as session:
-                now = self._database.now(session)
-                study = Study.lock(session, orthanc_id, self._rules, now)
-                rows = session.scalars(
-                    failed.where(JobRow.study_orthanc_id == orthanc_id).with_for_update(of=JobRow)
-                ).all()
-                if study is None or not rows:
-                    continue
-                has_told = study.has_begun_report
-                for row in rows:
-                    record(session, EventKind.RETRIED, study.row, queue=row.queue, failure=row.failure_code)
-                    _rerun(row, now)
-                if has_told and any(row.queue is Queue.SCORE for row in rows):
-                    study.begin_next_revision()  # the present report told of the failure: the next one will not
-                study.recompute()
-                count += len(rows)
-        return count
+            return failures.count_failed(session), failures.failed_work(session, limit, offset)
+
+    def count_failed(self) -> int:
+        """How much has failed and may be tried again."""
+        with self._database.read() as session:
+            return failures.count_failed(session)
 
     def count_open(self) -> int:
         """How many jobs are neither done nor failed."""
@@ -329,22 +321,21 @@ class JobRecords:
         return not now <= row.lease_until <= now + self.limits.lease + IMPOSSIBLE
 
     def _lock(self, session: Session, job_id: str, now: datetime) -> tuple[JobRow | None, Study | None]:
-        # The study first, then the job: all take both locks in this order.
+        # The study first, then the job: see the order of locks in studies.py.
         orthanc_id = session.scalar(select(JobRow.study_orthanc_id).where(JobRow.job_id == job_id))
         study = Study.lock(session, orthanc_id, self._rules, now) if orthanc_id is not None else None
         row = session.get(JobRow, job_id, with_for_update=True)
         return row, study
 
 
+def _scheduled() -> Select[str]:
+    # Without their studies: so a job that somebody holds, and is about to change, is passed over and not waited for.
+    waiting = select(JobRow.job_id).where(JobRow.state == ProcedureStepState.SCHEDULED)
+    return waiting.with_for_update(skip_locked=True)
+
+
 def _is_held(row: JobRow, holder: str) -> bool:
     return row.state == ProcedureStepState.IN_PROGRESS and row.holder == holder
-
-
-def _rerun(row: JobRow, now: datetime) -> None:
-    row.state = next_state(row.state, JobEvent.RERUN)
-    row.attempts = row.enqueues = 0
-    row.enqueued_at = row.failure_code = row.failure_message = row.finished_at = None
-    row.not_before = row.created_at = now
 
 
 def _postpone(row: JobRow, not_before: datetime, why: FirstreadError | None = None) -> None:

@@ -93,9 +93,9 @@ class Lease:
 
 def say_alive(session: Session, queues: tuple[Queue, ...], now: datetime) -> None:
     """A worker's process says that it lives and serves some queues."""
-    session.execute(
-        delete(LeaseRow).where(LeaseRow.name.startswith(f"{_WORKER} "), LeaseRow.until < now - _WORKER_LIFE)
-    )
+    ended = select(LeaseRow.name).where(LeaseRow.name.startswith(f"{_WORKER} "), LeaseRow.until < now - _WORKER_LIFE)
+    # What another worker clears away, or has just taken up again, is passed over and not waited for.
+    session.execute(delete(LeaseRow).where(LeaseRow.name.in_(ended.with_for_update(skip_locked=True))))
     for queue in queues:
         name = f"{_WORKER} {queue} {_this_process()}"
         session.merge(LeaseRow(name=name, holder=_this_process(), number=1, until=now + _WORKER_LIFE))
@@ -112,6 +112,29 @@ def living_workers(session: Session, now: datetime) -> dict[Queue, int]:
         or 0
         for queue in Queue
     }
+
+
+def living_processes(database: Database) -> list[str]:
+    """What runs beside this process, as far as leases tell: gateway or worker, its host and its process's number.
+
+    A process of this machine that has ended does not count, however long its lease still runs.
+    """
+    with database.read() as session:
+        now = database.now(session)
+        rows = session.scalars(select(LeaseRow).where(LeaseRow.until > now).order_by(LeaseRow.name)).all()
+    held = [row for row in rows if row.holder != _this_process() and not _is_gone(row.holder)]
+    # A worker has a lease for each of its queues.
+    return list(
+        dict.fromkeys(f"{_role(row.name)} on {row.holder.split()[0]} (process {_number(row.holder)})" for row in held)
+    )
+
+
+def _role(name: str) -> str:
+    return "worker" if name.startswith(f"{_WORKER} ") else "gateway"
+
+
+def _number(holder: str) -> str:
+    return holder.rpartition(" ")[2].partition("-")[0]
 
 
 def _is_free(row: LeaseRow, now: datetime) -> bool:

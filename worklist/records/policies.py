@@ -14,7 +14,7 @@ from worklist.finding import Analysis, merge
 from worklist.records.documents import readable
 from worklist.records.events import EventKind, record
 from worklist.records.images import is_of_instance
-from worklist.records.tables import AnalysisRow, InstanceRow, PolicyRow, StudyRow
+from worklist.records.tables import AnalysisRow, InstanceRow, PolicyRow, ReportRow, StudyRow
 from worklist.triage import TriagePolicy, assess
 
 BUDGET_STUDIES = 1000  # a site's own scores replace the card's reference from here on ...
@@ -61,17 +61,36 @@ def is_in_force(session: Session, policy: TriagePolicy) -> bool:
     return known is not None and (known.card, known.site) == (policy.card, policy.site)
 
 
+def keep_policy(session: Session, policy: TriagePolicy, since: datetime) -> None:
+    """Keep a policy by which a report was written, without bringing it into force over one that is."""
+    if policy_of_digest(session, policy.digest):
+        return
+    lowest = session.scalar(select(func.min(PolicyRow.policy_id)))
+    below = None if lowest is None else min(lowest, 1) - 1  # the highest of a scorer is in force
+    session.add(_row(policy, since, policy_id=below))
+    session.flush()
+
+
+def put_last_reported_in_force(session: Session, now: datetime) -> None:
+    """Bring the policies into force by which the last reports were written, of each scorer."""
+    last: dict[str, str] = {}
+    for row in session.execute(
+        select(PolicyRow.scorer_sha256, PolicyRow.digest, func.max(ReportRow.reported_at).label("at"))
+        .join(ReportRow, ReportRow.policy_digest == PolicyRow.digest)
+        .group_by(PolicyRow.scorer_sha256, PolicyRow.digest)
+        .order_by(func.max(ReportRow.reported_at))
+    ):
+        last[row.scorer_sha256] = row.digest
+    for in_force in rows_in_force(session):
+        digest = last.get(in_force.scorer_sha256, in_force.digest)
+        policy = policy_of_digest(session, digest)
+        if digest != in_force.digest and policy:
+            put_in_force(session, policy, now)
+
+
 def put_in_force(session: Session, policy: TriagePolicy, now: datetime) -> None:
     """Bring a scorer's policy into force."""
-    session.add(
-        PolicyRow(
-            digest=policy.digest,
-            scorer_sha256=policy.card.sha256,
-            document=json.dumps(policy.to_json(), sort_keys=True),
-            in_force_from=now,
-            budget_checked_at=now,
-        )
-    )
+    session.add(_row(policy, now))
     session.flush()
     record(
         session,
@@ -114,3 +133,14 @@ def own_harms(session: Session, policy: TriagePolicy) -> list[float] | None:
             if analysis:
                 judged.setdefault(uid, []).append(analysis)
     return [assess(merge(analyses), policy).harm for analyses in judged.values()]
+
+
+def _row(policy: TriagePolicy, since: datetime, *, policy_id: int | None = None) -> PolicyRow:
+    return PolicyRow(
+        policy_id=policy_id,
+        digest=policy.digest,
+        scorer_sha256=policy.card.sha256,
+        document=json.dumps(policy.to_json(), sort_keys=True),
+        in_force_from=since,
+        budget_checked_at=since,
+    )

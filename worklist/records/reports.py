@@ -47,6 +47,7 @@ class ReportSubject:
         analysis: of all scored images, merged; explained already where an earlier try has kept it. None for a failure.
         triage: what the rule made of it ...
         policy: ... under this policy.
+        is_new: whether no try before has kept anything.
         is_kept: whether analysis and times are those of an earlier try, and not to be made anew.
         reported_at: when it was kept.
         failed: why there is no Analysis.
@@ -57,6 +58,7 @@ class ReportSubject:
     analysis: Analysis | None
     triage: Triage | None
     policy: TriagePolicy | None
+    is_new: bool
     is_kept: bool
     reported_at: datetime
     failed: FailedImage | None
@@ -85,6 +87,7 @@ def report_subject(session: Session, study_orthanc_id: str, revision: int, now: 
         analysis=analysis,
         triage=assess(analysis, policy) if analysis and policy else None,
         policy=policy,
+        is_new=kept is None,
         is_kept=bool(kept and kept.document),
         reported_at=kept.reported_at if kept else now,
         failed=None if analysis else _failed_image(session, study_orthanc_id),

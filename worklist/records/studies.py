@@ -3,7 +3,10 @@
 A revision is one set of images that is reported together. The first image opens the first. An image that is new,
 replaced or gone opens the next one as soon as the report of the present one has begun; before that it joins it. The
 report of a revision is scheduled once the study is complete, and begins once none of its images is still to be scored.
-Whoever locks more than one study does so by rising identifier of Orthanc's, and a study before its jobs.
+
+The order of locks, by which no two transactions wait for each other: the lease, then studies by rising identifier of
+Orthanc's, then a study's jobs, then what is inserted or kept of it, which locks the study by its foreign key; the
+events come last. Whoever holds no study locks one row alone, or passes over what somebody else holds.
 """
 
 from __future__ import annotations

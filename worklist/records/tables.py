@@ -35,6 +35,7 @@ _PRESENT = text("withdrawn_at IS NULL")
 _CHECKED = text("withdrawn_at IS NULL AND revision > 0")  # always so, and nothing else is counted by this index
 _INCOMPLETE = text("incomplete_since IS NOT NULL")
 _OPEN = text("state IN ('SCHEDULED', 'IN PROGRESS')")
+_FAILED = text("state = 'CANCELED'")
 
 
 class Base(DeclarativeBase):
@@ -311,6 +312,7 @@ class JobRow(Base):
     __table_args__ = (
         UniqueConstraint("study_orthanc_id", "queue", "revision", "sop_instance_uid", "digest", name="uq_jobs_work"),
         Index("ix_jobs_open", "queue", "not_before", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("ix_jobs_failed", "finished_at", sqlite_where=_FAILED, postgresql_where=_FAILED),
     )
 
 
@@ -356,3 +358,4 @@ PRESENT = StudyRow.withdrawn_at.is_(None)
 CHECKED = and_(PRESENT, StudyRow.revision > literal_column("0"))
 INCOMPLETE = StudyRow.incomplete_since.is_not(None)
 OPEN = JobRow.state.in_([literal_column("'SCHEDULED'"), literal_column("'IN PROGRESS'")])
+FAILED = JobRow.state == literal_column("'CANCELED'")

@@ -59,8 +59,13 @@ export function render() {
   byId("worklist").hidden = !shown.length;
   byId("empty").hidden = Boolean(store.size()) || !isWhole;
   byId("none-shown").hidden = !store.size() || Boolean(shown.length);
+  const isRenamed = store.nowAt(current) !== current;
+  [current, open] = [store.nowAt(current), store.nowAt(open)];
   drawRows(shown, isOverdue);
   if (!rowOf(current)) passOn(before, at, hadFocus);
+  else if (isRenamed && hadFocus && !panel.contains(document.activeElement)) {
+    rowOf(current).querySelector(".name").focus({ preventScroll: true });
+  }
   drawFilters(order, shown.length);
   renderCounts(order);
   renderOverdue();

@@ -2,6 +2,7 @@
 
 const items = new Map(); // address -> item of GET /worklist
 const keys = new Map(); // address -> what the order depends on
+const moved = new Map(); // address that a study had before -> the one that it has
 let sorted = null; // the items in reading order, until the next change
 let boundary = null; // while the list is still loading: beyond this key other studies are not known yet
 
@@ -46,9 +47,15 @@ export function put(item) {
 /** A study is named by Orthanc's identifier once another patient has its UID, and by the UID again afterwards. */
 function forgetOtherAddress(item) {
   for (const other of [item.orthanc_id, item.study_instance_uid]) {
-    if (other !== item.address && items.get(other)?.orthanc_id === item.orthanc_id) drop(other);
+    if (other === item.address || items.get(other)?.orthanc_id !== item.orthanc_id) continue;
+    drop(other);
+    moved.set(other, item.address);
+    moved.delete(item.address);
   }
 }
+
+/** The present address of a study that is on the list. */
+export const nowAt = (uid) => (items.has(uid) ? uid : moved.get(uid) ?? uid);
 
 /** Forget a study; whether it was known. */
 export function drop(uid) {

@@ -57,6 +57,7 @@ function onItem(item) {
   const from = rankOf(uid);
   const isNew = !store.get(uid);
   const rises = store.put(item);
+  if (item.state === "failed") byId("failed").hidden = false;
   if (rises && from) expectRise(uid, from, scheduleRender);
   if (rises || isNew) placesChanged();
   heardOf(item.model, showFindings);

@@ -303,3 +303,26 @@ def test_a_keyboard_alone_reads_the_list(morning: FilledList, open_page: OpenPag
     page.keyboard.press("Home")
     assert focused_uid(page) == uids[0]
     assert listed_uids(page) == uids
+
+
+def test_two_patients_under_one_study_uid_have_a_row_each(listed: FilledList, open_page: OpenPage) -> None:
+    """While the page is open: both say it, one is read without the other, and alone again nothing is said."""
+    uid = listed.add(1, "Okafor^Ngozi", minutes=30, findings=PNEUMOTHORAX)
+    listed.add(2, "Haddad^Layla", minutes=20)
+    page = open_page()
+    rows = page.locator("#rows tr")
+    expect(rows).to_have_count(2)
+    listed.add(3, "Roe^Rick", uid=uid, orthanc_id="of-another", minutes=10)
+    expect(rows).to_have_count(3)
+    for name in ("Okafor", "Roe"):
+        expect(rows.filter(has_text=name).locator(".reason")).to_contain_text("Another patient has the same Study")
+    expect(rows.filter(has_text="Haddad").locator(".reason")).not_to_contain_text("Another patient")
+    rows.filter(has_text="Roe").locator(".name").focus()
+    page.keyboard.press("r")
+    expect(rows).to_have_count(2)
+    expect(rows.filter(has_text="Okafor")).to_be_visible()
+    listed.intake.record_presence("of-another", is_present=False)
+    expect(rows.filter(has_text="Okafor").locator(".reason")).not_to_contain_text("Another patient")
+    expect(rows.filter(has_text="Okafor")).to_have_attribute("data-uid", uid)
+    listed.withdraw(uid)
+    expect(rows).to_have_count(1)
