@@ -266,7 +266,7 @@ def simulate(  # noqa: PLR0913 - what a user may choose
         longest_wait_h=longest_wait_h,
         flag_from=flag_from,
     )
-    print_simulation(run(wishes, _settings(), plots), as_json=as_json)
+    print_simulation(run(wishes, cli_settings(), plots), as_json=as_json)
 
 
 @app.command()
