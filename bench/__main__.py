@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import embedded, order
+from bench import embedded, order, simulation
 from bench.attach import measure_attach
 from bench.baseline import COMMIT, measure_baseline
 from bench.embedded import FILMS, UNMEASURED, measure_embedded, with_speed
@@ -28,6 +28,7 @@ from bench.migration import measure_migration
 from bench.order import measure_order
 from bench.pages import measure_pages
 from bench.parts import measure_parts
+from bench.simulation import measure_simulation
 from bench.whole import measure_whole
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -75,6 +76,7 @@ _TABLES: Mapping[str, tuple[str, Callable[[], list[Figure]]]] = {
     "migration": ("An old database", measure_migration),
     "embedded": (embedded.TABLE, measure_embedded),
     "order": (order.TABLE, measure_order),
+    "simulate": (simulation.TABLE, measure_simulation),
 }
 
 

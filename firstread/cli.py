@@ -225,6 +225,51 @@ def evaluate(
 
 
 @app.command()
+def simulate(  # noqa: PLR0913 - what a user may choose
+    *,
+    arrivals: Annotated[Path | None, typer.Option(metavar="CSV", help="When films come: a column received_at.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Draw films from what evaluate reads.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="What is true of the films of --predictions.")] = None,
+    prevalence: Annotated[list[str] | None, typer.Option(metavar="FINDING=SHARE")] = None,
+    roc: Annotated[
+        list[str] | None, typer.Option(metavar="FINDING=AUC", help="Or FINDING=SENSITIVITY/SPECIFICITY.")
+    ] = None,
+    readers: Annotated[str | None, typer.Option(help="Shifts, as in: mon-fri 08-17 2, daily 22-06 1.")] = None,
+    films_per_day: Annotated[float | None, typer.Option(help="At random, by the hour of the day.")] = None,
+    reading_min: Annotated[float | None, typer.Option(help="Mean time of a reading, minutes.")] = None,
+    stat_percent: Annotated[float | None, typer.Option(help="Orders that say STAT.")] = None,
+    flag_from: Annotated[float | None, typer.Option(help="Harm from which a study is flagged.")] = None,
+    longest_wait_h: Annotated[
+        float | None, typer.Option(min=0.01, max=8760, help="Of the order by score with a longest wait.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(help="Days that count, after a week to warm up.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs, at least 5.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="A folder for pictures of the waits.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate a reading room: how long studies wait under this order and under others."""
+    from firstread.simulate import Wishes, print_simulation
+    from firstread.simulate import simulate as run
+
+    wishes = Wishes(
+        arrivals=arrivals,
+        predictions=predictions,
+        labels=labels,
+        prevalence=prevalence or (),
+        roc=roc or (),
+        readers=readers,
+        films_per_day=films_per_day,
+        reading_min=reading_min,
+        stat_percent=stat_percent,
+        days=days,
+        seeds=seeds,
+        longest_wait_h=longest_wait_h,
+        flag_from=flag_from,
+    )
+    print_simulation(run(wishes, cli_settings(), plots), as_json=as_json)
+
+
+@app.command()
 def report(  # noqa: PLR0913 - what a user may choose
     source: Annotated[
         str,

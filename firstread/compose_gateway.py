@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,10 @@ from gateway.list.pages import SiteFacts
 from gateway.list.viewer import OPEN_STUDY
 from gateway.predict.routes import PredictLimits
 from gateway.room import Room
+from gateway.simulate.routes import SimulatedModel
+from worklist.errors import ModelUnavailable
 from worklist.records import Database, IntakeRecords, Lease, PredictionRecords, ReadingRecords, UploadFiles, Worklist
+from worklist.triage import TriagePolicy
 
 
 def build_gateway(settings: Settings) -> FastAPI:
@@ -61,6 +65,7 @@ def build_gateway(settings: Settings) -> FastAPI:
                 wait_s=settings.predict_wait_s,
                 keep=timedelta(seconds=settings.prediction_keep_s),
             ),
+            simulated=_simulated_model(settings),
             site=SiteFacts(
                 version=version("firstread"),
                 dicom_host=settings.orthanc_dicom_host,
@@ -91,3 +96,23 @@ def _room(settings: Settings, database: Database) -> Room:
     if settings.model_dir:
         folders["models"] = settings.model_dir.absolute()
     return Room(folders=folders, least_bytes=settings.least_free_mb * 1_000_000)
+
+
+def _simulated_model(settings: Settings) -> SimulatedModel:
+    """What a simulation supposes of the model: from the JSON files beside its weights, read once somebody simulates."""
+
+    def usual() -> TriagePolicy:
+        from models.evaluation.shipped import scorer_card  # noqa: PLC0415 - until then nothing of models is loaded
+
+        try:
+            card = scorer_card(settings.scorer, settings.model_dir)
+        except ModelUnavailable:  # the weights lie where the workers are
+            card = scorer_card(settings.scorer)
+        return TriagePolicy.of(card, settings.site_rules.triage)
+
+    def aucs(sha256: str) -> Mapping[str, float]:
+        from models.evaluation.shipped import shipped_aucs  # noqa: PLC0415
+
+        return shipped_aucs(sha256)
+
+    return SimulatedModel(usual=usual, aucs=aucs)

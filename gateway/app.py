@@ -28,6 +28,7 @@ from gateway.list.worklist import build_worklist
 from gateway.predict.routes import PredictLimits, build_predict, sweep
 from gateway.problems import install_problems
 from gateway.room import Room
+from gateway.simulate.routes import SimulatedModel, build_simulate
 from worklist.records import Database, IntakeRecords, JobRecords, PredictionRecords, ReadingRecords, Worklist
 
 
@@ -47,6 +48,7 @@ class GatewayParts:
     intake: Intake
     predictions: PredictionRecords
     predict_limits: PredictLimits
+    simulated: SimulatedModel
     site: SiteFacts
     dicomweb: DicomWebOrigin
     stow_bytes: int
@@ -85,6 +87,7 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app.include_router(build_fhir(parts.worklist))
     app.include_router(build_predict(parts.predictions, parts.dispatcher, parts.predict_limits))
     app.include_router(build_pages(parts.worklist, parts.jobs, parts.site, parts.actors))
+    app.include_router(build_simulate(parts.jobs, parts.simulated, parts.site))
     app.include_router(build_dicomweb(parts.dicomweb))
     app.include_router(build_doorbell(parts.intake, parts.doorbell_secret))
     mount_static(app)

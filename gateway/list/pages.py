@@ -26,16 +26,25 @@ from worklist.records import JobRecords, Worklist
 
 _HERE = Path(__file__).parent
 _DRAWN_FIRST = 60  # rows that the server draws; the script asks for all others
-_SECURITY_HEADERS = {
-    # trusted-types: a script that tried to write markup instead of text would fail at once, in every test.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+TEMPLATES = _HERE / "templates"
+
+
+def security_headers(*, form_action: str = "'none'") -> dict[str, str]:
+    """What a browser may do with a page of ours.
+
+    Args:
+        form_action: where its forms may be sent (Content Security Policy Level 3, 6.5.1).
+    """
+    return {
+        # trusted-types: a script that tried to write markup instead of text would fail at once, in every test.
+        "Content-Security-Policy": (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+            f"base-uri 'none'; form-action {form_action}; frame-ancestors 'none'; "
+            "require-trusted-types-for 'script'; trusted-types 'none'"
+        ),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +118,7 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
         actors: knows who is signed in at a proxy.
     """
     templates = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -163,7 +172,7 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
 
 def _answer(templates: Environment, name: str, words: Mapping[str, object], **values: object) -> HTMLResponse:
     html = templates.get_template(name).render(**words, **values)
-    return HTMLResponse(html, headers={**_SECURITY_HEADERS, "Cache-Control": "no-store"})
+    return HTMLResponse(html, headers={**security_headers(), "Cache-Control": "no-store"})
 
 
 def mount_static(app: FastAPI) -> None:
@@ -176,5 +185,5 @@ class _GuardedFiles(StaticFiles):
 
     async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
         response = await super().get_response(path, scope)
-        response.headers.update({**_SECURITY_HEADERS, "Cache-Control": "no-cache"})
+        response.headers.update({**security_headers(), "Cache-Control": "no-cache"})
         return response

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from models.evaluation.cells import (
     truth_of,
 )
 from models.evaluation.films import NAMES, TARGETS, URGENT, Prediction
+from models.evaluation.shipped import shipped_thresholds
 from models.evaluation.tables import Row, read_rows
 from models.evaluation.triage import Stated, Words, triaged
 from worklist.errors import InvalidInput
@@ -27,7 +26,6 @@ _COLUMNS = NAMES | {"score": URGENT, URGENT: URGENT}
 _LABEL_OF_FILM = {"urgent": True, "non-urgent": False}
 _ABSTENTIONS = ("out_of_scope", "failed")
 _NO_PREDICTION = "no_prediction"
-_MODELS = Path(__file__).parents[1]
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -62,7 +60,7 @@ def _prediction(where: str, row: Row) -> Prediction:
     if probabilities and (state in _ABSTENTIONS or row.get("failure")):
         raise InvalidInput("contradiction", f"{where} has probabilities and no prediction at once: remove one")
     model = _model(row.get("model"))
-    thresholds = {**(_operating_points(model[2]) if model else {}), **_shares(where, cells, " threshold")}
+    thresholds = {**(shipped_thresholds(model[2]) if model else {}), **_shares(where, cells, " threshold")}
     calls = {key: p >= thresholds[key] for key, p in probabilities.items() if key in thresholds}
     stated = Stated(
         urgency=_urgency(where, row),
@@ -150,13 +148,3 @@ def _items(where: str, row: Row, key: str) -> list[dict[str, Any]]:
 def _shares(where: str, row: Row, suffix: str) -> dict[str, float]:
     shares = {target: share_of(where, target + suffix, row.get(target + suffix)) for target in TARGETS}
     return {target: share for target, share in shares.items() if share is not None}
-
-
-@lru_cache
-def _operating_points(sha256: str) -> Mapping[str, float]:
-    """The thresholds of a model that is shipped with Firstread; none for any other."""
-    for sidecar in sorted(_MODELS.glob("*/weights/*.json")):
-        document = json.loads(sidecar.read_text(encoding="utf-8"))
-        if document.get("sha256") == sha256 and "outputs" in document:
-            return {output["key"]: float(output["threshold"]) for output in document["outputs"]}
-    return {}

@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from models.card import CARD_FILE, load_card
-from worklist.errors import ModelUnavailable
+from models.evaluation.shipped import shipped_card
 from worklist.finding import Algorithm, Analysis, Finding, ImageReference
 from worklist.triage import SiteChoices, Triage, TriagePolicy, Urgency, assess
 
-_MODELS = Path(__file__).parents[1]
 _CRITICAL = 2.0  # beyond any harm
 
 
@@ -139,9 +136,5 @@ _IMAGE = ImageReference(
 @lru_cache
 def _policy(sha256: str) -> TriagePolicy | None:
     """The rule with the card of a model that ships with Firstread, a site's choices left as they come."""
-    for file in _MODELS.glob(f"*/weights/{CARD_FILE}"):
-        try:
-            return TriagePolicy.of(load_card(file.parent, sha256=sha256), SiteChoices())
-        except ModelUnavailable:
-            continue
-    return None
+    card = shipped_card(sha256)
+    return TriagePolicy.of(card, SiteChoices()) if card else None
