@@ -23,7 +23,8 @@ MADE_HERE: Final = "firstread"  # the folder beside the checkpoint for what Firs
 STAND_IN: Final = "stand-in"  # instead of a revision: random weights
 
 _WEIGHTS = ".safetensors"
-_NOT_LOADED = {MANIFEST_FILE, "README.md", "LICENSE", ".gitattributes", "prompts.json"}  # the last is the site's own
+_NOT_LOADED = {MANIFEST_FILE, "README.md", "LICENSE"}
+_THE_SITES_OWN = {"prompts.json", "probe.json", "probe.npz", "card.json"}
 _HUB = Path(".cache") / "huggingface" / "download"
 _SHA1_LENGTH = 40
 
@@ -183,7 +184,7 @@ def _files(folder: Path) -> list[str]:
         str(path.relative_to(folder))
         for path in folder.rglob("*")
         if path.is_file()
-        and path.name not in _NOT_LOADED
+        and path.name not in _NOT_LOADED | _THE_SITES_OWN
         and not re.match(rf"\.|{MADE_HERE}/", path.relative_to(folder).as_posix())
     )
 

@@ -130,6 +130,7 @@ def test_a_process_may_load_for_minutes() -> None:
 
 def test_a_worker_without_its_model_does_not_start(tmp_path: Path, database_url: str) -> None:
     """Missing weights end a worker at once, with the reason; running, it would leave every study waiting for ever."""
+    (tmp_path / "embedded").mkdir()
     with pytest.raises(ModelUnavailable) as refused:
         build_worker_app(Settings(model_dir=tmp_path, database_url=database_url), [Queue.SCORE])
     assert refused.value.code == "model_missing"
