@@ -79,9 +79,9 @@ def read_probe(folder: Path, length: int) -> LinearProbe | None:
         values = json.loads(document.read_text(encoding="utf-8"))
         sha256 = digest_of(arrays)
         _require(values["sha256"] == sha256, f"it speaks of {str(values['sha256'])[:12]}, not of {sha256[:12]}")
-        with np.load(arrays, allow_pickle=False) as content:
+        with arrays.open("rb") as content, np.load(content, allow_pickle=False) as held:
             mean, deviation, coefficients, intercepts = (
-                content[name].astype(np.float32) for name in ("mean", "scale", "coef", "intercept")
+                held[name].astype(np.float32) for name in ("mean", "scale", "coef", "intercept")
             )
         heads = tuple(
             Head(

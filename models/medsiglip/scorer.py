@@ -67,13 +67,13 @@ class MedSiglipScorer:
         if device == "cpu":
             manifest = read_manifest(folder, MEDSIGLIP)
             exported = read_exported(folder, manifest)
-            sha256, how, self._size_px = exported.sha256, exported.kept, exported.size_px
+            sha256, how, self._size_px = exported.sha256, exported.kept.removeprefix("onnxruntime-"), exported.size_px
             self._model_size_mb = exported.size_mb
             self._sentences = read_sentences(folder, manifest, prompts)
             self._backend = load_exported(folder, exported, threads=threads)
         else:
             manifest = verified(folder, MEDSIGLIP)
-            sha256, how, self._size_px = manifest.sha256, "torch bfloat16", _SIZE_PX
+            sha256, how, self._size_px = manifest.sha256, "cuda", _SIZE_PX
             self._model_size_mb = sum(file.size for file in manifest.files.values()) / 1e6
             self._sentences = read_sentences(folder, manifest, prompts)
             self._backend = Torch(folder, device=device)

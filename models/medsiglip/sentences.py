@@ -63,7 +63,7 @@ def read_sentences(folder: Path, manifest: Manifest, prompts: PromptSet) -> Sent
     """
     file = folder / MADE_HERE / _FILE
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as content, np.load(content, allow_pickle=False) as arrays:
             made_from = str(arrays["made_from"])
             directions, logit_scale = arrays["directions"].astype(np.float32), float(arrays["logit_scale"])
     except FileNotFoundError as error:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from firstread.compose import open_database
 from firstread.compose_worker import build_scorer, build_worker_app
 from firstread.settings import Settings
+from tests.licensed import models_needed
 from worker.pacs import TIMEOUT_S
 from worker.tasks import Service, build_worker
 from worklist.errors import InvalidInput, ModelUnavailable, PermanentError
@@ -93,6 +94,30 @@ def test_a_worker_loads_what_its_queue_needs(database_url: str, queue: Queue, lo
     assert loaded & _RUNTIMES == loads
     assert "worklist.records" in loaded
     assert not loaded & {"fastapi", "alembic", "pyorthanc", "httpx", "psycopg", "torch", "typer"}
+
+
+@models_needed
+def test_a_worker_with_medsiglip_on_a_cpu_loads_no_torch(database_url: str, exported_stand_ins: Path) -> None:
+    """What was exported runs in ONNX Runtime or OpenVINO alone: no torch, no transformers, nothing of the gateway."""
+    settings = f"database_url={database_url!r}, scorer='medsiglip', model_dir={str(exported_stand_ins)!r}"
+    loaded = _loaded_by(f"import firstread.compose_worker as c; c.build_score(c.Settings({settings}))")
+    assert "models.medsiglip.scorer" in loaded
+    assert not loaded & {"torch", "transformers", "sentencepiece", "fastapi", "httpx", "typer"}
+
+
+def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
+    """FIRSTREAD_MODEL_DIR that is no folder, or holds weights themselves, is told; shipped weights never stand in."""
+    for folder in (tmp_path / "typo", tmp_path):
+        (tmp_path / "embedded.onnx").touch()
+        with pytest.raises(ModelUnavailable, match="is no folder of models") as refused:
+            build_scorer(Settings(model_dir=folder))
+        assert refused.value.code == "model_folder_missing"
+
+
+@models_needed
+def test_the_shipped_weights_serve_beside_licensed_models(stand_ins: Path) -> None:
+    """A folder of models without embedded/ leaves the shipped network in place."""
+    assert build_scorer(Settings(model_dir=stand_ins)).algorithm == build_scorer(Settings()).algorithm
 
 
 def test_the_main_process_of_a_worker_loads_none_of_it(database_url: str) -> None:
