@@ -26,8 +26,8 @@ from worklist.finding import Algorithm
 _NO_FILMS: Final = (1.0,)
 """Harms of the reference where there are no films: as if every one reached the highest, so that the budget is kept."""
 _NEVER: Final = 1 - 1e-6
-_UNMEASURED: Final = "none yet; nothing is flagged before this site's own last 1,000 studies are known"
-_STAND_IN: Final = "none, and random weights: nothing that they say means anything"
+_UNMEASURED: Final = "no films, so nothing is calibrated, and nothing is flagged before 1,000 studies of this site"
+_STAND_IN: Final = "no films, and random weights: nothing that they say means anything"
 
 
 def card_of(

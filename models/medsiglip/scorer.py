@@ -31,7 +31,7 @@ from models.medsiglip.sentences import read_sentences
 from models.regions import locate
 from worklist.card import ScorerCard
 from worklist.errors import ModelUnavailable
-from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, QualityNote, Region
+from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, Region
 from worklist.uids import derived_uid
 
 Device = Literal["cpu", "cuda"]
@@ -39,10 +39,6 @@ Device = Literal["cpu", "cuda"]
 _SIZE_PX: Final = 448
 _URGENT_WEIGHT: Final = 0.5  # harm of waiting from which a finding is an urgent one
 _MAX_REGIONS: Final = 3
-_NOTES: Final = {
-    "stand_in_model": "Scored by random weights, to try the wiring: its numbers mean nothing.",
-    "uncalibrated_model": "MedSigLIP's probabilities are not calibrated: they rank, and say nothing of how likely.",
-}
 
 Floats = npt.NDArray[np.float32]
 
@@ -143,18 +139,13 @@ class MedSiglipScorer:
             threshold=self._urgent_threshold,
             completed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
             elapsed_ms=(time.perf_counter() - started) * 1000,
-            quality=(*radiograph.quality, *self._notes),
+            quality=radiograph.quality,
         )
 
     @property
     def _urgent_threshold(self) -> float:
         head = self._probe.head(URGENT) if self._probe else None
         return head.threshold if head else 0.5
-
-    @cached_property
-    def _notes(self) -> tuple[QualityNote, ...]:
-        codes = ["stand_in_model"] if self._is_stand_in else [] if self._probe else ["uncalibrated_model"]
-        return tuple(QualityNote(code=code, message=_NOTES[code]) for code in codes)
 
     def _threshold(self, pair: PromptPair) -> float:
         head = self._probe.head(pair.type.key) if self._probe else None
