@@ -30,6 +30,7 @@ from models.medsiglip.backends import Backend, Floats
 from models.medsiglip.exported import (
     FLOAT,
     INT8,
+    LEAST_COSINE,
     OPENVINO,
     Exported,
     Tried,
@@ -43,7 +44,6 @@ from models.medsiglip.sentences import write_sentences
 from models.medsiglip.tower import Tower, input_size, load_tower, write_onnx
 from worklist.errors import ModelUnavailable
 
-LEAST_COSINE: Final = 0.999
 _FILMS: Final = 4
 _RUNS: Final = 5
 _FILES: Final = {

@@ -16,6 +16,8 @@ EXPORT_FILE: Final = "vision.json"
 INT8: Final = "onnxruntime-int8"
 FLOAT: Final = "onnxruntime-float32"
 OPENVINO: Final = "openvino"
+LEAST_COSINE: Final = 0.999
+"""To torch's embedding in float32, for each film: what a way to run the tower must reach to be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
