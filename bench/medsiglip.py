@@ -1,7 +1,7 @@
 """MedSigLIP at full size with random weights, which cost what real ones do: file to Analysis on the CPU, in turns.
 
-Ours is the product's scorer on what `firstread models export medsiglip` makes and keeps here. Beside it, in a process of
-its own and in turn with ours, what Hugging Face's documentation shows: the same film decoded by us, then their
+Ours is the product's scorer on what `firstread models export medsiglip` makes and keeps here. Beside it, in turn with
+ours and in a process of its own, what Hugging Face's documentation shows: the same film decoded by us, then their
 processor and torch in float32.
 """
 
