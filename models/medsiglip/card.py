@@ -43,7 +43,7 @@ def card_of(
         is_stand_in: whether the weights are random.
 
     Raises:
-        ModelUnavailable: as load_card, or card_of_another_model: a measured card of other prompts.
+        ModelUnavailable: as load_card, or card_invalid where a measured card speaks of other findings.
     """
     if (folder / CARD_FILE).exists():
         return _measured(folder, algorithm, prompts)
@@ -62,10 +62,10 @@ def card_of(
 def _measured(folder: Path, algorithm: Algorithm, prompts: PromptSet) -> ScorerCard:
     card = load_card(folder, sha256=algorithm.sha256)
     other = {pair.type.key for pair in prompts.pairs} ^ {found.type.key for found in card.findings}
-    if card.version != algorithm.version or other:
+    if other:
         raise ModelUnavailable(
-            "card_of_another_model",
-            f"{folder / CARD_FILE} speaks of {card.version}, not of {algorithm.version}: remove it, or measure again",
+            "card_invalid",
+            f"{folder / CARD_FILE} and the prompts differ in {', '.join(sorted(other))}: put the card of these there",
         )
     return card
 

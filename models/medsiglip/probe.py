@@ -42,7 +42,10 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LinearProbe:
-    """The heads: float32 mean (D,), deviation (D,), coefficients (K, D), intercepts (K,), and the file's SHA-256."""
+    """The heads: float32 mean (D,), deviation (D,), coefficients (K, D), intercepts (K,).
+
+    sha256 is that of probe.json, which states the calibrations and the digest of the arrays.
+    """
 
     heads: tuple[Head, ...]
     mean: npt.NDArray[np.float32]
@@ -77,8 +80,8 @@ def read_probe(folder: Path, length: int) -> LinearProbe | None:
         return None
     try:
         values = json.loads(document.read_text(encoding="utf-8"))
-        sha256 = digest_of(arrays)
-        _require(values["sha256"] == sha256, f"it speaks of {str(values['sha256'])[:12]}, not of {sha256[:12]}")
+        found = digest_of(arrays)
+        _require(values["sha256"] == found, f"it speaks of {str(values['sha256'])[:12]}, not of {found[:12]}")
         with arrays.open("rb") as content, np.load(content, allow_pickle=False) as held:
             mean, deviation, coefficients, intercepts = (
                 held[name].astype(np.float32) for name in ("mean", "scale", "coef", "intercept")
@@ -106,7 +109,7 @@ def read_probe(folder: Path, length: int) -> LinearProbe | None:
         deviation=deviation,
         coefficients=coefficients,
         intercepts=intercepts,
-        sha256=sha256,
+        sha256=digest_of(document),
     )
 
 

@@ -7,6 +7,7 @@ the patches where it lies. A trained probe beside the checkpoint takes the place
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ from models.regions import locate
 from worklist.card import ScorerCard
 from worklist.errors import ModelUnavailable
 from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, Region
-from worklist.uids import derived_uid
+from worklist.uids import device_uid
 
 Device = Literal["cpu", "cuda"]
 
@@ -77,14 +78,16 @@ class MedSiglipScorer:
         self._probe = read_probe(folder, self._sentences.directions.shape[1])
         self._is_stand_in = manifest.is_stand_in
         parts = [manifest.short_revision, f"prompts {prompts.version} {prompts.sha256[:7]}", how]
+        digests = [sha256, prompts.sha256]
         if self._probe:
             parts.append(f"probe {self._probe.sha256[:7]}")
-        version = ", ".join(parts)
+            digests.append(self._probe.sha256)
+        digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
         self._algorithm = Algorithm(
             name="medsiglip-stand-in" if manifest.is_stand_in else "medsiglip-448",
-            version=version,
-            sha256=sha256,
-            device_uid=derived_uid(sha256, version),  # other sentences are another device, as other weights are
+            version=", ".join(parts),
+            sha256=digest,
+            device_uid=device_uid(digest),
         )
 
     @cached_property
@@ -98,7 +101,11 @@ class MedSiglipScorer:
 
     @property
     def algorithm(self) -> Algorithm:
-        """Name, version (revision, prompts, what runs it), digest of the weights that run, and device UID."""
+        """Name, version (revision, prompts, what runs it, probe), one digest of all of these, and device UID.
+
+        Sentences are to this model what the last layer is to another, so the digest is that of the list of the digests
+        of the weights that run, of the prompts and of the probe, a line each.
+        """
         return self._algorithm
 
     @property

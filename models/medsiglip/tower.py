@@ -18,7 +18,7 @@ from models.medsiglip.pixels import MEAN, RESCALE, STD
 from worklist.errors import ModelUnavailable
 
 import torch  # isort: skip
-from transformers import AutoConfig, SiglipModel, SiglipTokenizer, SiglipVisionModel  # isort: skip
+from transformers import AutoConfig, AutoTokenizer, SiglipModel, SiglipVisionModel  # isort: skip
 
 _TEXT_TENSORS = ("text_model.", "logit_scale", "logit_bias")
 _BICUBIC = 3
@@ -80,7 +80,7 @@ def embed_sentences(folder: Path, sentences: Sequence[str]) -> tuple[npt.NDArray
     length = int(model.config.text_config.max_position_embeddings)
     known = int(model.config.text_config.vocab_size)
     with reading(folder):
-        tokenizer = SiglipTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         ids = tokenizer(
             list(sentences), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
