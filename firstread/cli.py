@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from firstread.cli_models import models
 from firstread.cli_options import Json, cli_settings
 from firstread.cli_upkeep import upkeep
 from worklist.errors import FirstreadError, InvalidInput, PermanentError, TransientError
@@ -24,6 +25,7 @@ from worklist.job import Queue
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(upkeep)
+app.add_typer(models, name="models", help="The licensed models, below FIRSTREAD_MODEL_DIR: see models/README.md.")
 
 
 class ReadingChoice(StrEnum):

@@ -90,14 +90,17 @@ class Settings(BaseSettings):
     doorbell_secret: SecretStr = SecretStr("")
     """What Orthanc's plug-in must know to ring, its DoorbellSecret; where empty, only this machine may ring."""
 
-    scorer: Literal["embedded"] = "embedded"
-    """The model of the fast path."""
+    scorer: Literal["embedded", "medsiglip"] = "embedded"
+    """The model of the fast path: the small network that is shipped, or MedSigLIP from model_dir."""
     explainer: Literal["template"] = "template"
     """What writes the explanation on the slow path."""
     model_dir: Path | None = None
-    """Folder of the scorer's weights; the ones shipped with Firstread where unset."""
+    """Folder of models, each in a folder of its name: medsiglip/, medgemma/, and embedded/ for other weights than the
+    shipped ones. `firstread models` says what is in it."""
     scorer_threads: int = Field(default=1, ge=1)
     """Processor threads of one scoring."""
+    scorer_device: Literal["cpu", "cuda"] = "cpu"
+    """Where MedSigLIP runs: cpu is what `firstread models export medsiglip` made, cuda the checkpoint on a GPU."""
     report_out_of_scope: bool = True
     """Whether a radiograph that is not looked at (body part, view, child) gets a triage report that says so."""
     write_overlay: bool = False

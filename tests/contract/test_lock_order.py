@@ -130,7 +130,8 @@ def test_workers_that_clear_away_the_dead_wait_for_nobody(records: Records) -> N
     with records.database.write() as session:
         session.execute(
             text(
-                "INSERT INTO leases (name, holder, number, held_until) VALUES ('worker score gone', 'gone', 1, '2020-01-01')"
+                "INSERT INTO leases (name, holder, number, held_until) "
+                "VALUES ('worker score gone', 'gone', 1, '2020-01-01')"
             )
         )
     with held(records.database, "DELETE FROM leases"):
