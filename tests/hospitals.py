@@ -190,6 +190,13 @@ class Site:
             (message["headers"]["task"], json.loads(base64.b64decode(message["body"]))[0][0]) for message in messages
         ]
 
+    def take(self, queue: Queue) -> list[str]:
+        """The identifiers of the jobs whose messages wait in the broker, which a worker takes out of it."""
+        taken = [job_id for _, job_id in self.messages(queue)]
+        with redis.Redis.from_url(self.redis_url) as client:
+            client.ltrim(queue.task, len(taken), -1)
+        return taken
+
     def jobs_due(self, queue: Queue) -> list[str]:
         """The open jobs of a queue, as if no message had been sent."""
         self.jobs.forget_enqueued()

@@ -121,7 +121,7 @@ def test_nothing_is_lost_while_the_gateway_is_away(site: Site) -> None:
     studies = site.send(*[film() for _ in range(3)])
     site.intake().look()
     assert set(site.listed()) == set(studies)
-    assert len(site.messages(Queue.SCORE)) == 3
+    assert len(site.jobs_due(Queue.SCORE)) == 3
 
 
 def test_a_burst_longer_than_a_stretch_is_read_in_one_round(site: Site) -> None:
@@ -132,7 +132,7 @@ def test_a_burst_longer_than_a_stretch_is_read_in_one_round(site: Site) -> None:
     assert site.changes("NewInstance") + site.changes("NewSeries") + site.changes("NewStudy") == 60
     intake.look()
     assert set(site.listed()) == set(studies)
-    assert len(site.messages(Queue.SCORE)) == 20
+    assert len(site.jobs_due(Queue.SCORE)) == 20
 
 
 def test_the_same_film_again_changes_nothing_and_other_pixels_do(site: Site) -> None:
@@ -714,8 +714,13 @@ def test_an_absent_broker_keeps_no_film_off_the_list(site: Site, redis_server: R
         assert not intake.is_reading
     finally:
         redis_server.start()
-    intake.look()
-    assert len(set(site.messages(Queue.SCORE))) == 21
+    handed_out: set[str] = set()
+
+    def are_handed_out() -> bool:
+        handed_out.update(site.take(Queue.SCORE))
+        return len(handed_out) == 21
+
+    look_until(intake, are_handed_out)
     assert intake.is_reading
 
 
