@@ -9,6 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Final
 
+if TYPE_CHECKING:
+    from worklist.account import Account
+
 DISCLAIMER = "Not a diagnosis. Research use. Unverified AI output."
 
 
@@ -221,6 +224,7 @@ class Analysis:
         explainer: what wrote the explanation.
         prompt_version: version of the template or prompt behind the explanation.
         snippets: sentences of earlier reports that mention a finding.
+        account: when and how the explanation came about; None before it, and of an earlier version.
     """
 
     images: tuple[ImageReference, ...]
@@ -235,6 +239,7 @@ class Analysis:
     explainer: Algorithm | None = None
     prompt_version: str = ""
     snippets: tuple[Snippet, ...] = ()
+    account: Account | None = None
 
     def __post_init__(self) -> None:
         """Refuse a score that is no probability, a naive time, and boxes outside their image."""
@@ -303,6 +308,7 @@ class Analysis:
         explainer: Algorithm,
         prompt_version: str,
         snippets: tuple[Snippet, ...] = (),
+        account: Account | None = None,
     ) -> Analysis:
         """The same Analysis with its words added."""
         return replace(
@@ -311,6 +317,7 @@ class Analysis:
             explainer=explainer,
             prompt_version=prompt_version,
             snippets=snippets,
+            account=account,
         )
 
 

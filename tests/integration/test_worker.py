@@ -22,6 +22,7 @@ from dicom_sr.parse import TriageReport, parse
 from imaging.radiograph import Radiograph
 from imaging.simulated.phantom import simulate_film
 from models import Explainer
+from models.context import NO_CONTEXT, StudyContext
 from models.embedded.scorer import EmbeddedScorer
 from models.gates.scorer import GatedScorer
 from models.template import TemplateExplainer
@@ -191,11 +192,11 @@ class Wordy(TemplateExplainer):
         analysis: Analysis,
         triage: Triage,
         radiographs: Callable[[ImageReference], Radiograph],
-        prior_reports: tuple[tuple[str, str], ...] = (),
+        context: StudyContext = NO_CONTEXT,
     ) -> Analysis:
         """The template's Analysis with the number of the try for its words."""
         self.tries += 1
-        explained = super().explain(analysis, triage, radiographs, prior_reports)
+        explained = super().explain(analysis, triage, radiographs, context)
         return replace(explained, explanation=f"Said at try {self.tries}.")
 
 
@@ -253,12 +254,12 @@ def test_nothing_is_stored_where_nothing_could_be_kept(site: Site) -> None:
             analysis: Analysis,
             triage: Triage,
             radiographs: Callable[[ImageReference], Radiograph],
-            prior_reports: tuple[tuple[str, str], ...] = (),
+            context: StudyContext = NO_CONTEXT,
         ) -> Analysis:
             site.clock.forward(HOUR)
             (job_id,) = claimed
             assert site.jobs.claim(job_id, "another")
-            return super().explain(analysis, triage, radiographs, prior_reports)
+            return super().explain(analysis, triage, radiographs, context)
 
     site.adopt_policy()
     uid = site.receive(sick())
@@ -382,7 +383,7 @@ def test_what_nobody_foresaw_is_logged_without_its_message(site: Site) -> None:
             analysis: Analysis,  # noqa: ARG002 - the protocol's
             triage: Triage,  # noqa: ARG002
             radiographs: Callable[[ImageReference], Radiograph],  # noqa: ARG002
-            prior_reports: tuple[tuple[str, str], ...] = (),  # noqa: ARG002
+            context: StudyContext = NO_CONTEXT,  # noqa: ARG002
         ) -> Analysis:
             raise ValueError(f"{film.PatientName} is no number")
 
