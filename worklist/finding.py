@@ -93,7 +93,8 @@ IN_A_LUNG: Final = frozenset(
     {FindingType.PNEUMOTHORAX, FindingType.PLEURAL_EFFUSION, FindingType.CONSOLIDATION, FindingType.PNEUMONIA}
 )
 """Findings that lie in one lung, so that a side can be told."""
-_ON_BOTH_SIDES: Final = frozenset({FindingType.CARDIOMEGALY, FindingType.PULMONARY_EDEMA})
+ON_BOTH_SIDES: Final = frozenset({FindingType.CARDIOMEGALY, FindingType.PULMONARY_EDEMA})
+"""Findings that lie on both, so that none can."""
 
 MIRRORED_FILM: Final = "mirrored_film"  # code of a quality note: the patient's left is at the left edge
 TURNED_FILM: Final = "turned_film"  # another: it lies on its side or head, and nothing is known of the sides on it
@@ -290,7 +291,7 @@ class Analysis:
         column: a box across the spine reads as wrong, however little of it is beyond. Heart and edema may cross.
         """
         region = finding.region
-        if finding.type in _ON_BOTH_SIDES or (finding.side is None and finding.type not in IN_A_LUNG) or not region:
+        if finding.type in ON_BOTH_SIDES or (finding.side is None and finding.type not in IN_A_LUNG) or not region:
             return region
         crosses = region.x < self.image_of(finding).columns / 2 < region.x + region.width
         side = None if crosses else self._side_of_region(finding, region)
