@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 db = typer.Typer(no_args_is_help=True)
 app.add_typer(db, name="db", help="The database.")
+models = typer.Typer(no_args_is_help=True)
+app.add_typer(models, name="models", help="The licensed models, below FIRSTREAD_MODEL_DIR: see models/README.md.")
 
 
 class ReadingChoice(StrEnum):
@@ -283,6 +285,43 @@ def doctor(*, as_json: Json = False) -> None:
 
     if not print_findings(examine(_settings()), as_json=as_json):
         raise typer.Exit(1)
+
+
+@models.command("list")
+def models_list(*, as_json: Json = False) -> None:
+    """Show each model, and what of it is here."""
+    from firstread.models_command import print_models
+
+    print_models(_settings().model_dir, as_json=as_json)
+
+
+@models.command()
+def verify(name: Annotated[str, typer.Argument(help="Which; all that are here if left out.")] = "") -> None:
+    """Hold every byte against the manifest."""
+    from firstread.models_command import verify_models
+
+    verify_models(_settings().model_dir, name)
+
+
+@models.command()
+def pin(
+    name: Annotated[str, typer.Argument(help="Which model was downloaded.")],
+    revision: Annotated[str, typer.Option(help="The hub's commit, where the download does not say it.")] = "",
+) -> None:
+    """Write the manifest of a download: from then on only these very files load."""
+    from firstread.models_command import pin_model
+
+    pin_model(_settings().model_dir, name, revision)
+
+
+@models.command()
+def stand_in(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What FIRSTREAD_MODEL_DIR will name.")],
+) -> None:
+    """Make tiny random checkpoints, to try the wiring without licensed weights."""
+    from firstread.models_command import make_stand_ins
+
+    make_stand_ins(folder)
 
 
 @db.command()

@@ -77,12 +77,13 @@ class Settings(BaseSettings):
     orthanc_dicom_port: int = 4242
     """Orthanc's DICOM port."""
 
-    scorer: Literal["embedded"] = "embedded"
-    """The model of the fast path."""
+    scorer: Literal["embedded", "medsiglip"] = "embedded"
+    """The model of the fast path: the small network that is shipped, or MedSigLIP from model_dir."""
     explainer: Literal["template"] = "template"
     """What writes the explanation on the slow path."""
     model_dir: Path | None = None
-    """Folder of the scorer's weights; the ones shipped with Firstread where unset."""
+    """Folder of models, each in a folder of its name: medsiglip/, medgemma/, and embedded/ for other weights than the
+    shipped ones. `firstread models` says what is in it."""
     scorer_threads: int = Field(default=1, ge=1)
     """Processor threads of one scoring."""
     report_out_of_scope: bool = True

@@ -28,6 +28,16 @@ def server_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FIRSTREAD_MODEL_DIR with stand-ins of the licensed models, to be read only; see tests/licensed.py."""
+    from models.checkpoints.stand_in import write_stand_ins  # noqa: PLC0415 - it loads transformers
+
+    folder = tmp_path_factory.mktemp("models")
+    write_stand_ins(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def postgres_server(server_folder: Path) -> Iterator[PostgresServer]:
     """One PostgreSQL for all tests."""
     folder = server_folder / "postgres"

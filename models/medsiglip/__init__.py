@@ -1,0 +1,1 @@
+"""MedSigLIP, zero-shot: a film against pairs of sentences."""
