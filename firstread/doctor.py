@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from firstread.compose import build_job_records, build_orthanc_client, open_database
-from firstread.compose_worker import build_scorer
+from firstread.compose_worker import build_explainer, build_language_server, build_scorer
 from firstread.settings import Settings
 from firstread.tables import print_json
 from gateway.dimse.send import send
@@ -51,6 +51,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     checks: dict[str, Callable[[], str]] = {
         "Database": lambda: _database(settings),
         "Model": lambda: _model(settings),
+        "Explainer": lambda: _explainer(settings),
         "Triage policy": lambda: _policy(settings),
         "Reading list": lambda: _reading_list(settings),
         "Broker": lambda: _broker(settings),
@@ -125,6 +126,13 @@ def _current_database(settings: Settings) -> Iterator[Database]:
 
 def _model(settings: Settings) -> str:
     algorithm = build_scorer(settings).algorithm
+    return f"{algorithm.name} {algorithm.version}, SHA-256 {algorithm.sha256[:12]}"
+
+
+def _explainer(settings: Settings) -> str:
+    if settings.explainer == "openai":
+        return build_language_server(settings).check()
+    algorithm = build_explainer(settings).algorithm
     return f"{algorithm.name} {algorithm.version}, SHA-256 {algorithm.sha256[:12]}"
 
 

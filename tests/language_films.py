@@ -39,7 +39,9 @@ class LanguageStudy:
         """The film: a gradient, so that no two parts of it are the same."""
         rows = np.linspace(0, 1, image.rows, dtype=np.float32)[:, None]
         columns = np.linspace(0, 1, image.columns, dtype=np.float32)[None, :]
-        return Radiograph(image=image, pixels=(rows + columns) / 2, quality=self.analysis.quality)
+        return Radiograph(
+            image=image, pixels=np.asarray((rows + columns) / 2, np.float32), quality=self.analysis.quality
+        )
 
     def explained(self, explainer: MedGemmaExplainer, context: StudyContext = NO_CONTEXT) -> Analysis:
         """What an explainer makes of it."""

@@ -6,13 +6,15 @@ the triage.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from worklist.finding import Code, FindingType, Region, Side
+from worklist.finding import Algorithm, Code, FindingType, Region, Side
 from worklist.words import in_a_sentence, joined
 
 CONFIRM: Final = "Unverified: a radiologist has to confirm it."
@@ -153,6 +155,18 @@ class Account:
         )
 
 
+def explained_by(explainer: Algorithm, account: Account) -> str:
+    """Who wrote the words, when, and in whose place; and that they are to be confirmed."""
+    at = f"{account.explained_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    instead = f", in place of {account.instead_of}: {account.why}" if account.instead_of else ""
+    return f"Explained by {explainer.name}, version {explainer.version}, at {at}{instead}. {CONFIRM}"
+
+
+def account_digest(account: Account) -> str:
+    """SHA-256 of an account as JSON."""
+    return hashlib.sha256(json.dumps(account_to_json(account), sort_keys=True).encode()).hexdigest()
+
+
 def account_to_json(account: Account) -> dict[str, Any]:
     """An account as JSON values; every number survives exactly."""
     return asdict(account) | {"explained_at": account.explained_at.isoformat()}
@@ -173,9 +187,7 @@ def account_of_json(values: Mapping[str, Any]) -> Account:
         why=values["why"],
         prompt_sha256=values["prompt_sha256"],
         statements=tuple(_statement(entry) for entry in values["statements"]),
-        comparison=Comparison(
-            change=Change(comparison["change"]), compared_with=tuple(comparison["compared_with"])
-        )
+        comparison=Comparison(change=Change(comparison["change"]), compared_with=tuple(comparison["compared_with"]))
         if comparison
         else None,
         uncertainty=values["uncertainty"],

@@ -107,9 +107,7 @@ class MedGemmaExplainer:
             context: what else is known.
         """
         admitted = admit(context.reason, context.prior_reports)
-        work = _Work(
-            analysis=analysis, triage=triage, context=context, admitted=admitted, started=time.monotonic()
-        )
+        work = _Work(analysis=analysis, triage=triage, context=context, admitted=admitted, started=time.monotonic())
         work.checks.append(admitted.check)
         try:
             self._require_askable(work)
@@ -179,9 +177,7 @@ class MedGemmaExplainer:
                 raise
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
-    def _check(
-        self, text: str, attempt: int, work: _Work, film: ShownFilm
-    ) -> tuple[_Accepted | None, list[str]]:
+    def _check(self, text: str, attempt: int, work: _Work, film: ShownFilm) -> tuple[_Accepted | None, list[str]]:
         """What passed all layers, or why not; each layer leaves its trace."""
 
         def trace(layer: Layer, faults: list[str], changed: str = "") -> bool:
@@ -205,9 +201,7 @@ class MedGemmaExplainer:
                 for fault in faults_of_language(words, triage=triage, identifiers=work.context.identifiers)
             )
         )
-        faults_d = faults_of_consistency(
-            answer.explanation, answer.statements, analysis=work.analysis, triage=triage
-        )
+        faults_d = faults_of_consistency(answer.explanation, answer.statements, analysis=work.analysis, triage=triage)
         snippets, unquotable = _quoted(answer, work)
         statements = marked(answer.statements, answer.explanation, triage=triage)
         own = own_findings_sentence(statements)

@@ -1,4 +1,4 @@
-"""MedGemma in this process, by transformers: bfloat16, or 4 bits where the machine has them; answers held to the schema.
+"""MedGemma in this process, by transformers: bfloat16, or 4 bits where the machine has them.
 
 llguidance decides before each token which ones keep the answer within the schema. Together with the token limit that
 makes an answer complete, so that every answer parses; numpy computes its masks, since its torch backend would compile
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -180,14 +181,13 @@ class _Halt:
 
 
 def _four_bits() -> Any:  # noqa: ANN401
-    try:
-        import bitsandbytes  # noqa: F401, PLC0415
-        import torch  # noqa: PLC0415
-        from transformers import BitsAndBytesConfig  # noqa: PLC0415
-    except ModuleNotFoundError as error:
+    import torch  # noqa: PLC0415 - is loaded by now
+    from transformers import BitsAndBytesConfig  # noqa: PLC0415
+
+    if find_spec("bitsandbytes") is None:
         raise ModelUnavailable(
-            "models_not_installed", f"{error.name} is not installed, which 4 bits need: pip install bitsandbytes"
-        ) from error
+            "models_not_installed", "bitsandbytes is not installed, which 4 bits need: pip install bitsandbytes"
+        )
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

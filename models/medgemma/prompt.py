@@ -1,4 +1,4 @@
-"""The versioned prompt and its schema, the same for every way to the model, and the token limit that follows from it."""
+"""The versioned prompt and its schema, the same for every way to the model, and the token limit that follows."""
 
 from __future__ import annotations
 
@@ -93,35 +93,32 @@ def most_bytes(schema: Mapping[str, Any]) -> int:
         return max(len(json.dumps(value)) for value in schema["enum"])
     match schema["type"]:
         case "integer":
-            return len(str(schema["maximum"]))
+            return len(f"{schema['maximum']:d}")
         case "string":
             return 2 + _longest(schema["pattern"].removeprefix("^").removesuffix("$"))
         case "array":
-            return 2 + schema["maxItems"] * (1 + most_bytes(schema["items"]))
+            return 2 + int(schema["maxItems"]) * (1 + most_bytes(schema["items"]))
     return 2 + sum(len(json.dumps(name)) + 2 + most_bytes(part) for name, part in schema["properties"].items())
 
 
 def faults_of(answer: object, schema: Mapping[str, Any], place: str = "the answer") -> list[str]:
     """Where an answer departs from a schema of these kinds; none where it keeps to it."""
     if "enum" in schema:
-        return [] if answer in schema["enum"] and isinstance(answer, str) else [f"{place} is none of the allowed words"]
+        return [] if isinstance(answer, str) and answer in schema["enum"] else [f"{place} is none of the allowed words"]
+    fault = ""
     match schema["type"], answer:
         case "integer", int() if not isinstance(answer, bool):
-            within = schema["minimum"] <= answer <= schema["maximum"]
-            return [] if within else [f"{place} is out of bounds"]
+            fault = "" if schema["minimum"] <= answer <= schema["maximum"] else "is out of bounds"
         case "string", str():
-            return [] if re.fullmatch(schema["pattern"], answer) else [f"{place} is not a plain bounded sentence"]
-        case "array", list():
-            if not schema.get("minItems", 0) <= len(answer) <= schema["maxItems"]:
-                return [f"{place} has too many or too few entries"]
+            fault = "" if re.fullmatch(schema["pattern"], answer) else "is not a plain bounded sentence"
+        case "array", list() if schema.get("minItems", 0) <= len(answer) <= schema["maxItems"]:
             return [fault for entry in answer for fault in faults_of(entry, schema["items"], f"an entry of {place}")]
-        case "object", dict():
-            if set(answer) != set(schema["properties"]):
-                return [f"{place} lacks a field or has one too many"]
-            return [
-                fault for name, part in schema["properties"].items() for fault in faults_of(answer[name], part, name)
-            ]
-    return [f"{place} is no {schema['type']}"]
+        case "object", dict() if set(answer) == set(schema["properties"]):
+            parts = schema["properties"].items()
+            return [fault for name, part in parts for fault in faults_of(answer[name], part, name)]
+        case _:
+            fault = f"is no {schema['type']} of its size"
+    return [f"{place} {fault}"] if fault else []
 
 
 def _longest(pattern: str) -> int:

@@ -67,12 +67,13 @@ class OpenAiServer:
             raise _away(self._url, error) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ModelUnavailable(
-                "explainer_error", f"what answers at {self._url} is no OpenAI-compatible server: see FIRSTREAD_EXPLAINER_URL"
+                "explainer_error",
+                f"what answers at {self._url} is no OpenAI-compatible server: set FIRSTREAD_EXPLAINER_URL",
             ) from error
         if self._model not in names:
             raise ModelUnavailable(
                 "explainer_error",
-                f"{self._url} has no model {self._model}, but {', '.join(names) or 'none'}: set FIRSTREAD_EXPLAINER_MODEL",
+                f"{self._url} has {', '.join(names) or 'no model'}, not {self._model}: set FIRSTREAD_EXPLAINER_MODEL",
             )
         return f"{self._model} at {self._url}"
 

@@ -46,7 +46,8 @@ _NO: Final = (
 _ABSENT: Final = re.compile(rf"\b(?:{_NO})\b", re.IGNORECASE)
 # "cannot be excluded" doubts, and does not deny.
 _DOUBLE: Final = re.compile(
-    r"\b(?:can ?not|can't|not|never)(?: \w+){0,2} (?:exclud\w+|rul\w+ out)|\bnot (?:unlikely|improbable)\b", re.IGNORECASE
+    r"\b(?:can ?not|can't|not|never)(?: \w+){0,2} (?:exclud\w+|rul\w+ out)|\bnot (?:unlikely|improbable)\b",
+    re.IGNORECASE,
 )
 _LIKELY: Final = re.compile(
     r"\b(?:likely|probabl[ey]|presumabl[ey]|suggest(?:s|ed|ing|ive)?|consistent|compatible|highly|strongly|"

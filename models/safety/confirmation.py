@@ -27,5 +27,7 @@ def require_confirmation(explained: Analysis) -> Analysis:
     if account is None or explained.explainer is None or not explained.explanation:
         raise PermanentError("unconfirmed_explanation", "an explanation does not say who wrote it: report this fault")
     if account.prompt_sha256 and not explained.explanation.endswith(CONFIRM):
-        raise PermanentError("unconfirmed_explanation", "an explanation does not ask for confirmation: report this fault")
+        raise PermanentError(
+            "unconfirmed_explanation", "an explanation does not ask for confirmation: report this fault"
+        )
     return explained

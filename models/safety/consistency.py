@@ -37,9 +37,7 @@ def faults_of_consistency(
         analysis: what the scorer says.
         triage: what the rule made of it.
     """
-    told = {
-        finding.type.key: side for finding in analysis.findings if (side := analysis.side_of(finding)) is not None
-    }
+    told = {finding.type.key: side for finding in analysis.findings if (side := analysis.side_of(finding)) is not None}
     said = [(one.finding, one.sides) for one in assertions_in(text)]
     stated = [(one.type.key, frozenset(one.sides)) for one in statements]
     faults = []
@@ -98,9 +96,7 @@ def unfaithful(snippets: Iterable[Snippet], sources: Mapping[str, Collection[str
     """
     plain = {source: [" ".join(text.split()) for text in texts] for source, texts in sources.items()}
     return [
-        one
-        for one in snippets
-        if not one.snippet or not any(one.snippet in text for text in plain.get(one.source, ()))
+        one for one in snippets if not one.snippet or not any(one.snippet in text for text in plain.get(one.source, ()))
     ]
 
 

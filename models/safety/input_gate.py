@@ -22,11 +22,13 @@ from worklist.finding import TURNED_FILM, Analysis, Snippet
 REASON: Final = "reason for study"
 _MOST_CHARACTERS: Final = 20_000  # of a text: a report of megabytes is read to here
 _MOST_SENTENCES: Final = 24
-_LONGEST: Final = 300  # characters of a sentence that is shown
+_LONGEST: Final = 300  # characters of a sentence that are shown and quoted
 _HIDDEN: Final = frozenset({"Cf", "Co", "Cs", "Cn", "Cc"})  # format characters (bidi, zero-width, tags), controls
 _SOFT_HYPHEN: Final = "\u00ad"
 _SEEN: Final = "\n\r\t"
-_MARKUP: Final = str.maketrans({"<": "(", ">": ")", "{": "(", "}": ")", "[": "(", "]": ")", "`": "'", '"': "'", "\\": "/"})
+_MARKUP: Final = str.maketrans(
+    {"<": "(", ">": ")", "{": "(", "}": ")", "[": "(", "]": ")", "`": "'", '"': "'", "\\": "/"}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,13 +116,14 @@ def _sentences(source: str, text: str) -> Iterator[Line | None]:
         yield None  # an instruction that runs over several sentences, each of them harmless: none of them is shown
         return
     for part in SENTENCE_END.split(bounded):
-        original = " ".join(part.split())
+        whole = " ".join(part.split())
+        original = whole[:_LONGEST].rstrip()
         if not original:
             continue
-        if _hides(original) or speaks_to_a_machine(original):
+        if _hides(whole) or speaks_to_a_machine(whole):
             yield None
             continue
-        yield Line(shown=f"{source}: {plain(original)[:_LONGEST]}", snippet=Snippet(source=source, snippet=original))
+        yield Line(shown=f"{source}: {plain(original)}", snippet=Snippet(source=source, snippet=original))
 
 
 def _hides(text: str) -> bool:
@@ -144,4 +147,7 @@ def _latin(text: str) -> str:
     return "".join(c for c in decomposed if not unicodedata.combining(c)).translate(_LOOKALIKES)
 
 
-_LOOKALIKES: Final = str.maketrans("аеорсухіјѕԁһοαενικτΑΒΕΖΗΙΚΜΝΟΡΤΥΧАВЕКМНОРСТХ", "aeopcyxijsdhoaevikTABEZHIKMNOPTYXABEKMHOPCTX".replace("T", "t", 1))
+_LOOKALIKES: Final = str.maketrans(
+    "аеорсухіјѕԁһοαενικτАВЕКМНОРСТХΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aeopcyxijsdhoaeviktABEKMHOPCTXABEZHIKMNOPTYX",
+)

@@ -74,7 +74,9 @@ def identifiers_of(*values: str) -> frozenset[str]:
 def _repeats(text: str, identifiers: Collection[str]) -> bool:
     words = text.casefold()
     known = {part for part in identifiers_of(*identifiers) if part not in _VOCABULARY}
-    return bool(_LONG_NUMBER.search(text)) or any(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", words) for part in known)
+    return bool(_LONG_NUMBER.search(text)) or any(
+        re.search(rf"(?<!\w){re.escape(part)}(?!\w)", words) for part in known
+    )
 
 
 def _is_plain_english(text: str) -> bool:
@@ -82,5 +84,3 @@ def _is_plain_english(text: str) -> bool:
     known = sum(word.casefold() in _VOCABULARY for word in words)
     shouted = any(word.isupper() and len(word) > len("AP") for word in words)
     return bool(words) and not shouted and known >= _KNOWN_SHARE * len(words)
-
-

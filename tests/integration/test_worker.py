@@ -29,6 +29,7 @@ from models.template import TemplateExplainer
 from tests.bad_films import chest
 from tests.records import HOUR, NOON, Clock
 from tests.servers import OrthancServer
+from worker.explaining import Explaining
 from worker.pacs import Pacs
 from worker.predict import Predictor, PredictPipeline
 from worker.report import ReportPipeline
@@ -39,6 +40,7 @@ from worklist.job import JobLimits, Queue
 from worklist.order import OrderPriority
 from worklist.records import (
     Database,
+    ExplanationRecords,
     IntakeRecords,
     JobRecords,
     ListedStudy,
@@ -109,7 +111,9 @@ class Site:
         """Run every job of the report queue that is due."""
         for job_id in self.due(Queue.REPORT):
             ReportPipeline(
-                jobs=jobs or self.jobs, pacs=pacs or self.pacs, explainer=explainer or TemplateExplainer()
+                jobs=jobs or self.jobs,
+                pacs=pacs or self.pacs,
+                explaining=Explaining(explainer or TemplateExplainer(), ExplanationRecords(self.database)),
             ).run(job_id)
 
     def due(self, queue: Queue) -> list[str]:

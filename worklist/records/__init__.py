@@ -2,6 +2,7 @@
 
 from worklist.records.database import Database
 from worklist.records.events import Event, EventKind
+from worklist.records.explanations import ExplanationRecords, ReportLoad, StudyFacts
 from worklist.records.images import StoredImage
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
@@ -18,6 +19,7 @@ __all__ = [
     "Database",
     "Event",
     "EventKind",
+    "ExplanationRecords",
     "FailedImage",
     "FeedCursor",
     "IntakeRecords",
@@ -32,10 +34,12 @@ __all__ = [
     "ReadingRecords",
     "ReceivedInstance",
     "ReceivedReport",
+    "ReportLoad",
     "ReportSubject",
     "Shown",
     "StoredImage",
     "StoredResult",
+    "StudyFacts",
     "Upload",
     "Worklist",
 ]
