@@ -71,5 +71,6 @@ def build_gateway(settings: Settings) -> FastAPI:
                 url=settings.orthanc_url, root=settings.orthanc_dicomweb_root, auth=settings.orthanc_auth
             ),
             viewer_dir=settings.viewer_dir,
+            explainer_url=settings.explainer_url or "" if settings.explainer == "openai" else "",
         )
     )

@@ -49,6 +49,7 @@ class GatewayParts:
     site: SiteFacts
     dicomweb: DicomWebOrigin
     viewer_dir: Path | None = None
+    explainer_url: str = ""
 
 
 OrthancId = Annotated[str, Field(pattern="^[0-9a-f]{8}(-[0-9a-f]{8}){4}$")]  # anything else is no address to ask at
@@ -110,4 +111,5 @@ def _health(parts: GatewayParts) -> Health:
         dispatcher=parts.dispatcher,
         orthanc=parts.orthanc,
         intake=parts.intake,
+        explainer_url=parts.explainer_url,
     )

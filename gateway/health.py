@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
+import httpx
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -25,6 +26,7 @@ from worklist.records import Database, IntakeRecords, JobRecords
 
 _MOST_BEHIND = 1000  # changes that are counted; beyond it the number no longer matters
 _TOO_LONG = timedelta(seconds=60)  # that work waits, or the feed is not read, before somebody should look
+_PATIENCE_S = 2.0  # with the language model's server
 _FRESH_S = 1.0  # for which an answer of a neighbour is believed, so that many who ask cost no more than one
 
 
@@ -60,6 +62,7 @@ class Health:
         dispatcher: reaches the broker.
         orthanc: the PACS.
         intake: of this process.
+        explainer_url: of the language model's server; "" where the explanation needs none.
     """
 
     def __init__(  # noqa: PLR0913 - everything that can fail
@@ -72,6 +75,7 @@ class Health:
         dispatcher: Dispatcher,
         orthanc: OrthancClient,
         intake: Intake,
+        explainer_url: str = "",
     ) -> None:
         self.version = version
         self._database = database
@@ -82,11 +86,14 @@ class Health:
         self._ask_database = _Shared(self._check_database)
         self._ask_broker = _Shared(lambda: _checked(dispatcher.check_broker))
         self._ask_orthanc = _Shared(lambda: _checked(self._describe_orthanc))
+        self._ask_explainer = _Shared(lambda: _explainer(explainer_url)) if explainer_url else None
 
     def readiness(self) -> Readiness:
         """Ask all parts."""
         database, orthanc = self._ask_database(), self._ask_orthanc()
         checks = {"database": database, "broker": self._ask_broker(), "orthanc": orthanc}
+        if self._ask_explainer:
+            checks["explainer"] = self._ask_explainer()
         behind, oldest, open_jobs = None, None, None
         if database.ok:
             open_jobs = self._jobs.count_open()
@@ -179,6 +186,16 @@ def _checked(ask: Callable[[], str]) -> Check:
         return Check(ok=True, detail=ask())
     except FirstreadError as error:
         return Check(ok=False, detail=error.message)
+
+
+def _explainer(url: str) -> Check:
+    """Whether the language model's server answers at all. Where it does not, reports are written without it."""
+    try:
+        httpx.get(url, trust_env=False, timeout=_PATIENCE_S)
+    except httpx.HTTPError as error:
+        away = f"{url} does not answer ({type(error).__name__}): the template explains until it does"
+        return Check(ok=True, detail=away)
+    return Check(ok=True, detail=f"{url} answers")
 
 
 def _work(waiting: Mapping[Queue, timedelta], workers: Mapping[Queue, int]) -> Check:

@@ -120,7 +120,7 @@ def _sentences(source: str, text: str) -> Iterator[Line | None]:
         original = whole[:_LONGEST].rstrip()
         if not original:
             continue
-        if _hides(whole) or speaks_to_a_machine(whole):
+        if _hides(whole) or speaks_to_a_machine(part):
             yield None
             continue
         yield Line(shown=f"{source}: {plain(original)}", snippet=Snippet(source=source, snippet=original))
