@@ -5,10 +5,13 @@ Made from the checkpoint itself with the package gguf, which llama.cpp's own con
 
 from __future__ import annotations
 
+# ruff: noqa: ANN401 - a configuration of transformers has no type
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
+import numpy.typing as npt
 import sentencepiece
 from safetensors.numpy import load_file
 from transformers import AutoConfig
@@ -32,7 +35,7 @@ def write_gguf(checkpoint: Path, folder: Path) -> tuple[Path, Path]:
     return model, encoder
 
 
-def _write_model(file: Path, checkpoint: Path, text: object, tensors: dict[str, np.ndarray]) -> None:
+def _write_model(file: Path, checkpoint: Path, text: Any, tensors: dict[str, npt.NDArray[np.float32]]) -> None:
     writer = gguf.GGUFWriter(file, "gemma3")
     writer.add_context_length(text.max_position_embeddings)
     writer.add_embedding_length(text.hidden_size)
@@ -83,7 +86,7 @@ def _add_tokens(writer: gguf.GGUFWriter, checkpoint: Path) -> None:
     writer.add_chat_template((checkpoint / "chat_template.jinja").read_text(encoding="utf-8"))
 
 
-def _write_encoder(file: Path, config: object, tensors: dict[str, np.ndarray]) -> None:
+def _write_encoder(file: Path, config: Any, tensors: dict[str, npt.NDArray[np.float32]]) -> None:
     vision = config.vision_config
     writer = gguf.GGUFWriter(file, "clip")
     writer.add_type("mmproj")

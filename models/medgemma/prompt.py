@@ -97,8 +97,10 @@ def most_bytes(schema: Mapping[str, Any]) -> int:
         case "string":
             return 2 + _longest(schema["pattern"].removeprefix("^").removesuffix("$"))
         case "array":
-            return 2 + int(schema["maxItems"]) * (1 + most_bytes(schema["items"]))
-    return 2 + sum(len(json.dumps(name)) + 2 + most_bytes(part) for name, part in schema["properties"].items())
+            count = int(schema["maxItems"])
+            return 2 + count * most_bytes(schema["items"]) + count - 1
+    parts = schema["properties"].items()
+    return 2 + sum(len(json.dumps(name)) + 1 + most_bytes(part) for name, part in parts) + len(parts) - 1
 
 
 def faults_of(answer: object, schema: Mapping[str, Any], place: str = "the answer") -> list[str]:

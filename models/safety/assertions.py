@@ -50,7 +50,8 @@ _DOUBLE: Final = re.compile(
     re.IGNORECASE,
 )
 _LIKELY: Final = re.compile(
-    r"\b(?:likely|probabl[ey]|presumabl[ey]|suggest(?:s|ed|ing|ive)?|consistent|compatible|highly|strongly|"
+    r"\b(?:(?:highly|strongly|very|most) \w+|"
+    r"likely|probabl[ey]|presumabl[ey]|suggest(?:s|ed|ing|ive)?|consistent|compatible|"
     r"favou?r(?:s|ed|ing)?|concerning|typical|in keeping)\b",
     re.IGNORECASE,
 )
@@ -59,11 +60,12 @@ _DOUBTED: Final = re.compile(
     r"uncertain|equivocal|subtle|potential(?:ly)?|appears?|seems?|if any|whether)\b",
     re.IGNORECASE,
 )
-_BOTH: Final = re.compile(r"\b(?:bilateral(?:ly)?|both|bibasilar|bibasal|biapical)\b", re.IGNORECASE)
-_SIDES: Final = {
-    Side.LEFT: re.compile(r"\bleft(?:ward|-sided)?\b", re.IGNORECASE),
-    Side.RIGHT: re.compile(r"\bright(?:ward|-sided)?\b", re.IGNORECASE),
-}
+_SIDE: Final = re.compile(
+    r"\b(?:(?P<both>bilateral(?:ly)?|both|bibasilar|bibasal|biapical|left (?:and|or) right|right (?:and|or) left)|"
+    r"(?P<left>left)|(?P<right>right))(?:ward|-sided)?\b",
+    re.IGNORECASE,
+)
+_SIDES: Final = {"both": frozenset(Side), "left": frozenset({Side.LEFT}), "right": frozenset({Side.RIGHT})}
 
 
 def assertions_in(text: str) -> tuple[Assertion, ...]:
@@ -79,14 +81,16 @@ def has_absence(text: str) -> bool:
 def _of_sentence(sentence: str) -> Iterator[Assertion]:
     plain = _DOUBLE.sub(" possible ", sentence)
     clauses = _CLAUSE.split(plain)
-    whole, start = _sides_in(plain), 0
+    silent = ", ".join(clause for clause in clauses if not any(term.search(clause) for term in MENTIONS.values()))
+    start = 0
     for clause in clauses:
         start = plain.index(clause, start)
         for key, mention in MENTIONS.items():
             for found in mention.finditer(clause):
                 yield Assertion(
                     finding=key,
-                    sides=_sides_in(clause) or whole,
+                    # "On the right, an effusion": the side stands before the comma, where nothing else is said.
+                    sides=_sides_at(clause, found.start(), found.end()) or _sides_at(silent, 0, 0),
                     strength=_strength_at(plain, start + found.start(), start + found.end()),
                     is_absent=bool(_ABSENT.search(clause)) or _is_listed_absent(clauses, clause),
                 )
@@ -108,7 +112,7 @@ def _is_listed_absent(clauses: list[str], clause: str) -> bool:
     return any(_ABSENT.search(earlier) for earlier in before)
 
 
-def _sides_in(words: str) -> frozenset[Side]:
-    if _BOTH.search(words):
-        return frozenset(Side)
-    return frozenset(side for side, pattern in _SIDES.items() if pattern.search(words))
+def _sides_at(words: str, begin: int, end: int) -> frozenset[Side]:
+    """By the nearest word for a side; none where there is none."""
+    found = min(_SIDE.finditer(words), key=lambda side: max(begin - side.end(), side.start() - end), default=None)
+    return _SIDES[str(found.lastgroup)] if found else frozenset()

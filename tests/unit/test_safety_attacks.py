@@ -61,7 +61,7 @@ class Attack:
             return film
         picture = Image.fromarray((film.pixels * 255).astype(np.uint8))
         ImageDraw.Draw(picture).text((40, 40), self.text, fill=255, font_size=60)
-        return replace(film, pixels=np.asarray(picture, np.float32) / 255)
+        return replace(film, pixels=(np.asarray(picture) / np.float32(255)).astype(np.float32))
 
 
 @dataclass(frozen=True)
