@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -25,19 +26,24 @@ from models import Explainer
 from models.context import NO_CONTEXT, StudyContext
 from models.embedded.scorer import EmbeddedScorer
 from models.gates.scorer import GatedScorer
+from models.medgemma.prompt import load_prompt
 from models.template import TemplateExplainer
 from tests.bad_films import chest
+from tests.language_films import explainer_at
+from tests.language_servers import MODEL, answer_json, scripted, send_json
 from tests.records import HOUR, NOON, Clock
-from tests.servers import OrthancServer
+from tests.servers import OrthancServer, free_ports
 from worker.explaining import Explaining
 from worker.pacs import Pacs
 from worker.predict import Predictor, PredictPipeline
 from worker.report import ReportPipeline
 from worker.score import ScorePipeline
+from worklist.account import CONFIRM, Layer
 from worklist.card import Precision
 from worklist.finding import Analysis, FindingType, ImageReference
 from worklist.job import JobLimits, Queue
 from worklist.order import OrderPriority
+from worklist.reading import Actor, ActorSource
 from worklist.records import (
     Database,
     ExplanationRecords,
@@ -45,6 +51,7 @@ from worklist.records import (
     JobRecords,
     ListedStudy,
     PredictionRecords,
+    ReadingRecords,
     ReceivedInstance,
     Upload,
     Worklist,
@@ -223,6 +230,72 @@ def test_a_study_goes_from_image_to_report(site: Site) -> None:
     assert elapsed.total_seconds() * 1000 == pytest.approx(report.analysis.elapsed_ms, abs=1)
     assert report.reported_at == reported_at
     assert report.policy == policy
+
+
+def test_a_language_model_explains_into_the_report(site: Site) -> None:
+    """Words, account and signature stand in the SR and on the list; the study stays in its place."""
+    site.adopt_policy()
+    uid = site.receive(sick(ReasonForTheRequestedProcedure="Cough"))
+    site.score_all()
+    scored = site.listed(uid)
+    with scripted(lambda handler: send_json(handler, _agreeing(scored))) as server:
+        site.report_all(explainer_at(server.url))
+    reported, report = site.listed(uid), site.report()
+    assert report.analysis is not None
+    assert report.analysis == reported.analysis
+    assert (report.format, report.analysis.explainer and report.analysis.explainer.name) == (4, MODEL)
+    account = report.analysis.account
+    assert account is not None
+    assert (account.instead_of, account.prompt_sha256) == ("", load_prompt().sha256)
+    assert [check.layer for check in account.checks] == [*Layer]
+    assert report.analysis.explanation.endswith(CONFIRM)
+    assert (reported.urgency, reported.queue_at, reported.harm) == (scored.urgency, scored.queue_at, scored.harm)
+    assert report.triage == scored.triage
+
+
+def _agreeing(study: ListedStudy) -> dict[str, object]:
+    """An answer that says what the triage of a study says."""
+    assert study.triage is not None
+    words = [f"{one.likelihood} {one.side or ''} {one.finding.type.label.lower()}" for one in study.triage.named]
+    sentence = " ".join(" and ".join(words).split())
+    return {"choices": [{"message": {"content": answer_json(f"{sentence[0].upper()}{sentence[1:]}.")}}]}
+
+
+def test_a_dead_language_model_costs_no_report(site: Site) -> None:
+    """The study is reported with the template's words, and report and list say in whose place and why."""
+    site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    site.report_all(explainer_at(f"http://127.0.0.1:{free_ports(1)[0]}"))
+    assert site.listed(uid).state is StudyState.REPORTED
+    report = site.report()
+    assert report.analysis is not None
+    account = report.analysis.account
+    assert account is not None
+    assert report.analysis.explainer is not None
+    assert report.analysis.explainer.name == "Firstread template"
+    assert account.instead_of == f"{MODEL}, version as served"
+    assert "does not answer" in account.why
+
+
+def test_a_study_that_is_read_while_the_model_thinks_is_reported_at_once(site: Site) -> None:
+    """The model is not waited for, and the report says that it was read."""
+    site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    readings = ReadingRecords(database=site.database, rules=RULES)
+
+    def read_meanwhile(handler: BaseHTTPRequestHandler) -> None:
+        readings.complete(Actor(name="Ann", source=ActorSource.TYPED), uid)
+        handler.connection.settimeout(250)
+        handler.connection.recv(1)
+
+    with scripted(read_meanwhile) as server:
+        site.report_all(explainer_at(server.url, time_limit_s=250))
+    report = site.report()
+    assert report.analysis is not None
+    assert report.analysis.account is not None
+    assert report.analysis.account.why == "the study has been read"
 
 
 def test_a_report_that_is_tried_again_is_the_same_to_the_byte(site: Site) -> None:
