@@ -17,8 +17,9 @@ from gateway.intake.dispatch import Dispatcher, build_sender
 from gateway.intake.feed import Intake
 from gateway.intake.orthanc import OrthancClient
 from tests.hospitals import Site, film, wait_until
+from tests.language_servers import scripted
 from tests.proxies import proxied
-from tests.servers import OrthancServer
+from tests.servers import OrthancServer, free_ports
 from worklist.job import Queue
 from worklist.records import Database, IntakeRecords
 
@@ -39,7 +40,7 @@ def worker_lives(site: Site) -> None:
     site.jobs.say_alive((Queue.SCORE, Queue.REPORT))
 
 
-def health_of(site: Site, intake: Intake, orthanc_url: str = "") -> Health:
+def health_of(site: Site, intake: Intake, orthanc_url: str = "", explainer_url: str = "") -> Health:
     """The health of the gateway that an intake belongs to."""
     return Health(
         version="1",
@@ -49,6 +50,7 @@ def health_of(site: Site, intake: Intake, orthanc_url: str = "") -> Health:
         dispatcher=Dispatcher(site.jobs, build_sender(site.redis_url)),
         orthanc=site.gateways.enter_context(closing(OrthancClient(orthanc_url or site.orthanc.url, auth=None))),
         intake=intake,
+        explainer_url=explainer_url,
     )
 
 
@@ -159,3 +161,19 @@ def test_many_who_ask_cost_one_question(site: Site) -> None:
         answers = list(pages.map(lambda _: health.readiness(), range(30)))
     assert [answer.checks for answer in answers if not answer.ready] == []
     assert asked.count("GET /system") <= 2
+
+
+def test_a_language_server_that_is_away_is_told_and_stops_nothing(site: Site) -> None:
+    """Reports are written without it, so the site is ready; it says who explains until it is back."""
+    intake = site.intake()
+    intake.look()
+    worker_lives(site)
+    away = health_of(site, intake, explainer_url=f"http://127.0.0.1:{free_ports(1)[0]}").readiness()
+    assert away.ready
+    assert away.checks["explainer"].detail.endswith(
+        "does not answer (ConnectError): the template explains until it does"
+    )
+    with scripted("") as server:
+        there = health_of(site, intake, explainer_url=server.url).readiness()
+    assert there.checks["explainer"].detail == f"{server.url} answers"
+    assert "explainer" not in health_of(site, intake).readiness().checks
