@@ -28,6 +28,7 @@ from bench.order import measure_order
 from bench.pages import measure_pages
 from bench.parts import measure_parts
 from bench.whole import measure_whole
+from firstread.models_command import processor
 
 RESULTS = Path(__file__).parent / "results.json"
 _WIDTH = 130
@@ -37,7 +38,7 @@ def main() -> None:
     """Measure, print, write."""
     arguments = _arguments()
     machine = {
-        "processor": _processor(),
+        "processor": processor(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,16 +90,6 @@ def _arguments() -> argparse.Namespace:
         if name not in _TABLES:
             parser.error(f"there is no table {name}: choose of {', '.join(_TABLES)}")
     return arguments
-
-
-def _processor() -> str:
-    names = [line.split(":", 1)[1].strip() for line in _cpu_info() if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
-
-
-def _cpu_info() -> list[str]:
-    info = Path("/proc/cpuinfo")
-    return info.read_text(encoding="utf-8").splitlines() if info.exists() else []
 
 
 if __name__ == "__main__":

@@ -315,13 +315,33 @@ def pin(
 
 
 @models.command()
+def export(
+    name: Annotated[str, typer.Argument(help="medsiglip")] = "medsiglip",
+    *,
+    again: Annotated[bool, typer.Option("--again", help="Even where it is done: on another machine.")] = False,
+) -> None:
+    """Make what this CPU runs of MedSigLIP: embed the sentences, measure the candidates, keep the fastest."""
+    from firstread.models_command import export_model
+
+    export_model(_settings(), name, again=again)
+
+
+@models.command()
+def warm(name: Annotated[str, typer.Argument(help="Which model.")]) -> None:
+    """Read a model into memory, and let it judge a simulated film."""
+    from firstread.models_command import warm_model
+
+    warm_model(_settings(), name)
+
+
+@models.command()
 def stand_in(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What FIRSTREAD_MODEL_DIR will name.")],
 ) -> None:
     """Make tiny random checkpoints, to try the wiring without licensed weights."""
     from firstread.models_command import make_stand_ins
 
-    make_stand_ins(folder)
+    make_stand_ins(_settings(), folder)
 
 
 @db.command()

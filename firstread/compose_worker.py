@@ -33,11 +33,39 @@ Work = Callable[[str], None]
 
 
 def build_scorer(settings: Settings) -> Scorer:
-    """The fast path's model, loaded, behind the gates."""
-    from models.embedded.scorer import WEIGHTS, EmbeddedScorer
+    """The fast path's model, loaded, behind the gates.
+
+    Raises:
+        ModelUnavailable: it is not there, not whole, or not what it should be.
+    """
     from models.gates.scorer import GatedScorer
 
-    return GatedScorer(EmbeddedScorer(settings.model_dir or WEIGHTS, threads=settings.scorer_threads))
+    return GatedScorer(_SCORERS[settings.scorer](settings))
+
+
+def _build_embedded(settings: Settings) -> Scorer:
+    from models.embedded.scorer import WEIGHTS, EmbeddedScorer
+    from worklist.errors import ModelUnavailable
+
+    if (models := settings.model_dir) and ((models / "embedded.onnx").exists() or not models.is_dir()):
+        raise ModelUnavailable(
+            "model_folder_missing",
+            f"FIRSTREAD_MODEL_DIR={models} is no folder of models: it holds embedded/, medsiglip/ or medgemma/, each "
+            "with its files",
+        )
+    own = models / "embedded" if models else WEIGHTS
+    return EmbeddedScorer(own if own.is_dir() else WEIGHTS, threads=settings.scorer_threads)
+
+
+def _build_medsiglip(settings: Settings) -> Scorer:
+    from models.checkpoints.known import MEDSIGLIP, folder_of
+    from models.medsiglip.scorer import MedSiglipScorer
+
+    folder = folder_of(MEDSIGLIP, settings.model_dir)
+    return MedSiglipScorer(folder, threads=settings.scorer_threads, device=settings.scorer_device)
+
+
+_SCORERS: dict[str, Callable[[Settings], Scorer]] = {"embedded": _build_embedded, "medsiglip": _build_medsiglip}
 
 
 def build_explainer(settings: Settings) -> Explainer:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from pathlib import Path
 
 import typer
 
+from firstread.compose_worker import build_scorer
+from firstread.settings import Settings
 from firstread.tables import print_json
-from models.checkpoints.known import HAI_DEF, KNOWN_MODELS, KnownModel, folder_of, known_model
-from models.checkpoints.manifest import pin, read_manifest, verified
+from imaging.radiograph import read_radiograph
+from imaging.simulated.samples import build_samples
+from models.checkpoints.known import HAI_DEF, KNOWN_MODELS, MEDSIGLIP, KnownModel, folder_of, known_model
+from models.checkpoints.loading import not_installed
+from models.checkpoints.manifest import MADE_HERE, pin, read_manifest, verified
 from worklist.errors import FirstreadError, InvalidInput, ModelUnavailable
 
 
@@ -59,7 +66,52 @@ def pin_model(model_dir: Path | None, name: str, revision: str = "") -> None:
     typer.echo(f"{model.name} {manifest.revision}: {len(manifest.files)} files pinned; weights {manifest.sha256}")
 
 
-def make_stand_ins(model_dir: Path) -> None:
+def export_model(settings: Settings, name: str, *, again: bool) -> None:
+    """Make what the CPU runs of MedSigLIP, measure it on this machine, and keep the fastest that is faithful.
+
+    Raises:
+        InvalidInput: another model, which is run as it is.
+        ModelUnavailable: see models.medsiglip.export.export.
+    """
+    model = known_model(name)
+    if model is not MEDSIGLIP:
+        raise InvalidInput(
+            "nothing_to_export", f"{name} is run as it was downloaded: only {MEDSIGLIP.name} is exported"
+        )
+    folder = folder_of(model, settings.model_dir)
+    try:
+        from models.medsiglip.export import export  # noqa: PLC0415 - it loads torch
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from error
+
+    exported = export(folder, threads=settings.scorer_threads, machine=processor(), say=typer.echo, again=again)
+    typer.echo(f"{folder / MADE_HERE}: {exported.kept}, weights {exported.sha256}, on {exported.machine}")
+
+
+def warm_model(settings: Settings, name: str) -> None:
+    """Read every byte of a model, so that the first worker finds it in memory, and let a scorer judge one film.
+
+    Raises:
+        InvalidInput: unknown_model.
+        ModelUnavailable: it cannot be loaded or run.
+    """
+    model = known_model(name)
+    started = time.perf_counter()
+    if model is MEDSIGLIP:
+        scorer = build_scorer(settings.model_copy(update={"scorer": model.name}))
+        loaded = time.perf_counter()
+        film = next(sample for sample in build_samples() if "SIMULATED" in str(sample.PatientName))
+        analysis = scorer.score(read_radiograph(film))
+        typer.echo(
+            f"{scorer.algorithm.name} {scorer.algorithm.version}: loaded in {loaded - started:.1f} s, a film in "
+            f"{analysis.elapsed_ms / 1000:.2f} s"
+        )
+        return
+    manifest = verified(folder_of(model, settings.model_dir), model)
+    typer.echo(f"{name} {manifest.revision}: read in {time.perf_counter() - started:.1f} s")
+
+
+def make_stand_ins(settings: Settings, model_dir: Path) -> None:
     """Make the stand-ins, ready to use.
 
     Raises:
@@ -70,7 +122,16 @@ def make_stand_ins(model_dir: Path) -> None:
 
     for folder in write_stand_ins(model_dir):
         typer.echo(f"{folder}: random weights, to try the wiring; what they say of a film means nothing")
+    export_model(settings.model_copy(update={"model_dir": model_dir}), MEDSIGLIP.name, again=True)
     typer.echo(f"now set FIRSTREAD_MODEL_DIR={model_dir}")
+
+
+def processor() -> str:
+    """How many processors this machine has, and which."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
 
 
 def _listed(model: KnownModel, model_dir: Path | None) -> dict[str, object]:

@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     shipped ones. `firstread models` says what is in it."""
     scorer_threads: int = Field(default=1, ge=1)
     """Processor threads of one scoring."""
+    scorer_device: Literal["cpu", "cuda"] = "cpu"
+    """Where MedSigLIP runs: cpu is what `firstread models export medsiglip` made, cuda the checkpoint on a GPU."""
     report_out_of_scope: bool = True
     """Whether a radiograph that is not looked at (body part, view, child) gets a triage report that says so."""
     write_overlay: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -34,6 +35,16 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models")
     write_stand_ins(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_stand_ins(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with MedSigLIP exported for the CPU, to be read only."""
+    from models.medsiglip.export import export  # noqa: PLC0415 - it loads torch
+
+    folder = Path(shutil.copytree(stand_ins, tmp_path_factory.mktemp("exported") / "models"))
+    export(folder / "medsiglip", threads=1, machine="a test", say=lambda _: None)
     return folder
 
 

@@ -7,11 +7,15 @@ from importlib.util import find_spec
 
 import pytest
 
-_LIBRARIES = ("torch", "transformers", "sentencepiece", "onnxscript")
+_MISSING = [name for name in ("torch", "transformers", "sentencepiece", "onnxscript") if find_spec(name) is None]
+_IS_SKIPPED = bool(_MISSING) and not os.environ.get("CI")
+_REASON = f"{', '.join(_MISSING)} not installed: run make setup-models"
+
+models_needed = pytest.mark.skipif(_IS_SKIPPED, reason=_REASON)
+"""A test that is skipped where the extra `models` is not installed; in continuous integration it fails instead."""
 
 
 def require_models() -> None:
-    """Skip the tests of a module where the extra `models` is not installed; in continuous integration they fail."""
-    missing = [name for name in _LIBRARIES if find_spec(name) is None]
-    if missing and not os.environ.get("CI"):
-        pytest.skip(f"{missing[0]} is not installed: run make setup-models", allow_module_level=True)
+    """The same for a whole module."""
+    if _IS_SKIPPED:
+        pytest.skip(_REASON, allow_module_level=True)

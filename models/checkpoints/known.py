@@ -38,13 +38,13 @@ MEDSIGLIP: Final = KnownModel(
     name="medsiglip",
     repository="google/medsiglip-448",
     size_gb=3.5,
-    needed=("config.json", "preprocessor_config.json", "spiece.model", "tokenizer_config.json"),
+    needed=("config.json", "preprocessor_config.json", "tokenizer_config.json"),
 )
 MEDGEMMA: Final = KnownModel(
     name="medgemma",
     repository="google/medgemma-1.5-4b-it",
     size_gb=8.6,
-    needed=("config.json", "tokenizer.json", "tokenizer_config.json"),
+    needed=("config.json", "tokenizer_config.json"),
 )
 KNOWN_MODELS: Final = {model.name: model for model in (MEDSIGLIP, MEDGEMMA)}
 

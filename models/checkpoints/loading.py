@@ -70,7 +70,9 @@ def reading(folder: Path) -> Iterator[None]:
         raise not_installed(error) from error
     except MemoryError as error:
         raise ModelUnavailable("out_of_memory", f"{folder} does not fit into memory: see models/README.md") from error
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
+    except ImportError as error:  # of transformers, for a library that this checkpoint needs
+        raise ModelUnavailable("models_not_installed", f"{_brief(error)}: run make setup-models") from error
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelUnavailable(
             "checkpoint_invalid", f"{folder} cannot be loaded ({_brief(error)}): download it again"
         ) from error

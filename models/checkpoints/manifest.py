@@ -23,9 +23,11 @@ MADE_HERE: Final = "firstread"  # the folder beside the checkpoint for what Firs
 STAND_IN: Final = "stand-in"  # instead of a revision: random weights
 
 _WEIGHTS = ".safetensors"
-_NOT_LOADED = {MANIFEST_FILE, "README.md", "LICENSE", ".gitattributes", "prompts.json"}  # the last is the site's own
+_NOT_LOADED = {MANIFEST_FILE, "README.md", "LICENSE"}
+_THE_SITES_OWN = {"prompts.json", "probe.json", "probe.npz", "card.json"}
 _HUB = Path(".cache") / "huggingface" / "download"
 _SHA1_LENGTH = 40
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +137,7 @@ def pin(folder: Path, model: KnownModel, revision: str = "") -> Manifest:
         revision: the commit, or "stand-in"; may be left out where the hub's own notes lie in the folder.
 
     Raises:
-        InvalidInput: incomplete_download, damaged_download, unknown_revision or mixed_revisions.
+        InvalidInput: incomplete_download, damaged_download, bad_revision, unknown_revision or mixed_revisions.
     """
     files = {
         name: PinnedFile(size=(folder / name).stat().st_size, sha256=digest_of(folder / name))
@@ -150,6 +152,8 @@ def pin(folder: Path, model: KnownModel, revision: str = "") -> Manifest:
             raise InvalidInput(
                 "damaged_download", f"{folder / name} is not the file that the hub states: run {model.download} again"
             )
+    if revision and revision != STAND_IN and not _COMMIT.fullmatch(revision):
+        raise InvalidInput("bad_revision", f"{revision!r} is no commit: give its 40 hexadecimal digits")
     revisions = {commit for commit, _ in stated.values()} | ({revision} if revision else set())
     if not revisions:
         raise InvalidInput(
@@ -183,7 +187,7 @@ def _files(folder: Path) -> list[str]:
         str(path.relative_to(folder))
         for path in folder.rglob("*")
         if path.is_file()
-        and path.name not in _NOT_LOADED
+        and path.name not in _NOT_LOADED | _THE_SITES_OWN
         and not re.match(rf"\.|{MADE_HERE}/", path.relative_to(folder).as_posix())
     )
 

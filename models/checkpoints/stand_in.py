@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +64,7 @@ def write_stand_ins(model_dir: Path) -> tuple[Path, ...]:
         ModelUnavailable: models_not_installed.
     """
     made = []
-    for model, write in ((MEDSIGLIP, _write_medsiglip), (MEDGEMMA, _write_medgemma)):
+    for model, write in ((MEDSIGLIP, write_medsiglip), (MEDGEMMA, _write_medgemma)):
         folder = model_dir / model.name
         _require_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,25 @@ def _require_free(folder: Path) -> None:
         raise InvalidInput("folder_in_use", f"{folder} holds something else than a stand-in: name another folder")
 
 
-def _write_medsiglip(folder: Path) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiglipSize:
+    """How large both towers are: width, layers, heads and inner width; words of the text's, pixels of a patch."""
+
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    words: int | None
+    patch_px: int
+
+
+TINY: Final = SiglipSize(width=32, layers=2, heads=2, inner=64, words=None, patch_px=56)
+MEDSIGLIP_448: Final = SiglipSize(width=1152, layers=27, heads=16, inner=4304, words=32_000, patch_px=14)
+"""As google/medsiglip-448: 878 million parameters, 3.5 GB."""
+
+
+def write_medsiglip(folder: Path, size: SiglipSize = TINY) -> None:
+    """A random checkpoint of MedSigLIP's architecture, without its manifest."""
     from transformers import (  # noqa: PLC0415 - of the extra models
         SiglipConfig,
         SiglipImageProcessorPil,
@@ -103,12 +122,15 @@ def _write_medsiglip(folder: Path) -> None:
     )
     # As Google's: no attention mask, the text is padded to 64 tokens.
     tokenizer = SiglipTokenizer(str(folder / "spiece.model"), model_max_length=64, model_input_names=["input_ids"])
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = tower | {
-        "vocab_size": tokenizer.vocab_size, "max_position_embeddings": 64, "projection_size": 32,
-        "pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1,
+    tower = {
+        "hidden_size": size.width, "intermediate_size": size.inner, "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
     }  # fmt: skip
-    vision = tower | {"image_size": 448, "patch_size": 56}
+    text = tower | {
+        "vocab_size": size.words or tokenizer.vocab_size, "max_position_embeddings": 64,
+        "projection_size": size.width, "pad_token_id": 1, "bos_token_id": None, "eos_token_id": 1,
+    }  # fmt: skip
+    vision = tower | {"image_size": 448, "patch_size": size.patch_px}
     SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
     images = SiglipImageProcessorPil(
         size={"height": 448, "width": 448}, resample=3, rescale_factor=0.00392156862, **_HALF

@@ -18,11 +18,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from models.card import load_card
-from models.embedded.scorer import EmbeddedScorer, locate
+from models.embedded.scorer import EmbeddedScorer
 from models.evaluation.boxes import OVERLAPS, Localization, localize
 from models.evaluation.films import FINDINGS, URGENT, Box, Label, Prediction
 from models.evaluation.intervals import Estimate
 from models.evaluation.metrics import OperatingPoint, operate, rank
+from models.regions import locate
 from models.training.failures import SEEDS, save_real, save_simulated, simulate, worst
 from models.training.judge import (
     TARGETS,

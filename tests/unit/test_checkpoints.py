@@ -13,7 +13,7 @@ import pytest
 
 from models.checkpoints.known import MEDGEMMA, MEDSIGLIP, folder_of, known_model
 from models.checkpoints.loading import load_strictly
-from models.checkpoints.manifest import MANIFEST_FILE, STAND_IN, pin, read_manifest, verified
+from models.checkpoints.manifest import MANIFEST_FILE, pin, read_manifest, verified
 from models.checkpoints.stand_in import write_stand_ins
 from tests.licensed import require_models
 from worklist.errors import InvalidInput, ModelUnavailable
@@ -140,11 +140,12 @@ def test_a_revision_is_asked_for_where_nothing_states_it(medsiglip: Path) -> Non
     """A folder from a USB stick needs --revision, and then is pinned at it."""
     with pytest.raises(InvalidInput, match="--revision"):
         pin(medsiglip, MEDSIGLIP)
-    assert pin(medsiglip, MEDSIGLIP, COMMIT).revision == COMMIT
-    assert COMMIT != STAND_IN
+    with pytest.raises(InvalidInput, match="'main' is no commit"):
+        pin(medsiglip, MEDSIGLIP, "main")
+    assert not pin(medsiglip, MEDSIGLIP, COMMIT).is_stand_in
 
 
-@pytest.mark.parametrize("name", ["spiece.model", "model.safetensors"])
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "model.safetensors"])
 def test_half_a_download_is_not_pinned(medsiglip: Path, name: str) -> None:
     """What cannot be loaded is not written down as whole."""
     (medsiglip / name).unlink()

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from firstread.compose import open_database
 from firstread.compose_worker import build_explainer, build_predictor, build_scorer, build_worker_app
 from firstread.settings import Settings
+from tests.licensed import models_needed
 from worker.pacs import TIMEOUT_S
 from worker.tasks import Service, build_worker
 from worklist.errors import InvalidInput, ModelUnavailable, PermanentError
@@ -110,6 +111,30 @@ def test_uploads_are_explained_at_once() -> None:
     assert build_explainer(settings).algorithm.name == "medgemma"
 
 
+@models_needed
+def test_a_worker_with_medsiglip_on_a_cpu_loads_no_torch(database_url: str, exported_stand_ins: Path) -> None:
+    """What was exported runs in ONNX Runtime or OpenVINO alone: no torch, no transformers, nothing of the gateway."""
+    settings = f"database_url={database_url!r}, scorer='medsiglip', model_dir={str(exported_stand_ins)!r}"
+    loaded = _loaded_by(f"import firstread.compose_worker as c; c.build_score(c.Settings({settings}))")
+    assert "models.medsiglip.scorer" in loaded
+    assert not loaded & {"torch", "transformers", "sentencepiece", "fastapi", "httpx", "typer"}
+
+
+def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
+    """FIRSTREAD_MODEL_DIR that is no folder, or holds weights themselves, is told; shipped weights never stand in."""
+    for folder in (tmp_path / "typo", tmp_path):
+        (tmp_path / "embedded.onnx").touch()
+        with pytest.raises(ModelUnavailable, match="is no folder of models") as refused:
+            build_scorer(Settings(model_dir=folder))
+        assert refused.value.code == "model_folder_missing"
+
+
+@models_needed
+def test_the_shipped_weights_serve_beside_licensed_models(stand_ins: Path) -> None:
+    """A folder of models without embedded/ leaves the shipped network in place."""
+    assert build_scorer(Settings(model_dir=stand_ins)).algorithm == build_scorer(Settings()).algorithm
+
+
 def test_the_main_process_of_a_worker_loads_none_of_it(database_url: str) -> None:
     """Celery's main process, which only takes messages, holds no image library, no records and no model."""
     settings = f"c.Settings(database_url={database_url!r})"
@@ -145,6 +170,7 @@ def test_a_process_may_load_for_minutes() -> None:
 
 def test_a_worker_without_its_model_does_not_start(tmp_path: Path, database_url: str) -> None:
     """Missing weights end a worker at once, with the reason; running, it would leave every study waiting for ever."""
+    (tmp_path / "embedded").mkdir()
     with pytest.raises(ModelUnavailable) as refused:
         build_worker_app(Settings(model_dir=tmp_path, database_url=database_url), [Queue.SCORE])
     assert refused.value.code == "model_missing"

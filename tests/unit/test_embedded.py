@@ -24,7 +24,8 @@ from PIL import Image
 from imaging.geometry import SquareGeometry
 from imaging.radiograph import Radiograph
 from models import Scorer
-from models.embedded.scorer import WEIGHTS, EmbeddedScorer, locate
+from models.embedded.scorer import WEIGHTS, EmbeddedScorer
+from models.regions import locate
 from worklist.errors import ModelUnavailable
 from worklist.finding import (
     MIRRORED_FILM,

@@ -1,0 +1,145 @@
+"""What runs the vision tower: ONNX Runtime or OpenVINO on a CPU, torch on a GPU. Each gives the same two arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from worklist.errors import ModelUnavailable
+
+Floats = npt.NDArray[np.float32]
+OUTPUTS: Final = ("image_embedding", "patch_embeddings")
+
+_ORT_ERRORS = (
+    ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf, ort_errors.NoModel, ort_errors.NotImplemented, ort_errors.NoSuchFile,
+    ort_errors.RuntimeException,
+)  # fmt: skip
+
+
+class Backend(Protocol):
+    """Runs the vision tower."""
+
+    def run(self, pixel_values: Floats) -> tuple[Floats, Floats]:
+        """Image embeddings (n, D) and patch embeddings (n, P, D) of films (n, 3, S, S).
+
+        Raises:
+            ModelUnavailable: model_failed or out_of_memory.
+        """
+
+
+class OnnxRuntime:
+    """An ONNX file in ONNX Runtime.
+
+    Raises:
+        ModelUnavailable: model_invalid.
+    """
+
+    def __init__(self, file: Path, *, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        except _ORT_ERRORS as error:
+            raise _invalid(file, error) from error
+
+    def run(self, pixel_values: Floats) -> tuple[Floats, Floats]:
+        """See Backend."""
+        try:
+            image, patches = self._session.run(list(OUTPUTS), {"pixel_values": np.ascontiguousarray(pixel_values)})
+        except _ORT_ERRORS as error:
+            raise _failed(error) from error
+        return image, patches
+
+
+class OpenVino:
+    """An OpenVINO model, its XML beside its weights, in the CPU's own 16-bit numbers where it has them.
+
+    Raises:
+        ModelUnavailable: models_not_installed or model_invalid.
+    """
+
+    def __init__(self, file: Path, *, threads: int) -> None:
+        try:
+            import openvino  # noqa: PLC0415 - of the extra models
+        except ModuleNotFoundError as error:
+            raise ModelUnavailable(
+                "models_not_installed",
+                f"{file} needs openvino: run make setup-models, or firstread models export medsiglip --again here",
+            ) from error
+        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+        try:
+            self._model: Any = openvino.Core().compile_model(file, "CPU", settings)
+        except RuntimeError as error:  # all that OpenVINO raises
+            raise _invalid(file, error) from error
+
+    def run(self, pixel_values: Floats) -> tuple[Floats, Floats]:
+        """See Backend."""
+        try:
+            answers = self._model([np.ascontiguousarray(pixel_values)])
+            return answers[OUTPUTS[0]], answers[OUTPUTS[1]]
+        except RuntimeError as error:
+            raise _failed(error) from error
+
+
+class Torch:
+    """The checkpoint itself in transformers: on a GPU in bfloat16, on a CPU, to compare with, in float32.
+
+    Args:
+        folder: the checkpoint's, verified.
+        device: as torch names it.
+
+    Raises:
+        ModelUnavailable: no_gpu, or as models.medsiglip.tower.load_tower.
+    """
+
+    def __init__(self, folder: Path, *, device: str) -> None:
+        from models.checkpoints.loading import reading  # noqa: PLC0415 - sets what must be set before torch
+
+        with reading(folder):
+            import torch  # noqa: PLC0415 - of the extra models
+
+            from models.medsiglip.tower import load_tower  # noqa: PLC0415 - loads transformers
+        self._torch: Any = torch
+        self._device = torch.device(device)
+        is_cuda = self._device.type == "cuda"
+        if is_cuda and not torch.cuda.is_available():
+            raise ModelUnavailable(
+                "no_gpu", "torch sees no GPU: install its CUDA build and the driver, or set FIRSTREAD_SCORER_DEVICE=cpu"
+            )
+        self._kind = torch.bfloat16 if is_cuda else torch.float32
+        with reading(folder):
+            self._tower: Any = load_tower(folder, dtype=self._kind).to(self._device)
+
+    def run(self, pixel_values: Floats) -> tuple[Floats, Floats]:
+        """See Backend."""
+        torch = self._torch
+        try:
+            with torch.inference_mode():
+                films = torch.from_numpy(np.ascontiguousarray(pixel_values)).to(self._device, self._kind)
+                image, patches = (answer.float().cpu().numpy() for answer in self._tower(films))
+        except RuntimeError as error:  # CUDA's out-of-memory is one
+            if "out of memory" in str(error).lower():
+                raise ModelUnavailable(
+                    "out_of_memory", "The GPU has no room for MedSigLIP: end what else runs there."
+                ) from error
+            raise _failed(error) from error
+        return image, patches
+
+
+def _invalid(file: Path, error: Exception) -> ModelUnavailable:
+    reason = " ".join(str(error).split())[:160]
+    return ModelUnavailable(
+        "model_invalid", f"{file} does not load ({reason}): run firstread models export medsiglip --again"
+    )
+
+
+def _failed(error: Exception) -> ModelUnavailable:
+    return ModelUnavailable("model_failed", f"MedSigLIP failed on this image ({type(error).__name__}).")
