@@ -60,7 +60,7 @@ class InProcessModel:
             self._processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
             self._grammars = _Grammars(self._processor.tokenizer, self._model)
         self._algorithm = Algorithm(
-            name=f"MedGemma ({manifest.repository})",
+            name="medgemma-stand-in" if manifest.is_stand_in else manifest.repository.rpartition("/")[2],
             version=f"{manifest.short_revision}, {precision}",
             sha256=manifest.sha256,
             device_uid=device_uid(f"{manifest.sha256} {precision}"),
