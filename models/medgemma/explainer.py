@@ -173,7 +173,7 @@ class MedGemmaExplainer:
                     continue
                 if error.code in _AWAY:
                     self._rests_until = time.monotonic() + self._rest_s
-                    self._why_resting = error.message
+                    self._why_resting = f"not asked, since a moment before {error.message}"
                 raise
         raise AssertionError  # pragma: no cover - the loop returns or raises
 

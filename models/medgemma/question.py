@@ -57,7 +57,7 @@ class Patience:
             raise NoLongerWanted("no_longer_wanted", why)
         if self.left_s <= 0:
             raise ModelUnavailable(
-                "explainer_timeout", "the model did not answer in the time that FIRSTREAD_EXPLAINER_TIME_LIMIT_S gives"
+                "explainer_timeout", "the model took longer than FIRSTREAD_EXPLAINER_TIME_LIMIT_S allows"
             )
 
 

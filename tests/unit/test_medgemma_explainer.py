@@ -180,7 +180,7 @@ def test_a_dead_server_is_named_and_left_alone_for_a_while() -> None:
     explainer = explainer_at(f"http://127.0.0.1:{free_ports(1)[0]}", rest_s=3600)
     first, second = STUDY.explained(explainer), STUDY.explained(explainer)
     assert "does not answer (ConnectError): start it" in why_template(first)
-    assert why_template(second) == why_template(first)
+    assert why_template(second) == f"not asked, since a moment before {why_template(first)}"
     assert second.account is not None
     assert first.account is not None
     assert second.account.elapsed_ms < first.account.elapsed_ms
@@ -195,9 +195,9 @@ def test_a_server_that_never_answers_is_given_up() -> None:
         if handler.connection.recv(1) == b"":
             gone.set()
 
-    found, _ = explained(wait, time_limit_s=1.5)
-    assert "did not answer in the time that FIRSTREAD_EXPLAINER_TIME_LIMIT_S gives" in why_template(found)
-    assert gone.wait(30)
+    found, asked = explained(wait, time_limit_s=3)
+    assert why_template(found) == "the model took longer than FIRSTREAD_EXPLAINER_TIME_LIMIT_S allows"
+    assert not asked or gone.wait(60), "on a slow machine the time may be up before the question is out"
 
 
 def test_a_study_that_was_read_meanwhile_is_not_waited_for() -> None:
@@ -214,7 +214,7 @@ def test_a_study_that_was_read_meanwhile_is_not_waited_for() -> None:
     started = time.monotonic()
     found, _ = explained(wait, context=context, time_limit_s=250)
     assert why_template(found) == "the study has been read"
-    assert gone.wait(30)
+    assert gone.wait(60)
     assert time.monotonic() - started < 250
 
 
