@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -68,7 +69,7 @@ class OpenVino:
 
     def __init__(self, file: Path, *, threads: int) -> None:
         try:
-            import openvino  # noqa: PLC0415 - of the extra models
+            openvino = import_openvino()
         except ModuleNotFoundError as error:
             raise ModelUnavailable(
                 "models_not_installed",
@@ -132,6 +133,18 @@ class Torch:
                 ) from error
             raise _failed(error) from error
         return image, patches
+
+
+def import_openvino() -> Any:  # noqa: ANN401 - it has no types here
+    """OpenVINO without its reporter, which tells its maker of every import unless it is not there.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # so the import of it fails, and is met
+    import openvino  # noqa: PLC0415 - of the extra models
+
+    return openvino
 
 
 def _invalid(file: Path, error: Exception) -> ModelUnavailable:

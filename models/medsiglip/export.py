@@ -26,7 +26,7 @@ from imaging.radiograph import read_radiograph
 from imaging.simulated.samples import build_samples
 from models.checkpoints.known import MEDSIGLIP
 from models.checkpoints.manifest import MADE_HERE, digest_of, verified
-from models.medsiglip.backends import Backend, Floats
+from models.medsiglip.backends import Backend, Floats, import_openvino
 from models.medsiglip.exported import (
     FLOAT,
     INT8,
@@ -142,8 +142,7 @@ def _make(tower: Tower, size_px: int, folder: Path) -> Iterator[str]:
         _quantize(exact, folder / _FILES[INT8][0])
     yield INT8
     if find_spec("openvino"):
-        import openvino  # noqa: PLC0415 - of the extra models
-
+        openvino = import_openvino()
         openvino.save_model(openvino.Core().read_model(exact), folder / _FILES[OPENVINO][0], compress_to_fp16=True)
         yield OPENVINO
     yield FLOAT

@@ -25,27 +25,49 @@ _BICUBIC = 3
 
 
 class Tower(torch.nn.Module):
-    """The vision tower.
+    """The vision tower, with its pooling head taken apart.
 
     forward(pixel_values (n, 3, S, S)) gives image embeddings (n, D), and patch embeddings (n, P, D) in reading order:
     what the pooling head would say of the film if it saw that patch alone. A head that attends to one position passes
-    its value on, so this is the value projection and what follows it (as Zhou et al., ECCV 2022, arXiv:2112.01071, do
-    with CLIP), in the very space of the image embedding and of the sentences.
+    its value on, so this is the value and what follows it (as Zhou et al., ECCV 2022, arXiv:2112.01071, do with CLIP),
+    in the very space of the image embedding and of the sentences.
+
+    Film and patches go through each layer together, so that each weight is used once: the exporters see no constant
+    in one that two nodes share, and would leave it in float32.
     """
 
     def __init__(self, vision: Any) -> None:  # noqa: ANN401 - transformers has no types
         super().__init__()
-        self.vision = vision
+        head, attention = vision.head, vision.head.attention
+        vision.use_head, vision.head = False, torch.nn.Identity()
+        self.vision, self.project, self.norm, self.mlp = vision, attention.out_proj, head.layernorm, head.mlp
+        weights = attention.in_proj_weight.detach().chunk(3)
+        biases = attention.in_proj_bias.detach().chunk(3)
+        self.key, self.value = (_linear(weights[part], biases[part]) for part in (1, 2))
+        query = torch.nn.functional.linear(head.probe.detach(), weights[0], biases[0])  # the same for every film
+        self.heads = attention.num_heads
+        self.register_buffer("query", self._by_head(query))
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See above."""
-        seen = self.vision(pixel_values=pixel_values)
-        head, patches = self.vision.head, seen.last_hidden_state
-        attention = head.attention
-        length = patches.shape[-1]
-        weight, bias = attention.in_proj_weight[2 * length :], attention.in_proj_bias[2 * length :]
-        values = attention.out_proj(torch.nn.functional.linear(patches, weight, bias))
-        return seen.pooler_output, values + head.mlp(head.layernorm(values))
+        patches = self.vision(pixel_values=pixel_values).last_hidden_state
+        values = self.value(patches)
+        keys = self._by_head(self.key(patches)).transpose(2, 3)
+        shares = (self.query @ keys / self.query.shape[-1] ** 0.5).softmax(dim=-1)  # (n, heads, 1, P)
+        pooled = (shares @ self._by_head(values)).transpose(1, 2).flatten(2)
+        together = self.project(torch.cat([pooled, values], dim=1))
+        together = together + self.mlp(self.norm(together))
+        return together[:, 0], together[:, 1:]
+
+    def _by_head(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(n, P, D) as (n, heads, P, D / heads)."""
+        return vectors.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Linear:
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+    layer.weight, layer.bias = (torch.nn.Parameter(values.clone()) for values in (weight, bias))
+    return layer
 
 
 def load_tower(folder: Path, **options: Any) -> Tower:  # noqa: ANN401 - transformers' options

@@ -71,6 +71,14 @@ def test_onnx_runtime_is_told_to_stay_silent(statement: str) -> None:
     assert subprocess.check_output([sys.executable, "-c", program], text=True, env=environment).split() == ["1"]
 
 
+@models_needed
+def test_openvino_reports_nothing() -> None:
+    """OpenVINO tells its maker of every import through a package of its own; that one is never loaded."""
+    loaded = _loaded_by("from models.medsiglip.backends import import_openvino; import_openvino().Core()")
+    assert "openvino.tools.ovc.telemetry_stub" in loaded
+    assert not [name for name in loaded if name.startswith("openvino_telemetry.")]
+
+
 def test_a_silent_pacs_is_told_before_the_task_is_killed() -> None:
     """No allowed time limit kills a worker that waits for Orthanc: the job would fail as lost, not wait for an hour."""
     shortest_s = int(sum(TIMEOUT_S))

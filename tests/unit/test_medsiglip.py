@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from PIL import Image
 
@@ -143,18 +144,19 @@ def test_probabilities_are_the_checkpoints_own(exported: Path) -> None:
 
 
 def test_a_patch_is_embedded_as_if_the_head_saw_it_alone(exported: Path) -> None:
-    """A patch's embedding is what the checkpoint's own pooling head makes of that patch by itself."""
+    """The film's embedding is the checkpoint's own, a patch's what its pooling head makes of that patch by itself."""
     import torch  # noqa: PLC0415 - may not be installed
+    from transformers import SiglipVisionModel  # noqa: PLC0415 - the same
 
     from models.medsiglip.tower import load_tower  # noqa: PLC0415 - loads torch
 
-    tower = load_tower(exported)
+    whole = SiglipVisionModel.from_pretrained(exported, local_files_only=True).eval()
     pixels = torch.from_numpy(to_input(film(500, 500), 448, "bicubic")[0].copy())
     with torch.inference_mode():
-        image, patches = tower(pixels)
-        seen = tower.vision(pixel_values=pixels)
-        alone = [tower.vision.head(seen.last_hidden_state[:, number : number + 1])[0] for number in (0, 17, 63)]
-    assert torch.equal(image, seen.pooler_output)
+        image, patches = load_tower(exported)(pixels)
+        seen = whole(pixel_values=pixels)
+        alone = [whole.head(seen.last_hidden_state[:, number : number + 1])[0] for number in (0, 17, 63)]
+    assert torch.allclose(image, seen.pooler_output, atol=1e-5)
     for number, expected in zip((0, 17, 63), alone, strict=True):
         assert torch.allclose(patches[0, number], expected, atol=1e-5)
 
@@ -185,6 +187,9 @@ def test_every_candidate_says_what_torch_says(exported: Path, tmp_path: Path) ->
                 assert cosines(found, wanted[:count]).min() >= 0.99, name
         tried.append(name)
     assert tried == [INT8, OPENVINO, FLOAT]
+    stored = onnx.load(tmp_path / export._FILES[INT8][0]).graph.initializer  # noqa: SLF001
+    matrices = [one.name for one in stored if one.data_type == onnx.TensorProto.FLOAT and min([*one.dims, 0][:2]) > 1]
+    assert [name for name in matrices if "embedding" not in name] == []  # a weight that two nodes share would stay
 
 
 def test_the_path_of_the_gpu_says_what_the_export_says(exported: Path) -> None:
