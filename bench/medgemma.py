@@ -122,7 +122,7 @@ def _bandwidth(device: str) -> float:
         begun = time.perf_counter()
         float(array.sum())  # waits for the device
         times.append(time.perf_counter() - begun)
-    return array.numel() * array.element_size() / min(times)
+    return float(array.numel() * array.element_size()) / min(times)
 
 
 def _peak_bytes() -> float:

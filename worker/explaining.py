@@ -48,9 +48,11 @@ class Pace:
         while self._arrived_at[0] < now - _WITHIN_S:
             self._arrived_at.popleft()
 
-    def note(self, elapsed_s: float) -> None:
-        """The model took so long for a film."""
+    def note(self, elapsed_s: float, *, has_explained: bool = True) -> None:
+        """The model took so long for a film; a failure counts where it took longer than a film does."""
         mean = self._mean_s
+        if not has_explained and mean is not None and elapsed_s < mean:
+            return
         self._mean_s = elapsed_s if mean is None else mean + _NEWEST_SHARE * (elapsed_s - mean)
 
     def why_skip(self, load: ReportLoad, *, comes_first: bool) -> str:
@@ -117,6 +119,7 @@ class Explaining:
                 why_unwanted=why_unwanted,
             ),
         )
-        if explained.account and explained.account.prompt_sha256:
-            self._pace.note(explained.account.elapsed_ms / 1000)
+        account = explained.account
+        if account and not skip:
+            self._pace.note(account.elapsed_ms / 1000, has_explained=bool(account.prompt_sha256))
         return explained

@@ -149,7 +149,7 @@ class Account:
                     f"{joined(self.comparison.compared_with)}."
                     if self.comparison
                     else "",
-                    f"Limited, by its own words: {self.uncertainty}" if self.uncertainty else "",
+                    f"Uncertainty, in its words: {self.uncertainty}" if self.uncertainty else "",
                 ),
             )
         )

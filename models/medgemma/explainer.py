@@ -9,6 +9,7 @@ place of a study: only words, statements and quotations are added.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from models.safety.input_gate import REASON, Admitted, admit, film_refused
 from models.safety.language import faults_of_language
 from models.template import TemplateExplainer
 from worklist.account import Account, Check, Comparison, Layer, Verdict
-from worklist.errors import ModelUnavailable, NoLongerWanted
+from worklist.errors import FirstreadError, ModelUnavailable, NoLongerWanted
 from worklist.finding import Algorithm, Analysis, ImageReference, Snippet
 from worklist.triage import Triage
 from worklist.words import in_a_sentence, two_places
@@ -106,7 +107,7 @@ class MedGemmaExplainer:
             radiographs: gives that image.
             context: what else is known.
         """
-        admitted = admit(context.reason, context.prior_reports)
+        admitted = admit(context.reason, context.prior_reports, context.identifiers)
         work = _Work(analysis=analysis, triage=triage, context=context, admitted=admitted, started=time.monotonic())
         work.checks.append(admitted.check)
         try:
@@ -117,6 +118,13 @@ class MedGemmaExplainer:
         except ModelUnavailable as error:
             log.warning("the language model did not explain", code=error.code, why=error.message)
             return self._by_template(work, error.message)
+        except FirstreadError:
+            raise  # the PACS, or the film itself: nothing of the language model's
+        except Exception as error:  # noqa: BLE001 - a library's fault in the model must not cost the report
+            place = "".join(traceback.format_tb(error.__traceback__))
+            # without its message, which may quote what was asked
+            log.error("the language model failed unexpectedly", error=type(error).__name__, place=place)  # noqa: TRY400
+            return self._by_template(work, f"unexpected {type(error).__name__} in the model: see the worker's log")
         return require_confirmation(
             analysis.explained(
                 accepted.text,

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from models.safety.language import names_patient
 from models.safety.phrases import TO_A_MACHINE
 from models.terms import MENTIONS, SENTENCE_END
 from worklist.account import Check, Layer, Verdict
@@ -24,6 +25,7 @@ _MOST_CHARACTERS: Final = 20_000  # of a text: a report of megabytes is read to 
 _MOST_SENTENCES: Final = 24
 _LONGEST: Final = 300  # characters of a sentence that are shown and quoted
 _HIDDEN: Final = frozenset({"Cf", "Co", "Cs", "Cn", "Cc"})  # format characters (bidi, zero-width, tags), controls
+_WHY_WITHHELD: Final = "they speak to a machine, hide characters or name the patient"
 _SOFT_HYPHEN: Final = "\u00ad"
 _SEEN: Final = "\n\r\t"
 _MARKUP: Final = str.maketrans(
@@ -59,22 +61,23 @@ def film_refused(analysis: Analysis) -> str:
     return ""
 
 
-def admit(reason: str, prior_reports: Sequence[tuple[str, str]]) -> Admitted:
+def admit(reason: str, prior_reports: Sequence[tuple[str, str]], identifiers: Collection[str] = ()) -> Admitted:
     """The foreign texts that a language model may see.
 
     Args:
         reason: the reason for the study.
         prior_reports: pairs of (source, text), newest first.
+        identifiers: the patient's names and numbers, which leave the record for no model.
     """
     texts = [(REASON, reason), *prior_reports]
-    sentences = [line for source, text in texts for line in _sentences(source, text)]
+    sentences = [line for source, text in texts for line in _sentences(source, text, identifiers)]
     withheld = sum(line is None for line in sentences)
     passed = [line for line in sentences if line is not None]
     telling = [line for line in passed if line.snippet.source == REASON or _tells(line.shown)]
     kept = (telling if len(passed) > _MOST_SENTENCES else passed)[:_MOST_SENTENCES]
     notes = []
     if withheld:
-        notes.append(f"{withheld} of {len(sentences)} sentences withheld: they speak to a machine or hide characters")
+        notes.append(f"{withheld} of {len(sentences)} sentences withheld: {_WHY_WITHHELD}")
     if len(kept) < len(passed):
         notes.append(f"{len(kept)} of {len(passed)} sentences shown")
     if any(len(text) > _MOST_CHARACTERS for _, text in texts):
@@ -107,7 +110,7 @@ def speaks_to_a_machine(text: str) -> bool:
     return any(pattern.search(reading) for reading in readings for pattern in TO_A_MACHINE)
 
 
-def _sentences(source: str, text: str) -> Iterator[Line | None]:
+def _sentences(source: str, text: str, identifiers: Collection[str]) -> Iterator[Line | None]:
     """The sentences of a text; None in the place of one that is withheld."""
     bounded = text[:_MOST_CHARACTERS]
     if speaks_to_a_machine(" ".join(bounded.split())) and not any(
@@ -120,7 +123,7 @@ def _sentences(source: str, text: str) -> Iterator[Line | None]:
         original = whole[:_LONGEST].rstrip()
         if not original:
             continue
-        if _hides(whole) or speaks_to_a_machine(part):
+        if _hides(whole) or speaks_to_a_machine(part) or names_patient(whole, identifiers):
             yield None
             continue
         yield Line(shown=f"{source}: {plain(original)}", snippet=Snippet(source=source, snippet=original))

@@ -50,7 +50,7 @@ def faults_of_language(text: str, *, triage: Triage, identifiers: Collection[str
     faults = [reason for reason, pattern in FORBIDDEN.items() if pattern.search(text)]
     if has_absence(text):
         faults.append("it says that something is absent, which no score can tell")
-    if _repeats(text, identifiers):
+    if _LONG_NUMBER.search(text) or names_patient(text, identifiers):
         faults.append("it repeats a name, a number or a date")
     if not _is_plain_english(text):
         faults.append("it is not plain English about a film")
@@ -71,12 +71,11 @@ def identifiers_of(*values: str) -> frozenset[str]:
     return frozenset(part for part in parts if len(part) >= _SHORTEST_NAME)
 
 
-def _repeats(text: str, identifiers: Collection[str]) -> bool:
+def names_patient(text: str, identifiers: Collection[str]) -> bool:
+    """Whether a text holds a part of the patient's names or numbers, in whatever case; words of any report are none."""
     words = text.casefold()
     known = {part for part in identifiers_of(*identifiers) if part not in _VOCABULARY}
-    return bool(_LONG_NUMBER.search(text)) or any(
-        re.search(rf"(?<!\w){re.escape(part)}(?!\w)", words) for part in known
-    )
+    return any(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", words) for part in known)
 
 
 def _is_plain_english(text: str) -> bool:

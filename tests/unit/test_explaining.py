@@ -76,3 +76,15 @@ def test_the_pace_follows_the_model() -> None:
     for _ in range(20):
         pace.note(2)
     assert pace.why_skip(load(1), comes_first=False) == ""
+
+
+def test_a_failure_counts_as_far_as_it_holds_up() -> None:
+    """A server that refuses at once makes no model fast, and one that runs into its time limit is slow."""
+    pace = paced(120, every_s=60)
+    for _ in range(20):
+        pace.note(0.1, has_explained=False)
+    assert pace.why_skip(load(1), comes_first=False) != ""
+    late = paced(2, every_s=60)
+    for _ in range(5):
+        late.note(300, has_explained=False)
+    assert late.why_skip(load(1), comes_first=False) != ""

@@ -266,3 +266,9 @@ def test_a_server_without_the_model_is_told_from_one_that_has_it() -> None:
         OpenAiServer(server.url, "other").check()
     with pytest.raises(ModelUnavailable, match="does not answer"):
         OpenAiServer(f"http://127.0.0.1:{free_ports(1)[0]}", MODEL).check()
+
+
+def test_a_fault_nobody_foresaw_costs_words_alone() -> None:
+    """An address that is none raises in the library; the report is written, and the log has the place."""
+    found = STUDY.explained(explainer_at("http://[::1"))
+    assert why_template(found).startswith("unexpected ")

@@ -56,6 +56,13 @@ def test_reports_that_people_wrote_pass_the_gate(report: str) -> None:
     assert " ".join(line.snippet.snippet for line in admitted.lines) == f"Dyspnea, r/o pneumonia {report}"
 
 
+def test_a_sentence_that_names_the_patient_stays_in_the_record() -> None:
+    """It is neither sent to a model, which may run elsewhere, nor quoted."""
+    admitted = admit("Cough", (("1.2.9", "Mrs. DOE was seen. Left effusion. MRN P1234."),), ("Doe^Jane", "P1234"))
+    assert [line.snippet.snippet for line in admitted.lines] == ["Cough", "Mrs.", "Left effusion."]
+    assert "2 of 5 sentences withheld" in admitted.check.detail
+
+
 def test_a_report_of_megabytes_is_read_to_a_bound() -> None:
     """It is cut, said to be, and what mentions a finding is kept."""
     report = "Patient was cooperative. Left pleural effusion. " * 50_000
