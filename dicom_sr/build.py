@@ -27,6 +27,7 @@ from dicom_sr.revision import InstanceReference, Revision
 from dicom_sr.source import Source
 from dicom_sr.triage_report import failure_content, triage_content
 from dicom_sr.uids import derive_uid
+from worklist.account import account_digest
 from worklist.card import ScorerCard
 from worklist.errors import PermanentError
 from worklist.finding import Algorithm, Analysis, ImageReference
@@ -111,6 +112,7 @@ def build_results(  # noqa: PLR0913 - one study, one run, and what the site want
         *(() if explainer is None else (explainer.name, explainer.version, explainer.sha256)),
         explained.prompt_version,
         hashlib.sha256(explained.explanation.encode()).hexdigest(),
+        *([account_digest(explained.account)] if explained.account else ()),
         policy.digest,
         unscored,
     )

@@ -10,7 +10,7 @@ from worklist.finding import FindingType, Side
 from worklist.order import OrderPriority
 from worklist.triage import Urgency
 
-FORMAT_VERSION: Final = 3  # of the triage report; a reader refuses what is newer
+FORMAT_VERSION: Final = 4  # of the triage report; a reader refuses what is newer
 SCHEME: Final = "99FIRSTREAD"  # private designators begin with 99 (PS3.16 section 8)
 
 
@@ -64,6 +64,8 @@ WEIGHED_FINDING = _own("weighed-finding", "Finding with its weight and threshold
 PREVIOUS_FINDING = _dcm("121069", "Previous Finding")
 QUOTED_FROM = _own("quoted-from", "Quoted from")
 COMMENT = _dcm("121106", "Comment")
+ADDED = _own("added", "Added by the explainer")
+EXPLAINED_BY = _own("explained-by", "Explained by")
 FAILURE_CODE = _own("failure-code", "Failure code")
 FAILURE_MESSAGE = _own("failure-message", "Reason")
 
@@ -123,6 +125,18 @@ ALGORITHM_VERSION = _dcm("111003", "Algorithm Version")
 WEIGHTS_SHA256 = _own("weights-sha256", "SHA-256 of the weights")
 DEVICE_UID = _own("device-uid", "Device UID")
 PROMPT_VERSION = _own("prompt-version", "Version of the prompt or template")
+PROMPT_SHA256 = _own("prompt-sha256", "SHA-256 of prompt and schema")
+EXPLAINED_AT = _own("explained-at", "Explained at")
+EXPLAINED_IN = _own("explained-in", "Time from question to words")
+LOOKED_AT = _own("looked-at", "Image that the language model looked at")
+INSTEAD_OF = _own("instead-of", "In place of")
+WHY_INSTEAD = _own("why-instead", "Why that did not explain")
+CHECK = _own("check", "Safety layer, attempt, verdict, why")
+CHANGE = _own("change", "Change stated")
+COMPARED = _own("compared", "Compared with")
+UNCERTAINTY = _own("uncertainty", "Uncertainty stated")
+STATEMENT = _own("statement", "Stated by the explainer")
+STATED = _own("stated", "How it is stated: certainty; sides; origin; box")
 SOURCE_IMAGE_UID = _own("source-image", "Source SOP Instance UID")
 VIEW = _own("view", "View Position of that image")
 STATION = _own("station", "Station Name of that image")

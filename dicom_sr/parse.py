@@ -13,6 +13,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import EnhancedSRStorage
 
 from dicom_sr import codes
+from dicom_sr.parse_account import parsed_account
 from dicom_sr.parse_policy import parsed_card, parsed_policy, parsed_triage
 from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Acquisition
@@ -235,6 +236,7 @@ def _analysis(
         explainer=_algorithm(explainer),
         prompt_version=explainer.text(codes.PROMPT_VERSION),
         snippets=tuple(_snippets(section(codes.PREVIOUS_FINDINGS))),
+        account=parsed_account(explainer),
     )
 
 

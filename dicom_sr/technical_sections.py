@@ -13,6 +13,7 @@ from highdicom.sr import ContentItem
 from pydicom.sr.coding import Code
 
 from dicom_sr import codes
+from dicom_sr.account_sections import algorithm_items, identity
 from dicom_sr.content import (
     CONTAINS,
     HAS_CONCEPT_MOD,
@@ -51,14 +52,14 @@ def scorer_section(analysis: Analysis, sources: Mapping[str, Source]) -> list[Co
         text(
             codes.COMMENT,
             f"Score for any urgent finding {two_places(analysis.score)}, computed in {analysis.elapsed_ms:.0f} ms "
-            f"by {_identity(analysis.scorer)}.",
+            f"by {identity(analysis.scorer)}.",
         ),
         [
             number(codes.CERTAINTY_OF_IMPRESSION, percent(analysis.score), codes.PERCENT, relationship=CONTAINS),
             number(codes.PROBABILITY, analysis.score, codes.PROBABILITY_UNIT, relationship=CONTAINS),
             number(codes.THRESHOLD, analysis.threshold, codes.PROBABILITY_UNIT, relationship=CONTAINS),
         ],
-        _algorithm(analysis.scorer),
+        algorithm_items(analysis.scorer),
         *(_origin(scored, sources[scored.sop_instance_uid]) for scored in analysis.images),
         [number(codes.ELAPSED, analysis.elapsed_ms, codes.MILLISECOND, relationship=CONTAINS)],
         text(codes.COMPLETED_AT, analysis.completed_at.isoformat()),
@@ -69,20 +70,10 @@ def unscored_section(scorer: Algorithm, source: Source) -> list[ContentItem]:
     """What was to score an image that failed, and which image."""
     return section(
         codes.SCORER,
-        text(codes.COMMENT, f"Not scored by {_identity(scorer)}."),
-        _algorithm(scorer),
+        text(codes.COMMENT, f"Not scored by {identity(scorer)}."),
+        algorithm_items(scorer),
         text(codes.SOURCE_IMAGE_UID, source.image_reference().sop_instance_uid),
         _made(source.acquisition),
-    )
-
-
-def explainer_section(analysis: Analysis) -> list[ContentItem]:
-    """What wrote the explanation."""
-    return section(
-        codes.EXPLAINER,
-        text(codes.COMMENT, f"Explained by {_identity(analysis.explainer)}." if analysis.explainer else ""),
-        _algorithm(analysis.explainer),
-        text(codes.PROMPT_VERSION, analysis.prompt_version),
     )
 
 
@@ -128,21 +119,6 @@ def _withheld(finding: Finding, analysis: Analysis) -> list[ContentItem]:
     region = finding.region if analysis.box_of(finding) is None else None
     box_px = f"{region.x} {region.y} {region.width} {region.height}" if region else ""
     return text(codes.WITHHELD, "; ".join(filter(None, (side, box_px))))
-
-
-def _identity(algorithm: Algorithm) -> str:
-    return f"{algorithm.name}, version {algorithm.version}"
-
-
-def _algorithm(algorithm: Algorithm | None) -> list[ContentItem]:
-    if algorithm is None:
-        return []
-    return [
-        *text(codes.ALGORITHM_NAME, algorithm.name),
-        *text(codes.ALGORITHM_VERSION, algorithm.version),
-        *text(codes.WEIGHTS_SHA256, algorithm.sha256),
-        *text(codes.DEVICE_UID, algorithm.device_uid),
-    ]
 
 
 def _origin(scored: ImageReference, source: Source) -> list[ContentItem]:

@@ -18,12 +18,12 @@ from highdicom.sr import ContainerContentItem
 from pydicom.sr.coding import Code
 
 from dicom_sr import codes
+from dicom_sr.account_sections import explainer_section, explanation_section
 from dicom_sr.content import FULL_DISCLAIMER, HAS_CONCEPT_MOD, clean, code, device_observer, image, root, section, text
 from dicom_sr.policy_sections import card_section, correct_on, policy_section
 from dicom_sr.revision import Revision
 from dicom_sr.source import Source
 from dicom_sr.technical_sections import (
-    explainer_section,
     numbers_section,
     processing_section,
     scorer_section,
@@ -88,7 +88,7 @@ def triage_content(  # noqa: PLR0913 - what was found, by which rule, on which i
             text(codes.COMMENT, f"Score for any urgent finding, from 0 to 1: {two_places(analysis.score)}."),
             text(codes.COMMENT, _CALIBRATED),
         ),
-        section(codes.EXPLANATION, text(codes.COMMENT, analysis.explanation)),
+        explanation_section(analysis),
         section(
             codes.PREVIOUS_FINDINGS,
             text(codes.COMMENT, _QUOTED if analysis.snippets else ""),

@@ -85,6 +85,7 @@ def build_gateway(settings: Settings) -> FastAPI:
             doorbell_secret=settings.doorbell_secret.get_secret_value(),
             room=_room(settings, database),
             viewer_dir=settings.viewer_dir,
+            explainer_url=settings.explainer_url or "" if settings.explainer == "openai" else "",
         )
     )
 

@@ -20,6 +20,8 @@ from worklist.job import Queue
 
 if TYPE_CHECKING:
     from models import Explainer, Scorer
+    from models.medgemma.question import LanguageModel
+    from models.medgemma.server import OpenAiServer
     from worker.heartbeat import Heartbeat
     from worker.pacs import Pacs
     from worker.predict import Predictor
@@ -67,11 +69,50 @@ _SCORERS: dict[str, Callable[[Settings], Scorer]] = {"embedded": _build_embedded
 
 
 def build_explainer(settings: Settings) -> Explainer:
-    """What writes the explanation."""
+    """What writes the explanation on the slow path.
+
+    Raises:
+        ModelUnavailable: MedGemma cannot be loaded. A server that is away raises nothing: it may come back.
+    """
+    if settings.explainer == "template":
+        return build_template()
+    from models.medgemma.explainer import MedGemmaExplainer
+
+    return MedGemmaExplainer(build_language_model(settings), time_limit_s=settings.explainer_time_limit_s)
+
+
+def build_template() -> Explainer:
+    """What explains at once and without a model."""
     from models.template import TemplateExplainer
 
-    del settings
     return TemplateExplainer()
+
+
+def build_language_model(settings: Settings) -> LanguageModel:
+    """The language model of the slow path: a server's, or the checkpoint below model_dir, verified and loaded.
+
+    Raises:
+        ModelUnavailable: it cannot be loaded.
+    """
+    if settings.explainer == "openai":
+        return build_language_server(settings)
+    from models.checkpoints.known import MEDGEMMA, folder_of
+    from models.medgemma.in_process import InProcessModel
+
+    return InProcessModel(
+        folder_of(MEDGEMMA, settings.model_dir),
+        precision=settings.explainer_precision,
+        threads=settings.explainer_threads,
+    )
+
+
+def build_language_server(settings: Settings) -> OpenAiServer:
+    """The language model's server."""
+    from models.medgemma.server import OpenAiServer
+
+    return OpenAiServer(
+        settings.explainer_url or "", settings.explainer_model, settings.explainer_api_key.get_secret_value()
+    )
 
 
 def build_pacs(settings: Settings) -> Pacs:
@@ -85,7 +126,8 @@ def build_predictor(settings: Settings) -> Predictor:
     """What judges a single file, with its models loaded."""
     from worker.predict import Predictor
 
-    return Predictor(scorer=build_scorer(settings), explainer=build_explainer(settings), scope=settings.scope_rules)
+    # Whoever uploads a film waits for the answer, which a language model would hold up.
+    return Predictor(scorer=build_scorer(settings), explainer=build_template(), scope=settings.scope_rules)
 
 
 def build_score(settings: Settings) -> Work:
@@ -103,12 +145,15 @@ def build_score(settings: Settings) -> Work:
 def build_report(settings: Settings) -> Work:
     """What reports studies."""
     from firstread.compose import build_job_records, open_database
+    from worker.explaining import Explaining
     from worker.report import ReportPipeline
+    from worklist.records import ExplanationRecords
 
+    database = open_database(settings)
     return ReportPipeline(
-        jobs=build_job_records(settings, open_database(settings)),
+        jobs=build_job_records(settings, database),
         pacs=build_pacs(settings),
-        explainer=build_explainer(settings),
+        explaining=Explaining(build_explainer(settings), ExplanationRecords(database)),
         write_overlay=settings.write_overlay,
         write_key_image=settings.write_key_image,
     ).run

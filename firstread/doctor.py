@@ -19,13 +19,15 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from firstread.compose import build_job_records, build_orthanc_client, open_database
-from firstread.compose_worker import build_scorer
+from firstread.compose_worker import build_language_server, build_scorer, build_template
 from firstread.settings import Settings
 from firstread.tables import print_json
 from gateway.dimse.send import send
 from gateway.intake.dispatch import build_sender, check_broker, connected
 from gateway.intake.orthanc import OrthancClient
 from imaging.simulated.samples import build_samples
+from models.checkpoints.known import MEDGEMMA, folder_of
+from models.checkpoints.manifest import verified
 from worklist.errors import FirstreadError, PermanentError
 from worklist.job import Queue
 from worklist.records import Database, Worklist
@@ -51,6 +53,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     checks: dict[str, Callable[[], str]] = {
         "Database": lambda: _database(settings),
         "Model": lambda: _model(settings),
+        "Explainer": lambda: _explainer(settings),
         "Triage policy": lambda: _policy(settings),
         "Reading list": lambda: _reading_list(settings),
         "Broker": lambda: _broker(settings),
@@ -126,6 +129,16 @@ def _current_database(settings: Settings) -> Iterator[Database]:
 
 def _model(settings: Settings) -> str:
     algorithm = build_scorer(settings).algorithm
+    return f"{algorithm.name} {algorithm.version}, SHA-256 {algorithm.sha256[:12]}"
+
+
+def _explainer(settings: Settings) -> str:
+    if settings.explainer == "openai":
+        return build_language_server(settings).check()
+    if settings.explainer == "medgemma":  # verified and not loaded: whoever examines a site does not wait for gigabytes
+        manifest = verified(folder_of(MEDGEMMA, settings.model_dir), MEDGEMMA)
+        return f"{manifest.repository} {manifest.short_revision}, SHA-256 {manifest.sha256[:12]}, files verified"
+    algorithm = build_template().algorithm
     return f"{algorithm.name} {algorithm.version}, SHA-256 {algorithm.sha256[:12]}"
 
 

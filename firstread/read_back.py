@@ -16,6 +16,7 @@ from firstread.compose_worker import build_pacs
 from firstread.settings import Settings
 from firstread.tables import print_json
 from imaging.files import read_image_file
+from worklist.account import account_to_json, explained_by
 from worklist.answers import finding_answer
 from worklist.card import ScorerCard, card_to_json
 from worklist.errors import InvalidInput, PermanentError
@@ -93,6 +94,9 @@ def _print_result(report: TriageReport, analysis: Analysis, urgency: Urgency, co
 
     words = analysis.explanation
     say(words if words.startswith(urgency.label) else f"{urgency.label}. {words}".rstrip())
+    if analysis.account and analysis.explainer:
+        for sentence in (*analysis.account.sentences, explained_by(analysis.explainer, analysis.account)):
+            say(sentence)
     if report.unscored:
         say(f"{report.unscored} of {report.unscored + len(analysis.images)} images could not be scored.")
     for line in _scope(report.card):
@@ -180,6 +184,7 @@ def report_json(report: TriageReport) -> dict[str, Any]:
         "card": card_to_json(report.card) if report.card else None,
         "model": asdict(report.scorer) if report.scorer else None,
         "explainer": asdict(explainer) if explainer else None,
+        "account": account_to_json(analysis.account) if analysis and analysis.account else None,
     }
 
 

@@ -25,6 +25,7 @@ from worklist.triage import SiteChoices
 _PREFIX = "FIRSTREAD_"
 _A_YEAR_H = 24 * 366
 _A_CENTURY_D = 36_525
+_REPORT_S = 60  # for everything of a report but its words
 _BY_CARD = "the scorer's card says from where on which finding is critical, FIRSTREAD_WEIGHTS what a finding weighs"
 _GONE: Final = {
     "prevalence": "FIRSTREAD_ALERT_BUDGET_PERCENT says how many studies may be flagged",
@@ -92,8 +93,21 @@ class Settings(BaseSettings):
 
     scorer: Literal["embedded", "medsiglip"] = "embedded"
     """The model of the fast path: the small network that is shipped, or MedSigLIP from model_dir."""
-    explainer: Literal["template"] = "template"
-    """What writes the explanation on the slow path."""
+    explainer: Literal["template", "medgemma", "openai"] = "template"
+    """What writes the explanation on the slow path: sentences from the scores, MedGemma from model_dir in the worker's
+    own process, or a language model behind an OpenAI-compatible server (vLLM, llama.cpp)."""
+    explainer_url: Annotated[str, _starting("http://", "https://")] | None = None
+    """Root of that server."""
+    explainer_model: str = "medgemma"
+    """The model's name there."""
+    explainer_api_key: SecretStr = SecretStr("")
+    """Sent to that server as a bearer token; empty where it asks for none."""
+    explainer_precision: Literal["bfloat16", "4bit"] = "bfloat16"
+    """Of MedGemma's weights in the worker's own process; 4bit needs bitsandbytes."""
+    explainer_threads: int = Field(default=2, ge=1)
+    """Processor threads of MedGemma in the worker's own process, where there is no graphics card."""
+    explainer_time_limit_s: int = Field(default=300, ge=5)
+    """A language model that takes longer for a study is given up, and the template explains."""
     model_dir: Path | None = None
     """Folder of models, each in a folder of its name: medsiglip/, medgemma/, and embedded/ for other weights than the
     shipped ones. `firstread models` says what is in it."""
@@ -179,6 +193,19 @@ class Settings(BaseSettings):
     """Megabytes that should be free on each disk, also Orthanc's; with less, GET /ready, page and doctor say so."""
     log_json: bool = False
     """One JSON object a line instead of readable logs."""
+
+    @model_validator(mode="after")
+    def _require_consistent_explainer(self) -> Self:
+        if self.explainer == "openai" and not self.explainer_url:
+            raise PydanticCustomError("contradiction", "FIRSTREAD_EXPLAINER=openai needs FIRSTREAD_EXPLAINER_URL")
+        if self.explainer != "template" and self.explainer_time_limit_s > self.report_time_limit_s - _REPORT_S:
+            raise PydanticCustomError(
+                "contradiction",
+                "FIRSTREAD_EXPLAINER_TIME_LIMIT_S must be {margin} below FIRSTREAD_REPORT_TIME_LIMIT_S, in which the "
+                "report is written too",
+                {"margin": _REPORT_S},
+            )
+        return self
 
     @model_validator(mode="after")
     def _require_consistent_order(self) -> Self:

@@ -55,6 +55,7 @@ class GatewayParts:
     doorbell_secret: str
     room: Room
     viewer_dir: Path | None = None
+    explainer_url: str = ""
 
 
 def build_app(parts: GatewayParts) -> FastAPI:
@@ -106,4 +107,5 @@ def _health(parts: GatewayParts) -> Health:
         orthanc=parts.orthanc,
         intake=parts.intake,
         room=parts.room,
+        explainer_url=parts.explainer_url,
     )

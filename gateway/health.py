@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
+import httpx
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -27,6 +28,7 @@ from worklist.records import Database, IntakeRecords, JobRecords
 _MOST_BEHIND = 1000  # changes that are counted; beyond it the number no longer matters
 _TOO_LONG = timedelta(seconds=60)  # that work waits, or the feed is not read, before somebody should look
 _DISK_FRESH_S = 10.0  # the same for the PACS's disk, of which Orthanc has to count what it holds
+_PATIENCE_S = 2.0  # with the language model's server
 _FRESH_S = 1.0  # for which an answer of a neighbour is believed, so that many who ask cost no more than one
 
 
@@ -63,6 +65,7 @@ class Health:
         orthanc: the PACS.
         intake: of this process.
         room: on the disks.
+        explainer_url: of the language model's server; "" where the explanation needs none.
     """
 
     def __init__(  # noqa: PLR0913 - everything that can fail
@@ -76,6 +79,7 @@ class Health:
         orthanc: OrthancClient,
         intake: Intake,
         room: Room,
+        explainer_url: str = "",
     ) -> None:
         self.version = version
         self._database = database
@@ -88,6 +92,7 @@ class Health:
         self._ask_orthanc = _Shared(lambda: _checked(self._describe_orthanc))
         self._ask_disk = _Shared(lambda: _checked(room.ours))
         self._ask_pacs_disk = _Shared(lambda: _checked(lambda: room.of_pacs(orthanc)), _DISK_FRESH_S)
+        self._ask_explainer = _Shared(lambda: _explainer(explainer_url)) if explainer_url else None
 
     def readiness(self) -> Readiness:
         """Ask all parts."""
@@ -95,6 +100,8 @@ class Health:
         checks = {"database": database, "broker": self._ask_broker(), "orthanc": orthanc, "disk": self._ask_disk()}
         if orthanc.ok:
             checks["pacs_disk"] = self._ask_pacs_disk()
+        if self._ask_explainer:
+            checks["explainer"] = self._ask_explainer()
         behind, oldest, open_jobs = None, None, None
         if database.ok:
             open_jobs = self._jobs.count_open()
@@ -185,6 +192,16 @@ def _checked(ask: Callable[[], str]) -> Check:
         return Check(ok=True, detail=ask())
     except FirstreadError as error:
         return Check(ok=False, detail=error.message)
+
+
+def _explainer(url: str) -> Check:
+    """Whether the language model's server answers at all. Where it does not, reports are written without it."""
+    try:
+        httpx.get(url, trust_env=False, timeout=_PATIENCE_S)
+    except httpx.HTTPError as error:
+        away = f"{url} does not answer ({type(error).__name__}): the template explains until it does"
+        return Check(ok=True, detail=away)
+    return Check(ok=True, detail=f"{url} answers")
 
 
 def _bell(intake: Intake) -> str:

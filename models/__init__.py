@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from models.context import NO_CONTEXT, StudyContext
 from worklist.card import ScorerCard
 from worklist.finding import Algorithm, Analysis, ImageReference
 from worklist.triage import Triage
@@ -53,7 +54,7 @@ class Explainer(Protocol):
         analysis: Analysis,
         triage: Triage,
         radiographs: Callable[[ImageReference], Radiograph],
-        prior_reports: tuple[tuple[str, str], ...] = (),
+        context: StudyContext = NO_CONTEXT,
     ) -> Analysis:
         """The Analysis with its explanation and snippets.
 
@@ -61,7 +62,7 @@ class Explainer(Protocol):
             analysis: what the scorer found on all images of the study.
             triage: what the triage rule made of it: which findings may be put into words.
             radiographs: gives an image of the study; it is fetched and decoded only where it is asked for.
-            prior_reports: pairs of (source, text) of earlier reports, newest first.
+            context: reason, earlier films and reports, and whether a slow model is to be asked at all.
 
         Raises:
             ModelUnavailable: the model could not run.

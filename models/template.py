@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from imaging.radiograph import Radiograph
+from models.context import NO_CONTEXT, StudyContext
+from models.terms import MENTIONS, SENTENCE_END, TERMS
+from worklist.account import Account
 from worklist.finding import MIRRORED_FILM, TURNED_FILM, Algorithm, Analysis, FindingType, ImageReference, Snippet
 from worklist.triage import Triage, Urgency
 from worklist.uids import device_uid
@@ -20,7 +23,6 @@ from worklist.words import in_a_sentence, joined
 VERSION = "3"
 
 _MAX_SNIPPETS = 3
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*(?=\n|[A-Z]|[-*•]\s|\d+[.)]\s)")
 
 _TEXTS = {
     "named": "{findings}.",
@@ -42,31 +44,12 @@ _ALTERNATIVES = {
     FindingType.ATELECTASIS.key: "consolidation or a shallow breath",
 }
 
-# What radiologists write for each finding. Effusions and edema of other places are none of ours.
-_TERMS = {
-    FindingType.PNEUMOTHORAX.key: r"(?:hydro|h(?:a)?emo)?pneumothora(?:x|ces)|ptx",
-    FindingType.PLEURAL_EFFUSION.key: r"(?<!pericardial )(?<!joint )effusions?|pleural fluid|(?:hydro|h(?:a)?emo)thorax"
-    r"|costophrenic (?:angles?|sulc(?:us|i))",
-    FindingType.CONSOLIDATION.key: r"consolidat(?:ions?|ed|ive)|air ?space (?:disease|opacit(?:y|ies))"
-    r"|infiltrat(?:es?|ions?)",
-    FindingType.PNEUMONIA.key: r"(?:broncho)?pneumonias?|pneumonic",
-    FindingType.CARDIOMEGALY.key: r"cardiomegaly|enlarged (?:heart|cardi\w+ silhouette)"
-    r"|(?:heart|cardi\w+)(?: \w+){0,2} (?:is|are|appears?)(?: \w+){0,2} enlarged|cardiac enlargement"
-    r"|(?:heart|cardi\w+)(?: silhouette)?(?: size)? enlarge(?:d|ment)",
-    FindingType.PULMONARY_EDEMA.key: r"(?<!subcutaneous )(?<!soft tissue )(?<!soft-tissue )o?edema"
-    r"|vascular congestion|congestive heart failure|chf",
-    FindingType.MASS.key: r"mass(?:es)?",
-    FindingType.NODULE.key: r"nodul(?:es?|ar)",
-    FindingType.ATELECTASIS.key: r"atelecta(?:sis|ses|tic)",
-}
-_MENTIONS = {key: re.compile(rf"\b(?:{terms})\b", re.IGNORECASE) for key, terms in _TERMS.items()}
-
 
 class TemplateExplainer:
     """Explains an Analysis by what its triage may put into words."""
 
     def __init__(self) -> None:
-        content = json.dumps([VERSION, _TEXTS, _ALTERNATIVES, _TERMS], sort_keys=True)
+        content = json.dumps([VERSION, _TEXTS, _ALTERNATIVES, TERMS], sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()
         self._algorithm = Algorithm(
             name="Firstread template", version=VERSION, sha256=digest, device_uid=device_uid(digest)
@@ -82,7 +65,7 @@ class TemplateExplainer:
         analysis: Analysis,
         triage: Triage,
         radiographs: Callable[[ImageReference], Radiograph],  # noqa: ARG002 - words here come from the triage alone
-        prior_reports: tuple[tuple[str, str], ...] = (),
+        context: StudyContext = NO_CONTEXT,
     ) -> Analysis:
         """The Analysis with one to three sentences, and at most three sentences quoted from earlier reports.
 
@@ -90,7 +73,7 @@ class TemplateExplainer:
             analysis: what the scorer found.
             triage: which of it may be put into words.
             radiographs: not asked.
-            prior_reports: pairs of (source, text) of earlier reports, newest first.
+            context: whose earlier reports are quoted.
         """
         named = tuple(named.finding.type for named in triage.named)
         others = tuple(finding.type for finding in analysis.findings if finding.type not in named)
@@ -98,7 +81,8 @@ class TemplateExplainer:
             " ".join(filter(None, (_summary(triage), _limits(analysis, triage)))),
             explainer=self._algorithm,
             prompt_version=f"template-{VERSION}",
-            snippets=quote(prior_reports, first=named, then=others),
+            snippets=quote(context.prior_reports, first=named, then=others),
+            account=Account(explained_at=datetime.now(UTC)),
         )
 
 
@@ -137,9 +121,9 @@ def quote(
     """
     found: dict[Snippet, tuple[int, int]] = {}
     wanted = [kind.key for kind in first]
-    mentions = {key: _MENTIONS[key] for key in (*wanted, *(kind.key for kind in then)) if key in _MENTIONS}
+    mentions = {key: MENTIONS[key] for key in (*wanted, *(kind.key for kind in then)) if key in MENTIONS}
     for age, (source, text) in enumerate(prior_reports):
-        for sentence in _SENTENCE_END.split(text):
+        for sentence in SENTENCE_END.split(text):
             mentioned = [key for key, mention in mentions.items() if mention.search(sentence)]
             if mentioned:
                 rank = min(wanted.index(key) if key in wanted else len(wanted) for key in mentioned)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Column, Table, insert, select
 
 import migrations
+from worklist.account import Account
 from worklist.card import FindingCard, Precision, ScorerCard
 from worklist.errors import UnusableImage
 from worklist.finding import (
@@ -173,7 +174,7 @@ class FilledList:
         if is_reported:
             self.report(uid, crops=crops, explanation=analysis.explanation)
 
-    def report(self, uid: str, *, crops: int = 0, explanation: str = "") -> None:
+    def report(self, uid: str, *, crops: int = 0, explanation: str = "", account: Account | None = None) -> None:
         """Have a study's report written, as it is once the study is complete."""
         self.intake.ingest([], [self.orthanc_id(uid)])
         job_id = self._due(uid, Queue.REPORT)
@@ -181,7 +182,7 @@ class FilledList:
         assert job
         subject = self.jobs.report_subject(job)
         assert subject.analysis
-        explained = subject.analysis.explained(explanation, explainer=TEMPLATE, prompt_version="1")
+        explained = subject.analysis.explained(explanation, explainer=TEMPLATE, prompt_version="1", account=account)
         self.jobs.keep_report(job_id, "w", subject, explained)
         results = [
             StoredResult(

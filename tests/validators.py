@@ -28,7 +28,7 @@ from dicom_sr.attributes import code_item
 _NUMBERS: Final = (
     r"NUM \(("
     r"111012,DCM|111013,DCM|122157,DCM|122411,DCM|110910,DCM|110911,DCM"
-    r"|(elapsed|unscored|revision|format|harm|head-start|flag-from|horizon|steepness|least-head-start"
+    r"|(elapsed|explained-in|unscored|revision|format|harm|head-start|flag-from|horizon|steepness|least-head-start"
     r"|high-head-start|alert-budget|card-flag-from|weight|site-weight|named-from|named-share|critical-from"
     r"|critical-share|films|lower|upper),99FIRSTREAD"
     r'),"[^"]*"\)'
@@ -119,6 +119,19 @@ _STATEMENTS: Final = dict.fromkeys(  # CID 7002
         codes.WEIGHTS_SHA256,
         codes.DEVICE_UID,
         codes.PROMPT_VERSION,
+        codes.PROMPT_SHA256,
+        codes.ADDED,
+        codes.EXPLAINED_BY,
+        codes.EXPLAINED_AT,
+        codes.LOOKED_AT,
+        codes.INSTEAD_OF,
+        codes.WHY_INSTEAD,
+        codes.CHECK,
+        codes.CHANGE,
+        codes.COMPARED,
+        codes.UNCERTAINTY,
+        codes.STATEMENT,
+        codes.STATED,
         codes.SOURCE_IMAGE_UID,
         codes.VIEW,
         codes.STATION,

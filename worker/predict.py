@@ -20,6 +20,7 @@ from imaging.display import to_display
 from imaging.files import read_image, reading_dicom
 from imaging.radiograph import Radiograph, read_radiograph
 from models import Explainer, Scorer
+from models.context import StudyContext
 from worker.failures import log_failure
 from worklist.answers import finding_answer, model_answer
 from worklist.errors import FirstreadError, OutOfScope
@@ -151,7 +152,9 @@ class Predictor:
         scored = self.scorer.score(radiograph)
         triage = assess(scored, policy)
         return Prediction(
-            analysis=self.explainer.explain(scored, triage, lambda _: radiograph, prior_reports),
+            analysis=self.explainer.explain(
+                scored, triage, lambda _: radiograph, StudyContext(prior_reports=prior_reports)
+            ),
             triage=triage,
             radiograph=radiograph,
             threshold=policy.flag_from,

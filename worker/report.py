@@ -18,8 +18,8 @@ from dicom_sr.build import Results, Revision, build_failure_report, build_result
 from dicom_sr.revision import InstanceReference
 from imaging.display import to_display
 from imaging.radiograph import Radiograph, read_radiograph
-from models import Explainer
 from worker.claim import claimed
+from worker.explaining import Explaining
 from worker.found import find_reports
 from worker.pacs import Pacs
 from worklist.errors import ModelUnavailable, UnusableImage
@@ -38,14 +38,14 @@ class ReportPipeline:
     Attributes:
         jobs: the work.
         pacs: where images come from and results go.
-        explainer: what puts an Analysis into words.
+        explaining: what puts an Analysis into words.
         write_overlay: whether boxes also become a presentation state.
         write_key_image: whether an image with a suspected finding also gets a key image note.
     """
 
     jobs: JobRecords
     pacs: Pacs
-    explainer: Explainer
+    explaining: Explaining
     write_overlay: bool = False
     write_key_image: bool = False
 
@@ -67,7 +67,7 @@ class ReportPipeline:
                     job = going_on
                     subject = self.jobs.report_subject(job)
             images = _Images(self.pacs, job.study_orthanc_id)
-            analysis = subject.analysis if subject.is_kept else self._explain(subject, images)
+            analysis = subject.analysis if subject.is_kept else self._explain(job, subject, images)
             reported_at = self.jobs.keep_report(job_id, claim.holder, subject, analysis)
             if reported_at is None:
                 return  # the lease is lost, and another worker reports it
@@ -91,11 +91,11 @@ class ReportPipeline:
             log.info("found in the PACS", study=job.study_instance_uid)
         return going_on
 
-    def _explain(self, subject: ReportSubject, images: _Images) -> Analysis | None:
+    def _explain(self, job: Job, subject: ReportSubject, images: _Images) -> Analysis | None:
         if subject.analysis is None:
             return None
         triage, _ = _triaged(subject)
-        return self.explainer.explain(subject.analysis, triage, images.radiograph)
+        return self.explaining.explain(job, subject.analysis, triage, images.radiograph)
 
     def _build(self, analysis: Analysis, subject: ReportSubject, images: _Images, revision: Revision) -> Results:
         triage, policy = _triaged(subject)

@@ -6,6 +6,7 @@ FirstreadError
 |  |  |- OutOfScope      it is none that may be judged
 |  |- InvalidInput       a person or another system gave something unusable
 |  |- Conflict           somebody else was first
+|  |- NoLongerWanted     the work lost its purpose while it was done
 |- TransientError        trying again may help: bounded retry
    |- PacsUnavailable
    |- BrokerUnavailable
@@ -61,6 +62,10 @@ class Conflict(PermanentError):
     def __init__(self, code: str, message: str, *, status: str = "") -> None:
         super().__init__(code, message)
         self.status = status
+
+
+class NoLongerWanted(PermanentError):
+    """The work lost its purpose while it was done."""
 
 
 class TransientError(FirstreadError):

@@ -9,6 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Final
 
+if TYPE_CHECKING:
+    from worklist.account import Account
+
 DISCLAIMER = "Not a diagnosis. Research use. Unverified AI output."
 
 
@@ -90,7 +93,8 @@ IN_A_LUNG: Final = frozenset(
     {FindingType.PNEUMOTHORAX, FindingType.PLEURAL_EFFUSION, FindingType.CONSOLIDATION, FindingType.PNEUMONIA}
 )
 """Findings that lie in one lung, so that a side can be told."""
-_ON_BOTH_SIDES: Final = frozenset({FindingType.CARDIOMEGALY, FindingType.PULMONARY_EDEMA})
+ON_BOTH_SIDES: Final = frozenset({FindingType.CARDIOMEGALY, FindingType.PULMONARY_EDEMA})
+"""Findings that lie on both, so that none can."""
 
 MIRRORED_FILM: Final = "mirrored_film"  # code of a quality note: the patient's left is at the left edge
 TURNED_FILM: Final = "turned_film"  # another: it lies on its side or head, and nothing is known of the sides on it
@@ -221,6 +225,7 @@ class Analysis:
         explainer: what wrote the explanation.
         prompt_version: version of the template or prompt behind the explanation.
         snippets: sentences of earlier reports that mention a finding.
+        account: when and how the explanation came about; None before it, and of an earlier version.
     """
 
     images: tuple[ImageReference, ...]
@@ -235,6 +240,7 @@ class Analysis:
     explainer: Algorithm | None = None
     prompt_version: str = ""
     snippets: tuple[Snippet, ...] = ()
+    account: Account | None = None
 
     def __post_init__(self) -> None:
         """Refuse a score that is no probability, a naive time, and boxes outside their image."""
@@ -285,7 +291,7 @@ class Analysis:
         column: a box across the spine reads as wrong, however little of it is beyond. Heart and edema may cross.
         """
         region = finding.region
-        if finding.type in _ON_BOTH_SIDES or (finding.side is None and finding.type not in IN_A_LUNG) or not region:
+        if finding.type in ON_BOTH_SIDES or (finding.side is None and finding.type not in IN_A_LUNG) or not region:
             return region
         crosses = region.x < self.image_of(finding).columns / 2 < region.x + region.width
         side = None if crosses else self._side_of_region(finding, region)
@@ -303,6 +309,7 @@ class Analysis:
         explainer: Algorithm,
         prompt_version: str,
         snippets: tuple[Snippet, ...] = (),
+        account: Account | None = None,
     ) -> Analysis:
         """The same Analysis with its words added."""
         return replace(
@@ -311,6 +318,7 @@ class Analysis:
             explainer=explainer,
             prompt_version=prompt_version,
             snippets=snippets,
+            account=account,
         )
 
 

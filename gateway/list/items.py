@@ -45,6 +45,24 @@ class ItemQuality(BaseModel, extra="forbid"):
     message: str
 
 
+class ItemExplained(BaseModel, extra="forbid"):
+    """Who wrote the explanation, and when.
+
+    Attributes:
+        by: name and version.
+        at: null for one of an earlier version.
+        instead_of: the language model in whose place the template wrote; empty where it was to write.
+        why: why that model did not.
+        added: what a language model states beside its line, a sentence each.
+    """
+
+    by: str
+    at: datetime | None
+    instead_of: str
+    why: str
+    added: list[str]
+
+
 class ItemBox(BaseModel, extra="forbid"):
     """Where a finding was seen, in pixels of the source image: x and y of the upper left corner.
 
@@ -110,6 +128,7 @@ class WorklistItem(BaseModel, extra="forbid"):
         queue_at: the moment by which it is sorted.
         overdue: whether it waits longer than the site's target.
         reason: why it stands where it stands; empty where it stands as it arrived.
+        explained: who wrote the explanation; null before it is written.
         crop_count: crops of the evidence, at /worklist/{address}/crops/1.png and on.
         ward: who asks for the study, or where the patient lies; like station, view and question of the newest image,
             and empty where its header does not say.
@@ -153,6 +172,7 @@ class WorklistItem(BaseModel, extra="forbid"):
     result_series_uids: list[str]
     crop_count: int
     explanation: str
+    explained: ItemExplained | None
     quality: list[ItemQuality]
     prior: ItemPrior | None
     prior_count: int
@@ -245,6 +265,7 @@ def item(study: ListedStudy) -> dict[str, Any]:
         "result_series_uids": study.result_series_uids,
         "crop_count": study.crop_count,
         "explanation": analysis.explanation if analysis else "",
+        "explained": _explained(analysis) if analysis else None,
         "quality": [{"code": note.code, "message": note.message} for note in (analysis.quality if analysis else ())],
         "prior": _prior(study.prior) if study.prior else None,
         "prior_count": study.prior_count,
@@ -277,6 +298,19 @@ def _prior(prior: PriorStudy) -> dict[str, Any]:
         "study_date": f"{day[:4]}-{day[4:6]}-{day[6:]}",
         "study_description": prior.study_description,
         "modality": prior.modality,
+    }
+
+
+def _explained(analysis: Analysis) -> dict[str, Any] | None:
+    explainer, account = analysis.explainer, analysis.account
+    if explainer is None:
+        return None
+    return {
+        "by": f"{explainer.name} {explainer.version}",
+        "at": _moment(account.explained_at) if account else None,
+        "instead_of": account.instead_of if account else "",
+        "why": account.why if account else "",
+        "added": list(account.sentences) if account else [],
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -64,7 +65,7 @@ def write_stand_ins(model_dir: Path) -> tuple[Path, ...]:
         ModelUnavailable: models_not_installed.
     """
     made = []
-    for model, write in ((MEDSIGLIP, write_medsiglip), (MEDGEMMA, _write_medgemma)):
+    for model, write in ((MEDSIGLIP, write_medsiglip), (MEDGEMMA, write_medgemma)):
         folder = model_dir / model.name
         _require_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,52 @@ def write_medsiglip(folder: Path, size: SiglipSize = TINY) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _write_medgemma(folder: Path) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GemmaSize:
+    """How large the language model (text) and the encoder of its images (vision) are, in the words of their config.
+
+    words is the vocabulary, None for what the stand-in's own tokenizer has; precision a type of torch by its name.
+    """
+
+    text: Mapping[str, Any]
+    vision: Mapping[str, Any]
+    words: int | None
+    image_tokens: int
+    precision: str
+
+
+TINY_GEMMA: Final = GemmaSize(
+    text={
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 6, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 64,
+        "initializer_range": 0.2,
+    },
+    vision={
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 112,
+    },
+    words=None,
+    image_tokens=4,
+    precision="float32",
+)  # fmt: skip
+MEDGEMMA_4B: Final = GemmaSize(
+    text={
+        "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "num_attention_heads": 8,
+        "num_key_value_heads": 4, "head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 1024,
+    },
+    vision={
+        "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16,
+        "patch_size": 14,
+    },
+    words=262_208,
+    image_tokens=256,
+    precision="bfloat16",
+)  # fmt: skip
+"""As google/medgemma-1.5-4b-it: 4.3 billion parameters, 8.6 GB."""
+
+
+def write_medgemma(folder: Path, size: GemmaSize = TINY_GEMMA) -> None:
+    """A checkpoint of MedGemma with random weights."""
+    import torch  # noqa: PLC0415 - of the extra models
     from safetensors.torch import load_file, save_file  # noqa: PLC0415 - of the extra models
     from transformers import (  # noqa: PLC0415 - of the extra models
         Gemma3Config,
@@ -163,21 +209,18 @@ def _write_medgemma(folder: Path) -> None:
     tokenizer.add_special_tokens({"additional_special_tokens": [turn, end]}, replace_extra_special_tokens=False)
     number = tokenizer.convert_tokens_to_ids
     stops = [1, number(end)]
-    tokens_per_image = 4
-    text = {
-        "vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 6,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "query_pre_attn_scalar": 32,
-        "sliding_window": 64, "max_position_embeddings": 8192, "initializer_range": 0.2,
-    }  # fmt: skip
-    vision = {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "image_size": 896, "patch_size": 112, "vision_use_head": False,
-    }  # fmt: skip
     config = Gemma3Config(
-        text_config=text, vision_config=vision, mm_tokens_per_image=tokens_per_image, eos_token_id=stops,
-        boi_token_index=number(begin_image), eoi_token_index=number(end_image), image_token_index=number(image),
+        text_config={"max_position_embeddings": 8192, **size.text, "vocab_size": size.words or len(tokenizer)},
+        vision_config={"image_size": 896, "vision_use_head": False, **size.vision},
+        mm_tokens_per_image=size.image_tokens, eos_token_id=stops, boi_token_index=number(begin_image),
+        eoi_token_index=number(end_image), image_token_index=number(image),
     )  # fmt: skip
-    model = Gemma3ForConditionalGeneration(config)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, size.precision))  # made in it: a copy in float32 would be twice as large
+    try:
+        model = Gemma3ForConditionalGeneration(config)
+    finally:
+        torch.set_default_dtype(before)
     model.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=0, bos_token_id=2, do_sample=False)
     model.save_pretrained(folder)
     # Google's file names the tower's tensors so, and llama.cpp and vLLM know no other name; transformers loads both.
@@ -188,7 +231,7 @@ def _write_medgemma(folder: Path) -> None:
     }
     save_file(named, file, metadata={"format": "pt"})
     images = Gemma3ImageProcessorPil(size={"height": 896, "width": 896}, **_HALF)
-    processor = Gemma3Processor(images, tokenizer, chat_template=_TURNS, image_seq_length=tokens_per_image)
+    processor = Gemma3Processor(images, tokenizer, chat_template=_TURNS, image_seq_length=size.image_tokens)
     processor.save_pretrained(folder)
 
 

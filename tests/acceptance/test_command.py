@@ -254,10 +254,13 @@ def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
         "FIRSTREAD_ORTHANC_URL": "http://127.0.0.1:9",
         "FIRSTREAD_ORTHANC_DICOM_PORT": "9",
         "FIRSTREAD_HTTP_PORT": "9",
+        "FIRSTREAD_EXPLAINER": "openai",
+        "FIRSTREAD_EXPLAINER_URL": "http://127.0.0.1:9",
     }
     result = run("doctor", environment=environment)
     assert result.returncode == 1
-    for advice in ("firstread db upgrade", "FIRSTREAD_BROKER_URL", "FIRSTREAD_ORTHANC_URL", "firstread gateway"):
+    urls = ("FIRSTREAD_BROKER_URL", "FIRSTREAD_ORTHANC_URL", "FIRSTREAD_EXPLAINER_URL")
+    for advice in ("firstread db upgrade", "firstread gateway", *urls):
         assert advice in result.stdout
     assert result.stdout.count("no answer from Orthanc") == 1, "one cause is told once"
     assert len(result.stdout.splitlines()) == 14, "a line a check, whatever the database's driver says"

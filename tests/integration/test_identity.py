@@ -23,12 +23,13 @@ from models.template import TemplateExplainer
 from tests.bad_films import chest
 from tests.hospitals import Site, film
 from tests.servers import OrthancServer
+from worker.explaining import Explaining
 from worker.pacs import Pacs
 from worker.report import ReportPipeline
 from worker.score import ScorePipeline
 from worklist.errors import InvalidInput, UnusableImage
 from worklist.job import Queue
-from worklist.records import Database, ListedStudy, Shown, Worklist
+from worklist.records import Database, ExplanationRecords, ListedStudy, Shown, Worklist
 from worklist.records.tables import InstanceRow
 from worklist.study import StudyState
 from worklist.triage import SiteChoices, TriagePolicy
@@ -50,8 +51,9 @@ class Hospital(Site):
         for job_id in self.jobs_due(Queue.SCORE):
             ScorePipeline(jobs=self.jobs, pacs=pacs, scorer=SCORER).run(job_id)
         intake.tick()
+        explaining = Explaining(TemplateExplainer(), ExplanationRecords(self.database))
         for job_id in self.jobs_due(Queue.REPORT):
-            ReportPipeline(jobs=self.jobs, pacs=pacs, explainer=TemplateExplainer()).run(job_id)
+            ReportPipeline(jobs=self.jobs, pacs=pacs, explaining=explaining).run(job_id)
         self.gateways.close()
 
     def patrol(self) -> None:

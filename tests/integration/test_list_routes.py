@@ -124,6 +124,8 @@ def test_an_item_says_everything_of_its_study(client: httpx.Client) -> None:
     assert (flagged["images"], first["images"]) == ([{"rows": 2048, "columns": 2048}], [])
     assert flagged["crop_count"] == 2
     assert flagged["explanation"].startswith("The region that weighed most")
+    assert flagged["explained"] == {"by": "template 1", "at": None, "instead_of": "", "why": "", "added": []}
+    assert first["explained"] is None
     assert flagged["model"] == {"name": "embedded", "version": "1", "sha256": "5f0c4f1f" * 8}
     failed = client.get(LIST, params={"state": "out_of_scope"}).json()["items"][0]
     assert failed["failure"] == {"code": "lateral_view", "message": LATERAL.message}

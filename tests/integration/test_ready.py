@@ -19,8 +19,9 @@ from gateway.intake.feed import Intake
 from gateway.intake.orthanc import OrthancClient
 from gateway.room import Room
 from tests.hospitals import Site, film, look_until, wait_until
+from tests.language_servers import scripted
 from tests.proxies import proxied
-from tests.servers import OrthancServer, running
+from tests.servers import OrthancServer, free_ports, running
 from worklist.errors import PACS_FULL, PacsUnavailable
 from worklist.job import Queue
 from worklist.records import Database, IntakeRecords
@@ -44,7 +45,7 @@ def worker_lives(site: Site) -> None:
     site.jobs.say_alive((Queue.SCORE, Queue.REPORT))
 
 
-def health_of(site: Site, intake: Intake, orthanc_url: str = "", room: Room = ROOM) -> Health:
+def health_of(site: Site, intake: Intake, orthanc_url: str = "", room: Room = ROOM, explainer_url: str = "") -> Health:
     """The health of the gateway that an intake belongs to."""
     return Health(
         version="1",
@@ -55,6 +56,7 @@ def health_of(site: Site, intake: Intake, orthanc_url: str = "", room: Room = RO
         orthanc=site.gateways.enter_context(closing(OrthancClient(orthanc_url or site.orthanc.url, auth=None))),
         intake=intake,
         room=room,
+        explainer_url=explainer_url,
     )
 
 
@@ -241,3 +243,19 @@ def test_a_doorbell_with_another_secret_is_told(site: Site) -> None:
     )
     intake.ring()
     assert "doorbell rang 0 s ago" in health.readiness().checks["feed"].detail
+
+
+def test_a_language_server_that_is_away_is_told_and_stops_nothing(site: Site) -> None:
+    """Reports are written without it, so the site is ready; it says who explains until it is back."""
+    intake = site.intake()
+    intake.look()
+    worker_lives(site)
+    away = health_of(site, intake, explainer_url=f"http://127.0.0.1:{free_ports(1)[0]}").readiness()
+    assert away.ready
+    assert away.checks["explainer"].detail.endswith(
+        "does not answer (ConnectError): the template explains until it does"
+    )
+    with scripted("") as server:
+        there = health_of(site, intake, explainer_url=server.url).readiness()
+    assert there.checks["explainer"].detail == f"{server.url} answers"
+    assert "explainer" not in health_of(site, intake).readiness().checks

@@ -27,6 +27,7 @@ from tests.bad_films import chest
 from tests.hospitals import Site, report_of
 from tests.records import ANN
 from tests.servers import OrthancServer
+from worker.explaining import Explaining
 from worker.found import find_reports
 from worker.pacs import Pacs
 from worker.report import ReportPipeline
@@ -36,7 +37,7 @@ from worklist.errors import PermanentError
 from worklist.finding import FindingType
 from worklist.job import JobLimits, Queue
 from worklist.reading import ReadingState
-from worklist.records import Database, JobRecords, Lease, ListedStudy, Shown, Worklist
+from worklist.records import Database, ExplanationRecords, JobRecords, Lease, ListedStudy, Shown, Worklist
 from worklist.site import SiteRules
 from worklist.study import StudyState
 from worklist.triage import SiteChoices, TriagePolicy
@@ -93,7 +94,8 @@ class Recovery:
                 (Queue.SCORE, ScorePipeline(jobs=jobs, pacs=pacs, scorer=SCORER).run)
             ]
             if until_reported:
-                queues.append((Queue.REPORT, ReportPipeline(jobs=jobs, pacs=pacs, explainer=TemplateExplainer()).run))
+                explaining = Explaining(TemplateExplainer(), ExplanationRecords(database))
+                queues.append((Queue.REPORT, ReportPipeline(jobs=jobs, pacs=pacs, explaining=explaining).run))
             idle = 0
             while idle < 3:
                 looked(intake)

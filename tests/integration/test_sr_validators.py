@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,17 @@ from tests.validators import (
     run,
     saved,
     twin,
+)
+from worklist.account import (
+    CONFIRM,
+    Account,
+    Certainty,
+    Change,
+    Check,
+    Comparison,
+    Layer,
+    Statement,
+    Verdict,
 )
 from worklist.finding import Analysis, Finding, FindingType, QualityNote, Region, Side, Snippet, merge
 from worklist.triage import assess
@@ -207,12 +218,30 @@ def scored_on(source: Dataset, *, positive: bool, boxes: int = 3) -> Analysis:
 
 
 def explained(analysis: Analysis) -> Analysis:
-    """An Analysis with words and a quotation."""
+    """An Analysis with a language model's words, its account and a quotation."""
     return analysis.explained(
-        "The right lung edge is displaced from the chest wall.",
+        f"The right lung edge may be displaced from the chest wall. {CONFIRM}",
         explainer=EXPLAINER,
         prompt_version="t2",
         snippets=(Snippet(source="1.2.3.9", snippet="Small right pneumothorax."),),
+        account=Account(
+            explained_at=datetime(2026, 11, 22, 12, 0, 3, tzinfo=UTC),
+            elapsed_ms=1400.5,
+            sop_instance_uid=analysis.image.sop_instance_uid,
+            prompt_sha256="cd" * 32,
+            statements=(
+                Statement(type=FindingType.PNEUMOTHORAX, certainty=Certainty.POSSIBLE, sides=(Side.RIGHT,)),
+                Statement(
+                    type=FindingType.MASS,
+                    certainty=Certainty.UNCERTAIN,
+                    is_supported=True,
+                    region=Region(x=1, y=2, width=3, height=4),
+                ),
+            ),
+            comparison=Comparison(change=Change.WORSENED, compared_with=("report 1.2.3.9",)),
+            uncertainty="Limited by a single view.",
+            checks=tuple(Check(layer=layer, attempt=1, verdict=Verdict.PASSED) for layer in Layer),
+        ),
     )
 
 

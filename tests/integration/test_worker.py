@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -22,26 +23,35 @@ from dicom_sr.parse import TriageReport, parse
 from imaging.radiograph import Radiograph
 from imaging.simulated.phantom import simulate_film
 from models import Explainer
+from models.context import NO_CONTEXT, StudyContext
 from models.embedded.scorer import EmbeddedScorer
 from models.gates.scorer import GatedScorer
+from models.medgemma.prompt import load_prompt
 from models.template import TemplateExplainer
 from tests.bad_films import chest
+from tests.language_films import explainer_at
+from tests.language_servers import MODEL, answer_json, scripted, send_json
 from tests.records import HOUR, NOON, Clock
-from tests.servers import OrthancServer, study_id
+from tests.servers import OrthancServer, free_ports, study_id
+from worker.explaining import Explaining
 from worker.pacs import Pacs
 from worker.predict import Predictor, PredictPipeline
 from worker.report import ReportPipeline
 from worker.score import ScorePipeline
+from worklist.account import CONFIRM, Layer
 from worklist.card import Precision
 from worklist.finding import Analysis, FindingType, ImageReference
 from worklist.job import JobLimits, Queue
 from worklist.order import OrderPriority
+from worklist.reading import Actor, ActorSource
 from worklist.records import (
     Database,
+    ExplanationRecords,
     IntakeRecords,
     JobRecords,
     ListedStudy,
     PredictionRecords,
+    ReadingRecords,
     ReceivedInstance,
     UploadFiles,
     Worklist,
@@ -108,7 +118,9 @@ class Site:
         """Run every job of the report queue that is due."""
         for job_id in self.due(Queue.REPORT):
             ReportPipeline(
-                jobs=jobs or self.jobs, pacs=pacs or self.pacs, explainer=explainer or TemplateExplainer()
+                jobs=jobs or self.jobs,
+                pacs=pacs or self.pacs,
+                explaining=Explaining(explainer or TemplateExplainer(), ExplanationRecords(self.database)),
             ).run(job_id)
 
     def due(self, queue: Queue) -> list[str]:
@@ -191,11 +203,11 @@ class Wordy(TemplateExplainer):
         analysis: Analysis,
         triage: Triage,
         radiographs: Callable[[ImageReference], Radiograph],
-        prior_reports: tuple[tuple[str, str], ...] = (),
+        context: StudyContext = NO_CONTEXT,
     ) -> Analysis:
         """The template's Analysis with the number of the try for its words."""
         self.tries += 1
-        explained = super().explain(analysis, triage, radiographs, prior_reports)
+        explained = super().explain(analysis, triage, radiographs, context)
         return replace(explained, explanation=f"Said at try {self.tries}.")
 
 
@@ -218,6 +230,72 @@ def test_a_study_goes_from_image_to_report(site: Site) -> None:
     assert elapsed.total_seconds() * 1000 == pytest.approx(report.analysis.elapsed_ms, abs=1)
     assert report.reported_at == reported_at
     assert report.policy == policy
+
+
+def test_a_language_model_explains_into_the_report(site: Site) -> None:
+    """Words, account and signature stand in the SR and on the list; the study stays in its place."""
+    site.adopt_policy()
+    uid = site.receive(sick(ReasonForTheRequestedProcedure="Cough"))
+    site.score_all()
+    scored = site.listed(uid)
+    with scripted(lambda handler: send_json(handler, _agreeing(scored))) as server:
+        site.report_all(explainer_at(server.url))
+    reported, report = site.listed(uid), site.report()
+    assert report.analysis is not None
+    assert report.analysis == reported.analysis
+    assert (report.format, report.analysis.explainer and report.analysis.explainer.name) == (4, MODEL)
+    account = report.analysis.account
+    assert account is not None
+    assert (account.instead_of, account.prompt_sha256) == ("", load_prompt().sha256)
+    assert [check.layer for check in account.checks] == [*Layer]
+    assert report.analysis.explanation.endswith(CONFIRM)
+    assert (reported.urgency, reported.queue_at, reported.harm) == (scored.urgency, scored.queue_at, scored.harm)
+    assert report.triage == scored.triage
+
+
+def _agreeing(study: ListedStudy) -> dict[str, object]:
+    """An answer that says what the triage of a study says."""
+    assert study.triage is not None
+    words = [f"{one.likelihood} {one.side or ''} {one.finding.type.label.lower()}" for one in study.triage.named]
+    sentence = " ".join(" and ".join(words).split())
+    return {"choices": [{"message": {"content": answer_json(f"{sentence[0].upper()}{sentence[1:]}.")}}]}
+
+
+def test_a_dead_language_model_costs_no_report(site: Site) -> None:
+    """The study is reported with the template's words, and report and list say in whose place and why."""
+    site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    site.report_all(explainer_at(f"http://127.0.0.1:{free_ports(1)[0]}"))
+    assert site.listed(uid).state is StudyState.REPORTED
+    report = site.report()
+    assert report.analysis is not None
+    account = report.analysis.account
+    assert account is not None
+    assert report.analysis.explainer is not None
+    assert report.analysis.explainer.name == "Firstread template"
+    assert account.instead_of == f"{MODEL}, version as served"
+    assert "does not answer" in account.why
+
+
+def test_a_study_that_is_read_while_the_model_thinks_is_reported_at_once(site: Site) -> None:
+    """The model is not waited for, and the report says that it was read."""
+    site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    readings = ReadingRecords(database=site.database, rules=RULES)
+
+    def read_meanwhile(handler: BaseHTTPRequestHandler) -> None:
+        readings.complete(Actor(name="Ann", source=ActorSource.TYPED), uid)
+        handler.connection.settimeout(250)
+        handler.connection.recv(1)
+
+    with scripted(read_meanwhile) as server:
+        site.report_all(explainer_at(server.url, time_limit_s=250))
+    report = site.report()
+    assert report.analysis is not None
+    assert report.analysis.account is not None
+    assert report.analysis.account.why == "the study has been read"
 
 
 def test_a_report_that_is_tried_again_is_the_same_to_the_byte(site: Site) -> None:
@@ -253,12 +331,12 @@ def test_nothing_is_stored_where_nothing_could_be_kept(site: Site) -> None:
             analysis: Analysis,
             triage: Triage,
             radiographs: Callable[[ImageReference], Radiograph],
-            prior_reports: tuple[tuple[str, str], ...] = (),
+            context: StudyContext = NO_CONTEXT,
         ) -> Analysis:
             site.clock.forward(HOUR)
             (job_id,) = claimed
             assert site.jobs.claim(job_id, "another")
-            return super().explain(analysis, triage, radiographs, prior_reports)
+            return super().explain(analysis, triage, radiographs, context)
 
     site.adopt_policy()
     uid = site.receive(sick())
@@ -383,7 +461,7 @@ def test_what_nobody_foresaw_is_logged_without_its_message(site: Site) -> None:
             analysis: Analysis,  # noqa: ARG002 - the protocol's
             triage: Triage,  # noqa: ARG002
             radiographs: Callable[[ImageReference], Radiograph],  # noqa: ARG002
-            prior_reports: tuple[tuple[str, str], ...] = (),  # noqa: ARG002
+            context: StudyContext = NO_CONTEXT,  # noqa: ARG002
         ) -> Analysis:
             raise ValueError(f"{film.PatientName} is no number")
 

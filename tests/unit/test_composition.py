@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from firstread.compose import open_database
-from firstread.compose_worker import build_scorer, build_worker_app
+from firstread.compose_worker import build_explainer, build_predictor, build_scorer, build_worker_app
 from firstread.settings import Settings
 from tests.licensed import models_needed
 from worker.pacs import TIMEOUT_S
@@ -102,6 +102,21 @@ def test_a_worker_loads_what_its_queue_needs(database_url: str, queue: Queue, lo
     assert loaded & _RUNTIMES == loads
     assert "worklist.records" in loaded
     assert not loaded & {"fastapi", "alembic", "pyorthanc", "httpx", "psycopg", "torch", "typer"}
+
+
+def test_a_report_worker_asks_a_language_server_without_a_model_runtime(database_url: str) -> None:
+    """It starts, also while that server is away, and needs none of the libraries of a model in the process."""
+    values = f"database_url={database_url!r}, explainer='openai', explainer_url='http://127.0.0.1:9'"
+    loaded = _loaded_by(f"import firstread.compose_worker as c; c.build_report(c.Settings({values}))")
+    assert "models.medgemma.explainer" in loaded
+    assert not loaded & {"torch", "transformers", "onnxruntime", "llguidance"}
+
+
+def test_uploads_are_explained_at_once() -> None:
+    """Whoever uploads a film waits for the answer, so the template explains it whatever explains reports."""
+    settings = Settings(explainer="openai", explainer_url="http://127.0.0.1:9")
+    assert build_predictor(settings).explainer.algorithm.name == "Firstread template"
+    assert build_explainer(settings).algorithm.name == "medgemma"
 
 
 @models_needed

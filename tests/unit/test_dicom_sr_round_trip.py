@@ -31,6 +31,7 @@ from tests.sr_films import (
     two_images,
 )
 from tests.sr_films import build as build_study
+from worklist.account import Account, Certainty, Change, Check, Comparison, Layer, Statement, Verdict
 from worklist.card import FindingCard, Precision, ScorerCard
 from worklist.errors import InvalidInput
 from worklist.finding import (
@@ -52,6 +53,7 @@ from worklist.triage import SiteChoices, TriagePolicy, Urgency, assess
 
 FORMAT_1 = Path(__file__).with_name("format_1")  # written by 31f01ca on simulated films of nobody, kept as they are
 FORMAT_2 = Path(__file__).with_name("format_2")  # written by 23cc2b0 on simulated films of nobody, kept as they are
+FORMAT_3 = Path(__file__).with_name("format_3")  # written by 8dde3fe on simulated films of nobody, kept as they are
 SCORED_AT = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
 REVISION = Revision(
     number=3,
@@ -91,6 +93,53 @@ precisions = st.builds(
     n=st.integers(1, 10**6),
     interval=st.none() | st.tuples(probabilities, probabilities),
 )
+
+
+statements = st.builds(
+    Statement,
+    type=kinds,
+    certainty=st.sampled_from(Certainty),
+    sides=st.sampled_from([(), (Side.LEFT,), (Side.RIGHT,), (Side.RIGHT, Side.LEFT)]),
+    is_supported=st.booleans(),
+    region=st.none()
+    | st.builds(Region, x=st.integers(0, 9), y=st.integers(0, 9), width=st.integers(1, 9), height=st.integers(1, 9)),
+)
+
+
+@st.composite
+def accounts(draw: st.DrawFn) -> Account:
+    """Any account of an explanation."""
+    instead_of = draw(st.just("") | texts)
+    return Account(
+        explained_at=draw(st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))),  # noqa: DTZ001
+        elapsed_ms=draw(st.floats(0.0, 1e7)),
+        sop_instance_uid=draw(st.sampled_from(["", "1.2.3.4.1"])),
+        instead_of=instead_of,
+        why=draw(texts) if instead_of else "",
+        prompt_sha256=draw(st.just("") | st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
+        statements=tuple(draw(st.lists(statements, max_size=3))),
+        comparison=draw(
+            st.none()
+            | st.builds(
+                Comparison, change=st.sampled_from(Change), compared_with=st.lists(texts, max_size=2).map(tuple)
+            )
+        ),
+        uncertainty=draw(st.just("") | texts),
+        checks=tuple(
+            draw(
+                st.lists(
+                    st.builds(
+                        Check,
+                        layer=st.sampled_from(Layer),
+                        attempt=st.integers(1, 2),
+                        verdict=st.sampled_from(Verdict),
+                        detail=st.just("") | texts,
+                    ),
+                    max_size=3,
+                )
+            )
+        ),
+    )
 
 
 @st.composite
@@ -177,6 +226,7 @@ def studies(draw: st.DrawFn) -> tuple[Analysis, TriagePolicy]:
         explainer=draw(algorithms),
         prompt_version=draw(st.just("") | texts),
         snippets=tuple(draw(st.lists(st.builds(Snippet, source=st.just("") | texts, snippet=texts), max_size=3))),
+        account=draw(st.none() | accounts()),
     )
     return explained, policy
 
@@ -343,6 +393,25 @@ def test_other_reports_of_the_second_format_are_read() -> None:
     assert (failed.card, failed.scorer, failed.analysis) == (CARD, SCORER, None)
 
 
+def test_reports_of_the_third_format_are_read() -> None:
+    """All of it comes back, but for an account of the explanation, which it did not have."""
+    report = parse(pydicom.dcmread(FORMAT_3 / "critical.dcm"))
+    assert (report.format, report.unscored, report.urgency) == (3, 1, Urgency.CRITICAL)
+    assert report.analysis is not None
+    assert report.analysis.account is None
+    assert report.analysis.explanation == "The lung edge is displaced."
+    assert [(snippet.source, snippet.snippet) for snippet in report.analysis.snippets] == [
+        ("1.2.3.9", "No pneumothorax.")
+    ]
+    assert report.triage == assess(report.analysis, POLICY)
+    assert report.acquisitions["1.2.3.4.5"] == Acquisition(view="PA", station="CR1", order_priority=OrderPriority.STAT)
+    assert parse(pydicom.dcmread(FORMAT_3 / "two_images.dcm")).analysis == two_images()[0]
+    assert parse(pydicom.dcmread(FORMAT_3 / "no_flag.dcm")).urgency is Urgency.NONE
+    assert parse(pydicom.dcmread(FORMAT_3 / "failed.dcm")).failure == Failure(
+        code="not_frontal", message="It is lateral."
+    )
+
+
 def test_how_each_image_was_made_comes_back() -> None:
     """View, station, maker, ward and order of each image are in its report, also where it failed."""
     found, headers = two_images()
@@ -368,7 +437,7 @@ def test_the_report_says_which_run_it_was() -> None:
     """Revision, times, format and the report's own UIDs come back with the Analysis."""
     built = _build(_analysis()).triage_report
     report = parse(stored(built))
-    assert (report.revision, report.format) == (3, 3)
+    assert (report.revision, report.format) == (3, 4)
     assert (report.fetched_at, report.scored_at, report.reported_at) == (
         REVISION.fetched_at,
         REVISION.scored_at,
@@ -465,7 +534,7 @@ def test_a_report_of_a_newer_format_is_refused() -> None:
     for section in report.ContentSequence:
         for item in section.get("ContentSequence", ()):
             if item.ConceptNameCodeSequence[0].CodeMeaning == "Format of this report":
-                item.MeasuredValueSequence[0].NumericValue = "4"
+                item.MeasuredValueSequence[0].NumericValue = "5"
     with pytest.raises(InvalidInput, match="upgrade") as caught:
         parse(report)
     assert caught.value.code == "newer_report"

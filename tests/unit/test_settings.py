@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from firstread.settings import Settings, read_settings
 from worklist.errors import InvalidInput
@@ -118,3 +119,17 @@ def test_a_login_in_the_address_is_refused(monkeypatch: pytest.MonkeyPatch, url:
     assert "SECRETPW" not in str(refused.value)
     monkeypatch.setenv("FIRSTREAD_ORTHANC_URL", "http://pacs:8042/of/a@b")
     assert read_settings()[0].orthanc_url.endswith("a@b")
+
+
+def test_a_language_server_needs_an_address() -> None:
+    """The choice of a server without saying where it is is refused, by both names."""
+    with pytest.raises(ValidationError, match="FIRSTREAD_EXPLAINER=openai needs FIRSTREAD_EXPLAINER_URL"):
+        Settings(explainer="openai")
+    assert Settings(explainer="openai", explainer_url="http://127.0.0.1:8000").explainer_model == "medgemma"
+
+
+def test_a_language_model_leaves_time_for_the_report() -> None:
+    """Its limit lies below that of the whole report, whose process would be killed with the words in it."""
+    with pytest.raises(ValidationError, match="60 below FIRSTREAD_REPORT_TIME_LIMIT_S"):
+        Settings(explainer="medgemma", report_time_limit_s=330)
+    assert Settings(report_time_limit_s=330).explainer == "template"

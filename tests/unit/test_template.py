@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from imaging.radiograph import Radiograph
 from models import Explainer
+from models.context import StudyContext
 from models.template import TemplateExplainer, quote
 from worklist.card import FindingCard, Precision, ScorerCard
 from worklist.finding import (
@@ -95,7 +96,7 @@ def explain(analysis: Analysis, *prior_reports: tuple[str, str], policy: TriageP
         raise AssertionError("the template needs no pixels")
 
     explainer: Explainer = TemplateExplainer()
-    return explainer.explain(analysis, assess(analysis, policy), radiographs, prior_reports)
+    return explainer.explain(analysis, assess(analysis, policy), radiographs, StudyContext(prior_reports=prior_reports))
 
 
 def words(analysis: Analysis, policy: TriagePolicy | None = None) -> str:

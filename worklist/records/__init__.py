@@ -3,6 +3,7 @@
 from worklist.records.addresses import SHARED_UID
 from worklist.records.database import Database, is_of_the_database
 from worklist.records.events import Event, EventKind
+from worklist.records.explanations import ExplanationRecords, ReportLoad, StudyFacts
 from worklist.records.failures import FailedWork
 from worklist.records.found import FoundReport, FoundReports
 from worklist.records.images import StoredImage
@@ -24,6 +25,7 @@ __all__ = [
     "Database",
     "Event",
     "EventKind",
+    "ExplanationRecords",
     "FailedImage",
     "FailedWork",
     "FeedCursor",
@@ -43,10 +45,12 @@ __all__ = [
     "RebuildRecords",
     "ReceivedInstance",
     "ReceivedReport",
+    "ReportLoad",
     "ReportSubject",
     "Shown",
     "StoredImage",
     "StoredResult",
+    "StudyFacts",
     "UploadFiles",
     "Worklist",
     "is_of_the_database",

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from worklist.account import account_of_json, account_to_json
 from worklist.finding import (
     Algorithm,
     Analysis,
@@ -32,7 +33,11 @@ _KEPT_IN_MEMORY = 4096
 
 def analysis_to_document(analysis: Analysis) -> str:
     """The document; every float survives exactly."""
-    values = asdict(analysis) | {"version": VERSION, "completed_at": analysis.completed_at.isoformat()}
+    values = asdict(analysis) | {
+        "version": VERSION,
+        "completed_at": analysis.completed_at.isoformat(),
+        "account": account_to_json(analysis.account) if analysis.account else None,
+    }
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -56,6 +61,7 @@ def analysis_of_document(document: str) -> Analysis:
         explainer=_of(Algorithm, values["explainer"]) if values["explainer"] else None,
         prompt_version=values["prompt_version"],
         snippets=tuple(_of(Snippet, snippet) for snippet in values["snippets"]),
+        account=account_of_json(values["account"]) if values.get("account") else None,
     )
 
 

@@ -214,7 +214,7 @@ def _keep_scores(
         return
     if job:
         session.execute(delete(JobRow).where(JobRow.job_id == job.job_id))
-    scored = replace(analysis, explanation="", explainer=None, prompt_version="", snippets=())
+    scored = replace(analysis, explanation="", explainer=None, prompt_version="", snippets=(), account=None)
     session.merge(
         AnalysisRow(
             study_orthanc_id=image.study_orthanc_id,

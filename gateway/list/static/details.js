@@ -55,6 +55,12 @@ function fillFacts(item) {
     failure_message: item.failure?.message,
     failure_code: item.failure?.code,
     explanation: item.explanation,
+    explanation_added: (item.explained?.added ?? []).map((sentence) => {
+      const line = document.createElement("li");
+      line.textContent = sentence;
+      return line;
+    }),
+    explained_by: item.explained ? explainedBy(item.explained) : "",
     view: item.view,
     ward: item.ward,
     station: item.station,
@@ -76,6 +82,12 @@ function fillFacts(item) {
   byId("explanation").hidden = !item.explanation;
   byId("provenance").hidden = item.score === null;
   byId("quality").hidden = !item.quality.length;
+}
+
+function explainedBy({ by, at, instead_of: other, why }) {
+  const when = at ? `, ${localTime(at)}` : "";
+  const instead = other ? ` In place of ${other}: ${why}.` : "";
+  return `Explained by ${by}${when}.${instead} Unverified: a radiologist has to confirm it.`;
 }
 
 /** Say of each finding what is known of it; again once more is known of the model. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from playwright.sync_api import Page, expect
 from tests.browsing import focused_uid, row_of
 from tests.list_gateway import ListGateway
 from tests.lists import LATERAL, PNEUMOTHORAX, FilledList, uid_of
-from worklist.finding import Analysis, Code, FindingType, QualityNote
+from worklist.account import Account, Certainty, Change, Comparison, Statement
+from worklist.finding import Analysis, Code, FindingType, QualityNote, Side
 from worklist.study import Failure
 
 OpenPage = Callable[..., Page]
@@ -60,6 +62,35 @@ def test_details_show_evidence_numbers_and_provenance(open_page: OpenPage) -> No
     expect(link).to_have_attribute("href", re.compile(rf"worklist/{re.escape(uid_of(1))}/crops/2\.png$"))
     expect(panel.locator("#crops img").first).to_have_js_property("naturalWidth", 240)
     expect(panel.locator("#provenance")).to_contain_text("embedded 1")
+
+
+def test_the_panel_says_who_explained(morning: FilledList, open_page: OpenPage) -> None:
+    """Who wrote the words, when, in whose place and why; what a language model adds; and that it is to be confirmed."""
+    added = Account(
+        explained_at=datetime(2026, 11, 22, 12, tzinfo=UTC),
+        instead_of="MedGemma, version 1",
+        why="the model was busy: it explains flagged and STAT studies first",
+        statements=(
+            Statement(type=FindingType.MASS, certainty=Certainty.POSSIBLE, sides=(Side.LEFT,), is_supported=False),
+        ),
+        comparison=Comparison(change=Change.WORSENED, compared_with=("report 1.2.9",)),
+    )
+    morning.add(30, findings={FindingType.PNEUMOTHORAX: 0.97}, is_reported=False)
+    morning.report(uid_of(30), explanation="Look <b>here</b>.", account=added)
+    page = open_page()
+    row_of(page, 30).locator(".reason").click()
+    panel = page.locator("#explanation")
+    expect(panel).to_contain_text("Look <b>here</b>.")
+    expect(panel.locator("li")).to_have_text(
+        [
+            "Its own, not supported by the scores: mass possible, left.",
+            "Change, by the language model: worsened, compared with report 1.2.9.",
+        ]
+    )
+    said = panel.locator("[data-field=explained_by]")
+    expect(said).to_contain_text("Explained by template 1, ")
+    expect(said).to_contain_text("In place of MedGemma, version 1: the model was busy: it explains flagged and STAT")
+    expect(said).to_contain_text("Unverified: a radiologist has to confirm it.")
 
 
 @pytest.mark.usefixtures("morning")

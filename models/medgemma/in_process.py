@@ -1,0 +1,197 @@
+"""MedGemma in this process, by transformers: bfloat16, or 4 bits where the machine has them.
+
+llguidance decides before each token which ones keep the answer within the schema. Together with the token limit that
+makes an answer complete, so that every answer parses; numpy computes its masks, since its torch backend would compile
+a kernel first.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from models.checkpoints.known import MEDGEMMA
+from models.checkpoints.loading import load_strictly, not_installed, reading
+from models.checkpoints.manifest import verified
+from models.medgemma.question import Patience, Question
+from worklist.errors import FirstreadError, ModelUnavailable
+from worklist.finding import Algorithm
+from worklist.uids import device_uid
+
+Precision = Literal["bfloat16", "4bit"]
+# As strict JSON without spaces: a model that may write spaces fills the limit with them.
+_COMPACT: Final = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+_LOOK_S: Final = 1.0  # between two looks at whether the answer is still wanted
+_NOT_IN_4_BITS: Final = ["vision_tower", "multi_modal_projector", "lm_head"]
+
+
+class InProcessModel:
+    """The checkpoint of a folder, on the graphics card where there is one.
+
+    Args:
+        folder: the checkpoint's, with its manifest.
+        precision: of the weights; 4bit needs bitsandbytes.
+        threads: of the processor, where there is no graphics card.
+
+    Raises:
+        ModelUnavailable: a file is missing, damaged or not the one that it should be, a library is not installed, or
+            the weights do not fit; the code says which.
+    """
+
+    def __init__(self, folder: Path, *, precision: Precision = "bfloat16", threads: int = 1) -> None:
+        manifest = verified(folder, MEDGEMMA)
+        try:
+            import llguidance  # noqa: F401, PLC0415 - of the extra models; told before gigabytes are read
+            import torch  # noqa: PLC0415
+            from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise not_installed(error) from error
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self._device == "cpu":
+            torch.set_num_threads(threads)
+        options = {"quantization_config": _four_bits()} if precision == "4bit" else {"dtype": torch.bfloat16}
+        self._model = load_strictly(AutoModelForImageTextToText, folder, device_map=self._device, **options)
+        with reading(folder):
+            self._processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+            self._grammars = _Grammars(self._processor.tokenizer, self._model)
+        self._algorithm = Algorithm(
+            name="medgemma-stand-in" if manifest.is_stand_in else manifest.repository.rpartition("/")[2],
+            version=f"{manifest.short_revision}, {precision}",
+            sha256=manifest.sha256,
+            device_uid=device_uid(f"{manifest.sha256} {precision}"),
+        )
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """Repository, revision, precision and digest of the weights."""
+        return self._algorithm
+
+    def answer(self, question: Question, patience: Patience) -> str:
+        """The text of its answer: JSON of the question's schema.
+
+        Raises:
+            NoLongerWanted: the answer is of no use any more.
+            ModelUnavailable: explainer_timeout, or gpu_out_of_memory.
+        """
+        import torch  # noqa: PLC0415 - is loaded by now
+        from transformers import LogitsProcessorList, StoppingCriteriaList  # noqa: PLC0415
+
+        patience.require()
+        halt = _Halt(patience)
+        try:
+            with torch.inference_mode():
+                inputs = self._inputs(question)
+                tokens = self._model.generate(
+                    **inputs,
+                    max_new_tokens=question.max_tokens,
+                    do_sample=False,
+                    logits_processor=LogitsProcessorList([self._grammars.guide(question)]),
+                    stopping_criteria=StoppingCriteriaList([halt]),
+                )
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise ModelUnavailable(
+                "gpu_out_of_memory",
+                "the graphics card has too little memory for this film: see models/README.md for what a model needs",
+            ) from error
+        if halt.why:
+            raise halt.why
+        written: str = self._processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return written
+
+    def _inputs(self, question: Question) -> Any:  # noqa: ANN401 - transformers has no types
+        films = [{"type": "image", "image": image} for image in question.images]
+        inputs = self._processor.apply_chat_template(
+            [
+                {"role": "system", "content": [{"type": "text", "text": question.system}]},
+                {"role": "user", "content": [*films, {"type": "text", "text": question.text}]},
+            ],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        return inputs.to(self._device, dtype=self._model.dtype)
+
+
+class _Grammars:
+    """The vocabulary and the compiled schema, each made once: seconds for Gemma's 262,144 tokens."""
+
+    def __init__(self, tokenizer: Any, model: Any) -> None:  # noqa: ANN401
+        import llguidance.hf  # noqa: PLC0415
+
+        self._tokenizer = llguidance.hf.from_tokenizer(
+            tokenizer, n_vocab=model.config.text_config.vocab_size, eos_token=model.generation_config.eos_token_id
+        )
+        self._compiled: dict[str, str] = {}
+
+    def guide(self, question: Question) -> _Guide:
+        import llguidance  # noqa: PLC0415
+
+        schema = json.dumps(question.schema)
+        if schema not in self._compiled:
+            self._compiled = {schema: llguidance.LLMatcher.grammar_from_json_schema(schema, defaults=_COMPACT)}
+        return _Guide(llguidance.LLMatcher(self._tokenizer, self._compiled[schema]))
+
+
+class _Guide:
+    """Lets only those tokens through that keep one answer within its schema: a logits processor for one sequence."""
+
+    def __init__(self, matcher: Any) -> None:  # noqa: ANN401
+        self._matcher = matcher
+        self._mask: Any = None
+
+    def __call__(self, ids: Any, scores: Any) -> Any:  # noqa: ANN401 - tensors: ids (1, n), scores (1, vocabulary)
+        import llguidance.numpy  # noqa: PLC0415
+        import torch  # noqa: PLC0415
+
+        if self._mask is None:
+            self._mask = llguidance.numpy.allocate_token_bitmask(1, scores.shape[1])
+        elif not self._matcher.consume_token(int(ids[0, -1])):
+            raise ModelUnavailable("explainer_error", f"the answer left its schema: {self._matcher.get_error()}")
+        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask, 0)
+        bits = np.unpackbits(self._mask.view(np.uint8), axis=1, bitorder="little")[:, : scores.shape[1]]
+        allowed = torch.from_numpy(bits.view(bool)).to(scores.device)
+        return scores.masked_fill(~allowed, -torch.inf)
+
+
+class _Halt:
+    """Ends the writing of an answer that nobody waits for any more; a stopping criterion."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._looked_at = time.monotonic()
+        self.why: FirstreadError | None = None
+
+    def __call__(self, ids: Any, scores: Any, **_: object) -> Any:  # noqa: ANN401, ARG002
+        import torch  # noqa: PLC0415
+
+        if time.monotonic() - self._looked_at > _LOOK_S:
+            self._looked_at = time.monotonic()
+            try:
+                self._patience.require()
+            except FirstreadError as error:
+                self.why = error
+        return torch.full((ids.shape[0],), self.why is not None, device=ids.device, dtype=torch.bool)
+
+
+def _four_bits() -> Any:  # noqa: ANN401
+    import torch  # noqa: PLC0415 - is loaded by now
+    from transformers import BitsAndBytesConfig  # noqa: PLC0415
+
+    if find_spec("bitsandbytes") is None:
+        raise ModelUnavailable(
+            "models_not_installed", "bitsandbytes is not installed, which 4 bits need: pip install bitsandbytes"
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=_NOT_IN_4_BITS,
+    )
