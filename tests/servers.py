@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 import psycopg
 import pydicom
 import pytest
@@ -120,18 +121,49 @@ class Server:
             self._process.wait()
         self._process = None
 
+    def kill_and_start(self) -> None:
+        """End it without a word, its children too, and start it anew, as whoever supervises it does."""
+        if self._process:
+            _, alive = psutil.wait_procs(self._signal(signal.SIGKILL), _STOP_S)
+            assert not alive, f"{self._name} does not die"
+            self._process.wait()
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it stand still, its children too."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended since."""
+        return self._process is not None and self._process.poll() is None
+
+    def _signal(self, number: signal.Signals) -> list[psutil.Process]:
+        assert self._process, f"{self._name} does not run"
+        found = [psutil.Process(self._process.pid)]
+        found += found[0].children(recursive=True)
+        for one in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(number)
+        return found
+
 
 class PostgresServer(Server):
     """PostgreSQL without a care for durability. Its owner is the account postgres where we are root."""
 
     def __init__(self, folder: Path) -> None:
         places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-        self._port = free_ports(1)[0]
+        self.port = free_ports(1)[0]
         account = "postgres" if os.geteuid() == 0 else None
         if account:
             shutil.chown(folder, account)
         settings = {
-            "port": self._port,
+            "port": self.port,
             "listen_addresses": _LOOPBACK,
             "unix_socket_directories": "",
             "fsync": "off",
@@ -171,14 +203,14 @@ class PostgresServer(Server):
 
     def url(self, name: str) -> str:
         """SQLAlchemy URL of a database."""
-        return f"postgresql+psycopg://postgres@{_LOOPBACK}:{self._port}/{name}"
+        return f"postgresql+psycopg://postgres@{_LOOPBACK}:{self.port}/{name}"
 
     def _execute(self, statement: str) -> None:
         with self._connect() as connection:
             connection.execute(statement)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(host=_LOOPBACK, port=self._port, user="postgres", dbname="postgres", autocommit=True)
+        return psycopg.connect(host=_LOOPBACK, port=self.port, user="postgres", dbname="postgres", autocommit=True)
 
     def _answers(self) -> bool:
         try:
@@ -192,9 +224,9 @@ class RedisServer(Server):
     """Redis without a file."""
 
     def __init__(self, folder: Path) -> None:
-        port = free_ports(1)[0]
-        self.url = f"redis://{_LOOPBACK}:{port}/0"
-        command = [find_program("redis-server"), "--port", str(port), "--bind", _LOOPBACK, "--save", "", "--dir"]
+        self.port = free_ports(1)[0]
+        self.url = f"redis://{_LOOPBACK}:{self.port}/0"
+        command = [find_program("redis-server"), "--port", str(self.port), "--bind", _LOOPBACK, "--save", "", "--dir"]
         super().__init__("Redis", [*command, str(folder)], self._answers, log=folder / "redis.log")
 
     def flush(self) -> None:
@@ -280,10 +312,15 @@ class OrthancServer(Server):
             os.truncate(file, 200)
         self.start()
 
+    def lookup(self, uid: str, level: str) -> list[str]:
+        """Orthanc's identifiers of what bears a UID: of a Study, Series or Instance."""
+        found = self._http.post("/tools/lookup", content=uid).raise_for_status().json()
+        return [str(entry["ID"]) for entry in found if entry["Type"] == level]
+
     def find(self, study_instance_uid: str) -> str:
         """Orthanc's identifier of a study's only instance."""
-        (study,) = self._http.post("/tools/lookup", content=study_instance_uid).raise_for_status().json()
-        (instance,) = self.get(f"/studies/{study['ID']}/instances")
+        (study,) = self.lookup(study_instance_uid, "Study")
+        (instance,) = self.get(f"/studies/{study}/instances")
         return str(instance["ID"])
 
     def delete_everything(self) -> None:
