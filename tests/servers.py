@@ -260,7 +260,7 @@ class OrthancServer(Server):
         self.url = f"http://{_LOOPBACK}:{http_port}"
         self.aet = "ORTHANC"
         self._storage = folder / "storage"
-        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=20)
+        self._http = self._client()
         complete = {
             **json.loads((REPOSITORY / "orthanc" / "orthanc.json").read_text(encoding="utf-8")),
             "StorageDirectory": str(self._storage),
@@ -353,7 +353,12 @@ class OrthancServer(Server):
         """End it and wait until it is gone."""
         super().stop()
         self._http.close()
-        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=20)
+        self._http = self._client()
+
+    def _client(self) -> httpx.Client:
+        # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
+        limits = httpx.Limits(keepalive_expiry=0.5)
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=20, limits=limits)
 
     def _answers(self) -> bool:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from tests.faults.hospital import DatabaseKind, Hospital, Plan
@@ -21,16 +21,23 @@ class Moment:
         random: what is left to chance, decided by the run's seed.
         longest_s: no pause is longer, so that a trial run is short.
         size: by how much a fault that has a size is made smaller, 1 for as it stands.
+        broken: promises that were broken while it lasted, in words.
     """
 
     hospital: Hospital
     random: Random
     longest_s: float
     size: float = 1.0
+    broken: list[str] = field(default_factory=list)
 
     def last(self, seconds: float) -> None:
         """Let the fault last."""
         time.sleep(min(seconds, self.longest_s))
+
+    def require_final(self, within_s: float) -> None:
+        """All that has been sent so far must be done soon, though the fault lasts."""
+        if self.hospital.wait_for(set(self.hospital.stream.studies), within_s):
+            self.broken.append(f"nothing went on within {within_s:.0f} s while the fault lasted")
 
     def count(self, number: int) -> int:
         """So many, or fewer in a trial run."""

@@ -174,21 +174,12 @@ class Hospital:
         workers = [f"{queue}-{n}" for queue in (Queue.SCORE, Queue.REPORT) for n in range(self.plan.workers)]
         return [f"gateway-{number}" for number in range(self.plan.gateways)] + workers
 
-    def items(self, gateway: int = 0) -> dict[str, dict[str, Any]] | None:
-        """The items of a gateway's list by Study Instance UID, read ones too; None where it does not answer."""
-        items: list[dict[str, Any]] = []
-        try:
-            while True:
-                asked: dict[str, str | int] = {"limit": 1000, "offset": len(items), "reading": "all"}
-                answer = httpx.get(f"{self.gateways[gateway]}/worklist", params=asked, trust_env=False, timeout=10)
-                if not answer.is_success:
-                    return None
-                page = answer.json()
-                items += page["items"]
-                if len(items) >= page["total"] or not page["items"]:
-                    return {item["study_instance_uid"]: item for item in items}
-        except httpx.HTTPError:
-            return None
+    def items(self) -> dict[str, dict[str, Any]] | None:
+        """The items of the list by Study Instance UID, read ones too, of the last gateway that answers, if any does."""
+        for root in reversed(self.gateways):
+            with suppress(httpx.HTTPError):
+                return dict(_items(root))
+        return None
 
     def unfinished(self, wanted: set[str] | None = None) -> set[str]:
         """Which studies are not in a final state on the list, of those that are wanted and that Orthanc holds.
@@ -202,7 +193,7 @@ class Hospital:
         due = {uid for uid in (held if wanted is None else held & wanted) if _state(items, uid) not in FINAL}
         if wanted is None:
             due |= items.keys() - held
-            told = self.watch.ask(self.gateways[0])
+            told = self.watch.ask(self.gateways[-1])
             if not told or told["open_jobs"] or told["changes_behind"]:
                 due.add("work")
         return due
@@ -210,6 +201,10 @@ class Hospital:
     def held(self) -> set[str]:
         """The Study Instance UIDs of the studies that Orthanc holds."""
         return {study["MainDicomTags"]["StudyInstanceUID"] for study in self.orthanc.get("/studies?expand")}
+
+    def held_images(self) -> set[str]:
+        """The SOP Instance UIDs of all that Orthanc holds."""
+        return {one["MainDicomTags"]["SOPInstanceUID"] for one in self.orthanc.get("/instances?expand")}
 
     def wait_for(self, wanted: set[str] | None, patience_s: float) -> set[str]:
         """Wait until studies (all) are final; returns those that are not in the end."""
@@ -280,6 +275,17 @@ class Hospital:
 
     def _log(self, name: str) -> Path:
         return self._folder / "logs" / f"{name}.log"
+
+
+def _items(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    offset = 0
+    while True:
+        asked: dict[str, str | int] = {"limit": 1000, "offset": offset, "reading": "all"}
+        answer = httpx.get(f"{root}/worklist", params=asked, trust_env=False, timeout=10).raise_for_status().json()
+        yield from ((item["study_instance_uid"], item) for item in answer["items"])
+        offset += len(answer["items"])
+        if offset >= answer["total"] or not answer["items"]:
+            return
 
 
 def _state(items: Mapping[str, Mapping[str, Any]], uid: str) -> str | None:

@@ -51,7 +51,9 @@ class Violation:
     what: str
 
 
-def violations(hospital: Hospital, *, pacs_loses: bool = False) -> list[Violation]:
+def violations(
+    hospital: Hospital, items: Mapping[str, Mapping[str, Any]] | None, *, pacs_loses: bool = False
+) -> list[Violation]:
     """Everything that is wrong with the list and the PACS; nothing where all is well.
 
     All films that Orthanc holds are listed in their final state, with the score that this process computes, in the
@@ -60,16 +62,19 @@ def violations(hospital: Hospital, *, pacs_loses: bool = False) -> list[Violatio
 
     Args:
         hospital: whose work is done.
+        items: its list by Study Instance UID; None where that does not answer.
         pacs_loses: whether Orthanc itself was made to lose films.
     """
-    items = hospital.items()
     if items is None:
         return [_lost("the list does not answer")]
     objects = own_objects(hospital)
-    held = hospital.held()
-    sent = hospital.stream.studies
+    held, images = hospital.held(), hospital.held_images()
+    sent = {
+        uid: [one for one in taken if one.SOPInstanceUID in images] for uid, taken in hospital.stream.studies.items()
+    }
+    taken = {str(image.SOPInstanceUID) for taken in hospital.stream.studies.values() for image in taken}
     return [
-        *(_lost(f"{uid}: taken by Orthanc, and lost by it") for uid in sent.keys() - held if not pacs_loses),
+        *(_lost(f"{uid}: taken by Orthanc, and lost by it") for uid in taken - images if not pacs_loses),
         *(_lost(f"{uid}: listed, but not in the PACS") for uid in items.keys() - held),
         *(_lost(f"{uid}: not listed") for uid in sent.keys() & held - items.keys()),
         *(

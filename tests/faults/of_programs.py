@@ -13,6 +13,7 @@ from tests.faults.fault import BOTH, Moment, fault
 from tests.faults.hospital import Plan
 
 _RELIABLE = Plan(gateways=2, workers=2)
+_TAKEN_OVER_S = 120.0
 _LOADING_S = 6.0  # above the 4 s after which Celery by itself takes a process that loads its model for dead
 
 
@@ -94,6 +95,7 @@ def feed_holder_hangs(moment: Moment) -> None:
     """The other takes over once the lease has lapsed; what the first one holds in its hands is fenced off."""
     moment.hospital.freeze("gateway-0")
     moment.last(75)
+    moment.require_final(_TAKEN_OVER_S)
     moment.hospital.resume("gateway-0")
 
 
@@ -109,6 +111,7 @@ def feed_holder_vanishes(moment: Moment) -> None:
     hospital.to_postgres[0].go_silent()
     hospital.freeze("gateway-0")
     moment.last(30)
+    moment.require_final(_TAKEN_OVER_S)
     hospital.kill("gateway-0")
 
 

@@ -101,9 +101,10 @@ def run(fault: Fault, database: DatabaseKind, seed: int, scale: Scale) -> Outcom
             told_s=told_s,
             broken=(
                 *(Violation(kind=Kind.LOST, what=f"{one}: not final in {_PATIENCE_S:.0f} s") for one in sorted(left)),
-                *violations(hospital, pacs_loses=fault.loses),
+                *violations(hospital, hospital.items(), pacs_loses=fault.loses),
                 *growth(sizes, hospital.sizes()),
                 *_unready(hospital),
+                *(Violation(kind=Kind.WRONG, what=what) for what in moment.broken),
             ),
             late=tuple(_late(fault, recovered_s, told_s, ended - began)),
         )
