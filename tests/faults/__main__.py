@@ -1,7 +1,7 @@
 """`make faults`: every fault, and the table of docs/reliability.md.
 
-`make faults FAULTS=--go-on` makes what a run before has not come to; `make faults FAULTS="redis_hangs --films 12"`
-makes one, and no table.
+`make faults FAULTS="redis_hangs --films 12"` makes one, and no table; `make faults FAULTS=--go-on` makes what a run
+before has not come to, and FAULTS=--table writes the table of what there is.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ def main() -> None:
     """Make the faults, one after the other; exit 1 where a promise is broken."""
     arguments = _arguments()
     scale = Scale(films=arguments.films, longest_s=arguments.longest_s, size=arguments.size)
-    if not arguments.go_on and not arguments.names:
+    is_kept = arguments.go_on or not arguments.names
+    if is_kept and not (arguments.go_on or arguments.table):
         RESULTS.unlink(missing_ok=True)
     kept = _kept() if arguments.go_on else []
     done = {(outcome.fault, outcome.database, outcome.seed) for outcome in kept}
     not_made: dict[str, str] = {}
     made: list[Outcome] = []
-    for fault in (FAULTS[name] for name in arguments.names or FAULTS):
+    for fault in (FAULTS[name] for name in ([] if arguments.table else arguments.names or FAULTS)):
         for database, seed in _turns(fault, arguments.seeds):
             if (fault.name, database, seed) in done:
                 continue
@@ -45,7 +46,7 @@ def main() -> None:
                 continue
             made.append(outcome)
             _tell(outcome)
-            if arguments.go_on or not arguments.names:
+            if is_kept:
                 with RESULTS.open("a", encoding="utf-8") as results:
                     results.write(json.dumps(asdict(outcome)) + "\n")
     if not arguments.names:
@@ -92,6 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--longest-s", type=float, default=75.0, help="no pause of a fault is longer")
     parser.add_argument("--size", type=float, default=1.0, help="makes the counts of the faults smaller")
     parser.add_argument("--go-on", action="store_true", help="keep what a run before has made, and make the rest")
+    parser.add_argument("--table", action="store_true", help="make nothing, write the table of what was kept")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in FAULTS:

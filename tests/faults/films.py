@@ -49,6 +49,11 @@ def films(seed: int) -> Iterator[Dataset]:
         yield film
 
 
+def is_scored(image: Dataset) -> bool:
+    """Whether an image of the stream is one that is scored."""
+    return bool(image.SOPClassUID != CTImageStorage and image.ViewPosition != "LL")
+
+
 def second_film(first: Dataset) -> Dataset:
     """Another film of the same study, with another finding."""
     film = chest(0)

@@ -18,6 +18,7 @@ import psutil
 import migrations
 from firstread.processes import Program, Supervisor, wait_until_ready
 from tests.faults.disks import MachineClock, SmallDisk
+from tests.faults.films import is_scored
 from tests.faults.stream import Stream
 from tests.faults.watch import Watch
 from tests.relays import Relay
@@ -182,9 +183,10 @@ class Hospital:
         return None
 
     def unfinished(self, wanted: set[str] | None = None) -> set[str]:
-        """Which studies are not in a final state on the list, of those that are wanted and that Orthanc holds.
+        """Which studies are not done, of those that are wanted and that Orthanc holds.
 
-        Without a wish: of all, those that should not be listed any more among them, and "work" where there is some.
+        A study is done where it is on the list in a final state, with all its films that Orthanc holds. Without a wish
+        it is asked for all, those that should not be listed any more among them, and for "work" where there is some.
         """
         items = self.items()
         if items is None:
@@ -196,7 +198,17 @@ class Hospital:
             told = self.watch.ask(self.gateways[-1])
             if not told or told["open_jobs"] or told["changes_behind"]:
                 due.add("work")
-        return due
+        return due or self._incomplete(items, held if wanted is None else held & wanted)
+
+    def _incomplete(self, items: Mapping[str, Mapping[str, Any]], wanted: set[str]) -> set[str]:
+        images = self.held_images()
+        return {
+            uid
+            for uid, taken in self.stream.studies.items()
+            if uid in wanted
+            and items[uid]["images"]
+            and len(items[uid]["images"]) != sum(is_scored(one) for one in taken if one.SOPInstanceUID in images)
+        }
 
     def held(self) -> set[str]:
         """The Study Instance UIDs of the studies that Orthanc holds."""

@@ -23,6 +23,7 @@ from firstread.compose_worker import build_scorer
 from firstread.settings import Settings
 from imaging.radiograph import read_radiograph
 from models import Scorer
+from tests.faults.films import is_scored
 from tests.faults.hospital import Hospital
 from worklist.finding import Analysis, merge
 from worklist.order import OrderPriority
@@ -99,7 +100,7 @@ def growth(before: Mapping[str, tuple[float, int]], after: Mapping[str, tuple[fl
 def _of_study(
     uid: str, item: Mapping[str, Any], images: Sequence[Dataset], objects: Sequence[Dataset]
 ) -> Iterator[Violation]:
-    scored = [image for image in images if _is_scored(image)]
+    scored = [image for image in images if is_scored(image)]
     expected = "reported" if scored else "out_of_scope"
     if item["state"] != expected:
         yield _lost(f"{uid}: {item['state']} instead of {expected} ({item['failure']})")
@@ -148,7 +149,7 @@ def _of_results(hospital: Hospital, objects: Mapping[str, Sequence[Dataset]]) ->
 def _of_order(items: Mapping[str, Mapping[str, Any]], sent: Mapping[str, Sequence[Dataset]]) -> Iterator[Violation]:
     policy = TriagePolicy.of(_scorer().card, SiteChoices())
     for uid in sent.keys() & items.keys():
-        scored = [image for image in sent[uid] if _is_scored(image)]
+        scored = [image for image in sent[uid] if is_scored(image)]
         triage = assess(merge([_score(image) for image in scored]), policy) if scored else None
         item = items[uid]
         place = queue_at(_moment(item["received_at"]), OrderPriority(item["order_priority"]), triage, policy.site)
@@ -185,10 +186,6 @@ def own_objects(hospital: Hospital) -> dict[str, list[Dataset]]:
                 dataset = pydicom.dcmread(file, stop_before_pixels=True)
                 found[str(dataset.StudyInstanceUID)].append(dataset)
     return found
-
-
-def _is_scored(image: Dataset) -> bool:
-    return bool(image.SOPClassUID != CTImageStorage and image.ViewPosition != "LL")
 
 
 @cache

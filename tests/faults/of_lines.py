@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.faults.fault import Moment, fault
-from tests.faults.films import second_film
+from tests.faults.fault import BOTH, Moment, fault
+from tests.faults.films import is_scored, second_film
 from tests.faults.hospital import Plan
 from tests.relays import Manner
 
@@ -17,6 +17,18 @@ def redis_half_open(moment: Moment) -> None:
     """Nothing ends this fault but a worker that notices it, so most of it is recovery."""
     moment.hospital.to_redis.go_silent()
     moment.last(15)
+
+
+@fault("no byte passes between any two programs for 30 s", databases=BOTH, tells="orthanc")
+def network_hangs(moment: Moment) -> None:
+    """As where a switch starts anew; no connection ends by it."""
+    hospital = moment.hospital
+    lines = [hospital.to_redis, hospital.to_orthanc, *hospital.to_postgres]
+    for line in lines:
+        line.freeze()
+    moment.last(30)
+    for line in lines:
+        line.thaw()
 
 
 @fault("a link of 200 ms and 300 kB/s to Orthanc for a minute")
@@ -39,7 +51,7 @@ def store_cut(moment: Moment) -> None:
 
 @fault(
     "the answer to each store of a report is lost, and a second film arrives",
-    databases=("sqlite", "postgresql"),
+    databases=BOTH,
     is_quick=True,
 )
 def store_answer_lost(moment: Moment) -> None:
@@ -50,7 +62,7 @@ def store_answer_lost(moment: Moment) -> None:
     hospital.stream.send(moment.count(6))
     moment.last(4)
     new = [films[0] for films in hospital.stream.studies.values() if films not in firsts and len(films) == 1]
-    hospital.stream.send_these([second_film(first) for first in new if first.ViewPosition != "LL"])
+    hospital.stream.send_these([second_film(first) for first in new if is_scored(first)])
     moment.last(4)
     hospital.to_orthanc.manner = Manner()
 

@@ -79,6 +79,18 @@ def orthanc_dies(moment: Moment) -> None:
         moment.last(3)
 
 
+@fault("a worker of each queue stands still for 40 s with work in its hands, another takes it", plan=Plan(workers=2))
+def workers_hang(moment: Moment) -> None:
+    """What they still hold when they wake up is fenced off."""
+    hospital = moment.hospital
+    hospital.stream.send_at_once(moment.count(10))
+    for name in ("score-0", "report-0"):
+        hospital.freeze(name)
+    moment.last(40)
+    for name in ("score-0", "report-0"):
+        hospital.resume(name)
+
+
 @fault("no worker for 70 s", plan=Plan(starts_workers=False), tells="work")
 def nobody_works(moment: Moment) -> None:
     """Neither of them is started."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.faults.invariants import Kind, Violation, growth, violations
 
 _EVERY_S = 0.5  # between two films that are sent during a fault
 _PATIENCE_S = 300.0
-_AGAIN_READY_S = 60.0
+_AGAIN_READY_S, _CALM_S = 60.0, 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,8 +102,8 @@ def run(fault: Fault, database: DatabaseKind, seed: int, scale: Scale) -> Outcom
             broken=(
                 *(Violation(kind=Kind.LOST, what=f"{one}: not final in {_PATIENCE_S:.0f} s") for one in sorted(left)),
                 *violations(hospital, hospital.items(), pacs_loses=fault.loses),
-                *growth(sizes, hospital.sizes()),
                 *_unready(hospital),
+                *_growth(sizes, hospital),
                 *(Violation(kind=Kind.WRONG, what=what) for what in moment.broken),
             ),
             late=tuple(_late(fault, recovered_s, told_s, ended - began)),
@@ -118,6 +118,15 @@ def _late(fault: Fault, recovered_s: float | None, told_s: float | None, lasted_
             yield f"/ready never said that {fault.tells} fails"
     elif told_s is not None and told_s > fault.tells_within_s:
         yield f"/ready did not say within {fault.tells_within_s:.0f} s that {fault.tells} fails"
+
+
+def _growth(before: Mapping[str, tuple[float, int]], hospital: Hospital) -> list[Violation]:
+    deadline = time.monotonic() + _CALM_S  # a program that has just started takes more for a moment
+    while grown := growth(before, hospital.sizes()):
+        if time.monotonic() > deadline:
+            return grown
+        time.sleep(1)
+    return []
 
 
 def _unready(hospital: Hospital) -> list[Violation]:
