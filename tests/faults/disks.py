@@ -69,6 +69,11 @@ class MachineClock:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
+    @property
+    def python_path(self) -> str:
+        """What Python has to load first under it."""
+        return str(Path(__file__).parent / "faketime")
+
     def set(self, ahead: timedelta) -> None:
         """Let it be ahead of the true time, or behind it where negative."""
         new = self._file.with_suffix(".new")

@@ -276,7 +276,7 @@ class Hospital:
             "FIRSTREAD_ORTHANC_URL": f"http://127.0.0.1:{self.to_orthanc.port}",
             "FIRSTREAD_QUIET_S": "1",
             "FIRSTREAD_PRIOR_AFTER_DAYS": "0",  # the simulated films have a date of long ago
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": os.pathsep.join([*([self.clock.python_path] if self.clock else []), str(REPOSITORY)]),
             **self.plan.settings,
             **(self.clock.environment if self.clock else {}),
         }

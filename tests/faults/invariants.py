@@ -30,7 +30,7 @@ from worklist.order import OrderPriority
 from worklist.triage import SiteChoices, TriagePolicy, assess, queue_at
 
 _ROUNDED = timedelta(milliseconds=2)  # the interface tells moments in milliseconds
-_MORE_MEMORY_MB, _MORE_FILES = 64, 20
+_MORE_MEMORY_MB, _MORE_FILES = 100, 20
 
 _scored: dict[bytes, Analysis] = {}  # by the pixels
 
@@ -89,12 +89,27 @@ def violations(
 
 
 def growth(before: Mapping[str, tuple[float, int]], after: Mapping[str, tuple[float, int]]) -> list[Violation]:
-    """Programs whose memory or open files have grown."""
+    """Programs whose memory or open files have grown beyond those of any program of their kind before.
+
+    A worker that has not done anything yet is smaller than it will be for good.
+
+    Args:
+        before, after: memory in MB and open files by name, as Hospital.sizes gives them.
+    """
+    kinds: dict[str, tuple[float, int]] = {}
+    for name, (memory_mb, files) in before.items():
+        most_mb, most_files = kinds.get(_kind(name), (0.0, 0))
+        kinds[_kind(name)] = (max(most_mb, memory_mb), max(most_files, files))
     return [
-        _wrong(f"{name}: {after[name][0] - was_mb:.0f} MB and {after[name][1] - files} open files more")
-        for name, (was_mb, files) in before.items()
-        if after[name][0] > was_mb + _MORE_MEMORY_MB or after[name][1] > files + _MORE_FILES
+        _wrong(f"{name}: {memory_mb - kinds[_kind(name)][0]:.0f} MB, {files - kinds[_kind(name)][1]} open files more")
+        for name, (memory_mb, files) in after.items()
+        if _kind(name) in kinds
+        and (memory_mb > kinds[_kind(name)][0] + _MORE_MEMORY_MB or files > kinds[_kind(name)][1] + _MORE_FILES)
     ]
+
+
+def _kind(name: str) -> str:
+    return name.partition("-")[0]
 
 
 def _of_study(

@@ -134,7 +134,7 @@ def _unready(hospital: Hospital) -> list[Violation]:
     while unready := hospital.watch.unready():
         if time.monotonic() > deadline:
             return [
-                Violation(kind=Kind.WRONG, what=f"/ready still says that {', '.join(sorted(failing))} fails")
+                Violation(kind=Kind.WRONG, what=f"/ready still says that {dict(failing)} fails")
                 for failing in unready.values()
             ]
         time.sleep(1)

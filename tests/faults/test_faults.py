@@ -16,6 +16,9 @@ from tests.faults.hospital import Hospital, Plan
 from tests.faults.invariants import Kind, growth, own_objects, violations
 from tests.faults.run import Scale, run
 
+# pynetdicom leaves the socket of an association that was refused to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 _SCALE = Scale(films=8, longest_s=5.0, size=0.2)
 _SOON_S = 120.0
 
@@ -73,6 +76,6 @@ def test_the_checker_sees_what_is_wrong(hospital: Hospital) -> None:
     hospital.orthanc.delete(f"/studies/{study}")
     assert found(items) >= {Kind.LOST}
 
-    assert not growth({"gateway-0": (100.0, 20)}, {"gateway-0": (110.0, 25)})
-    assert growth({"gateway-0": (100.0, 20)}, {"gateway-0": (170.0, 20)})
+    assert not growth({"gateway-0": (100.0, 20)}, {"gateway-0": (160.0, 25)})
+    assert growth({"gateway-0": (100.0, 20)}, {"gateway-0": (210.0, 20)})
     assert growth({"gateway-0": (100.0, 20)}, {"gateway-0": (100.0, 50)})

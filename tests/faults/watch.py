@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,12 +21,12 @@ class Word:
     Attributes:
         at: when it came, by the monotonic clock.
         gateway: whose it is.
-        failing: the checks that were not ok; "answer" where there was none.
+        failing: the checks that were not ok, with what they say; "answer" where there was none.
     """
 
     at: float
     gateway: str
-    failing: frozenset[str]
+    failing: Mapping[str, str]
 
 
 class Watch:
@@ -55,25 +55,26 @@ class Watch:
             thread.join()
 
     def ask(self, gateway: str) -> dict[str, Any] | None:
-        """The whole answer of one gateway; None where there is none."""
+        """The whole answer of one gateway; None where there is none, or only that the question failed."""
         try:
-            return dict(httpx.get(f"{gateway}/ready", trust_env=False, timeout=_PATIENCE_S).json())
+            told = dict(httpx.get(f"{gateway}/ready", trust_env=False, timeout=_PATIENCE_S).json())
         except (httpx.HTTPError, ValueError):
             return None
+        return told if "checks" in told else None
 
     def told_after_s(self, check: str, since: float) -> float | None:
         """How long after a moment any gateway said that a check fails; None where none did."""
         said = [word.at - since for word in list(self._words) if word.at >= since and check in word.failing]
         return min(said, default=None)
 
-    def unready(self) -> dict[str, frozenset[str]]:
-        """What each gateway said last, of those that are not ready."""
+    def unready(self) -> dict[str, Mapping[str, str]]:
+        """What each gateway that is not ready said last."""
         last = {word.gateway: word.failing for word in list(self._words)}
         return {gateway: failing for gateway, failing in last.items() if failing}
 
     def _watch(self, gateway: str) -> None:
         while not self._done.wait(_EVERY_S):
             told = self.ask(gateway)
-            checks = told["checks"] if told else {"answer": {"ok": False}}
-            failing = frozenset(name for name, check in checks.items() if not check["ok"])
+            checks = told["checks"] if told else {"answer": {"ok": False, "detail": "none"}}
+            failing = {name: str(check["detail"]) for name, check in checks.items() if not check["ok"]}
             self._words.append(Word(at=time.monotonic(), gateway=gateway, failing=failing))
