@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -35,6 +36,7 @@ def main() -> None:
     done = {(outcome.fault, outcome.database, outcome.seed) for outcome in kept}
     not_made: dict[str, str] = {}
     made: list[Outcome] = []
+    failed = False
     for fault in (FAULTS[name] for name in ([] if arguments.table else arguments.names or FAULTS)):
         for database, seed in _turns(fault, arguments.seeds):
             if (fault.name, database, seed) in done:
@@ -44,6 +46,11 @@ def main() -> None:
             except NotPossibleHere as error:
                 not_made[fault.name] = str(error)
                 continue
+            except Exception:  # noqa: BLE001 - the others are made all the same
+                print(f"{fault.name}, {database}, seed {seed}: the run itself failed", flush=True)  # noqa: T201
+                traceback.print_exc()
+                failed = True
+                continue
             made.append(outcome)
             _tell(outcome)
             if is_kept:
@@ -51,7 +58,7 @@ def main() -> None:
                     results.write(json.dumps(asdict(outcome)) + "\n")
     if not arguments.names:
         write_block(PAGE, "faults", as_lines(_kept(), not_made, _asked(scale, arguments.seeds)))
-    sys.exit(any(outcome.broken or outcome.late for outcome in [*kept, *made]))
+    sys.exit(failed or any(outcome.broken or outcome.late for outcome in [*kept, *made]))
 
 
 def _turns(fault: Fault, most: int) -> Iterator[tuple[DatabaseKind, int]]:

@@ -94,7 +94,8 @@ def growth(before: Mapping[str, tuple[float, int]], after: Mapping[str, tuple[fl
     A worker that has not done anything yet is smaller than it will be for good.
 
     Args:
-        before, after: memory in MB and open files by name, as Hospital.sizes gives them.
+        before: memory in MB and open files by name, as Hospital.sizes gives them.
+        after: the same, later.
     """
     kinds: dict[str, tuple[float, int]] = {}
     for name, (memory_mb, files) in before.items():
