@@ -31,7 +31,7 @@ _BURSTS = 6  # evenly spread over the time
 _WARM_SHARE = 0.2  # of the time, after which memory must not grow
 _STEADY_S, _TOO_SLOW_S, _GROWTH = 3.0, 5.0, 5.0
 _RATES = tuple(0.5 * 1.4**step for step in range(12))  # films a second
-_HELD_SHARE = 1 / 60  # of the time, for which each rate is held
+_HELD_SHARE, _HELD_S = 1 / 60, 15.0  # of the time, and at the least, for which each rate is held
 _DRAINED_S = 120.0
 
 
@@ -89,7 +89,7 @@ def _soak(arguments: argparse.Namespace) -> Course:
             with Memory(supervisor, _PROGRAMS) as memory:
                 _work(arrivals, course, arguments)
             course.memory = memory.growth(_WARM_SHARE)
-            _raise(arrivals, course, arguments.minutes * 60 * _HELD_SHARE)
+            _raise(arrivals, course, max(_HELD_S, arguments.minutes * 60 * _HELD_SHARE))
             items = wait_until_done(site, len(arrivals.waits))["items"]
             course.failures += [f"a study: {item['failure']['message']}" for item in items if item["failure"]]
             course.failures += readers.failures

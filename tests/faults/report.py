@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sqlite3
 import subprocess
@@ -82,6 +83,7 @@ def versions() -> str:
         f"SQLite {sqlite3.sqlite_version}",
         f"Python {platform.python_version()}",
         f"{len(names)} cores of {names[0] if names else platform.processor()}",
+        f"load {os.getloadavg()[2]:.0f} in the quarter of an hour before the end",
     ]
     return ", ".join(parts) + "."
 
