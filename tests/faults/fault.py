@@ -54,7 +54,7 @@ class Fault:
         inflict: makes it, lets it last, and ends it.
         plan: what the hospital consists of, but for its database.
         databases: with which it is made.
-        tells: the check of GET /ready that must fail while it lasts; None where nothing needs to be told.
+        tells: the checks of GET /ready of which one must fail while it lasts; none where nothing needs to be told.
         tells_within_s: how soon.
         recovers_within_s: after its end all that was sent must be final by then.
         seeds: how often it is made, each time at other moments.
@@ -67,7 +67,7 @@ class Fault:
     inflict: Callable[[Moment], None]
     plan: Plan
     databases: tuple[DatabaseKind, ...]
-    tells: str | None
+    tells: tuple[str, ...]
     tells_within_s: float
     recovers_within_s: float
     seeds: int
@@ -83,7 +83,7 @@ def fault(  # noqa: PLR0913 - see Fault
     *,
     plan: Plan | None = None,
     databases: tuple[DatabaseKind, ...] = ("sqlite",),
-    tells: str | None = None,
+    tells: tuple[str, ...] = (),
     tells_within_s: float = 30.0,
     recovers_within_s: float = 60.0,
     seeds: int = 1,

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -44,7 +44,6 @@ class Plan:
         starts_gateways, starts_workers: whether they run from the beginning, or the fault starts them.
         small_disk: whose disk can be filled, and its size in MB.
         has_clock: whether the machine's clock can be set.
-        settings: of Firstread, beside those that make tests quick.
     """
 
     database: DatabaseKind = "sqlite"
@@ -54,7 +53,6 @@ class Plan:
     starts_workers: bool = True
     small_disk: tuple[Place, int] | None = None
     has_clock: bool = False
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Hospital:
@@ -258,8 +256,7 @@ class Hospital:
         if self.plan.database == "postgresql":
             self.postgres = stack.enter_context(running(PostgresServer(folder)))
             self.to_postgres = [self._line(stack, self.postgres.port) for _ in range(self.plan.gateways + 1)]
-            self._database_name = self.postgres.create_database()
-            url = self.postgres.url(self._database_name)
+            url = self.postgres.url(self.postgres.create_database())
         else:
             url = f"sqlite:///{folder / 'firstread.db'}"
         with closing(Database(url)) as database:
@@ -277,7 +274,6 @@ class Hospital:
             "FIRSTREAD_QUIET_S": "1",
             "FIRSTREAD_PRIOR_AFTER_DAYS": "0",  # the simulated films have a date of long ago
             "PYTHONPATH": os.pathsep.join([*([self.clock.python_path] if self.clock else []), str(REPOSITORY)]),
-            **self.plan.settings,
             **(self.clock.environment if self.clock else {}),
         }
 

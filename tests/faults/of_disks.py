@@ -14,7 +14,7 @@ def orthanc_disk_full(moment: Moment) -> None:
     _fill(moment)
 
 
-@fault("SQLite's disk is full for 20 s", plan=Plan(small_disk=("database", 64)), tells="database", is_quick=True)
+@fault("SQLite's disk is full for 20 s", plan=Plan(small_disk=("database", 64)), tells=("database",), is_quick=True)
 def sqlite_disk_full(moment: Moment) -> None:
     """Nothing can be written down."""
     _fill(moment)
@@ -24,7 +24,7 @@ def sqlite_disk_full(moment: Moment) -> None:
     "PostgreSQL's disk is full for 20 s",
     plan=Plan(small_disk=("database", 256)),
     databases=("postgresql",),
-    tells="database",
+    tells=("database", "feed"),
 )
 def postgres_disk_full(moment: Moment) -> None:
     """It ends itself where it cannot write its log, and whoever supervises it starts it again."""

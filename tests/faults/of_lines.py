@@ -11,7 +11,10 @@ _STORE = b"POST /dicom-web/studies"
 
 
 @fault(
-    "every open connection to Redis goes silent; new ones work", tells="work", recovers_within_s=120, tells_within_s=90
+    "every open connection to Redis goes silent; new ones work",
+    tells=("work",),
+    recovers_within_s=120,
+    tells_within_s=90,
 )
 def redis_half_open(moment: Moment) -> None:
     """Nothing ends this fault but a worker that notices it, so most of it is recovery."""
@@ -19,7 +22,7 @@ def redis_half_open(moment: Moment) -> None:
     moment.last(15)
 
 
-@fault("no byte passes between any two programs for 30 s", databases=BOTH, tells="orthanc")
+@fault("no byte passes between any two programs for 30 s", databases=BOTH, tells=("orthanc",))
 def network_hangs(moment: Moment) -> None:
     """As where a switch starts anew; no connection ends by it."""
     hospital = moment.hospital

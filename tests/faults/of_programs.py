@@ -46,7 +46,7 @@ def everything_dies_of_many(moment: Moment) -> None:
     everything_dies(moment)
 
 
-@fault("Redis stands still for 40 s", tells="broker", recovers_within_s=30)
+@fault("Redis stands still for 40 s", tells=("broker",), recovers_within_s=30)
 def redis_hangs(moment: Moment) -> None:
     """It takes connections, and says nothing."""
     moment.hospital.redis.freeze()
@@ -54,7 +54,7 @@ def redis_hangs(moment: Moment) -> None:
     moment.hospital.redis.resume()
 
 
-@fault("PostgreSQL stands still for 30 s", databases=("postgresql",), tells="answer")
+@fault("PostgreSQL stands still for 30 s", databases=("postgresql",), tells=("answer",))
 def postgres_hangs(moment: Moment) -> None:
     """All of its processes."""
     assert moment.hospital.postgres
@@ -63,7 +63,7 @@ def postgres_hangs(moment: Moment) -> None:
     moment.hospital.postgres.resume()
 
 
-@fault("Orthanc stands still for a minute", tells="orthanc")
+@fault("Orthanc stands still for a minute", tells=("orthanc",))
 def orthanc_hangs(moment: Moment) -> None:
     """It takes connections, and says nothing."""
     moment.hospital.orthanc.freeze()
@@ -71,7 +71,7 @@ def orthanc_hangs(moment: Moment) -> None:
     moment.hospital.orthanc.resume()
 
 
-@fault("Orthanc is killed four times", tells=None)
+@fault("Orthanc is killed four times", tells=())
 def orthanc_dies(moment: Moment) -> None:
     """It comes back each time."""
     for _ in range(moment.count(4)):
@@ -91,7 +91,7 @@ def workers_hang(moment: Moment) -> None:
         hospital.resume(name)
 
 
-@fault("no worker for 70 s", plan=Plan(starts_workers=False), tells="work")
+@fault("no worker for 70 s", plan=Plan(starts_workers=False), tells=("work",))
 def nobody_works(moment: Moment) -> None:
     """Neither of them is started."""
     moment.last(70)

@@ -88,7 +88,7 @@ def run(fault: Fault, database: DatabaseKind, seed: int, scale: Scale) -> Outcom
             ended = time.monotonic()
             left = hospital.wait_for(set(hospital.stream.studies), _PATIENCE_S)
             recovered_s = None if left else time.monotonic() - ended
-        told_s = hospital.watch.told_after_s(fault.tells, began) if fault.tells else None
+        told_s = hospital.watch.told_after_s(fault.tells, began)
         hospital.stream.send(scale.films - before - during)
         left = hospital.wait_for(None, _PATIENCE_S)
         return Outcome(
@@ -115,9 +115,9 @@ def _late(fault: Fault, recovered_s: float | None, told_s: float | None, lasted_
         yield f"not recovered within {fault.recovers_within_s:.0f} s"
     if fault.tells and told_s is None:
         if lasted_s + (recovered_s or 0) > fault.tells_within_s:  # else there was no time to tell
-            yield f"/ready never said that {fault.tells} fails"
+            yield f"/ready never said that {' or '.join(fault.tells)} fails"
     elif told_s is not None and told_s > fault.tells_within_s:
-        yield f"/ready did not say within {fault.tells_within_s:.0f} s that {fault.tells} fails"
+        yield f"/ready did not say within {fault.tells_within_s:.0f} s that {' or '.join(fault.tells)} fails"
 
 
 def _growth(before: Mapping[str, tuple[float, int]], hospital: Hospital) -> list[Violation]:

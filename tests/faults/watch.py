@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -62,9 +62,9 @@ class Watch:
             return None
         return told if "checks" in told else None
 
-    def told_after_s(self, check: str, since: float) -> float | None:
-        """How long after a moment any gateway said that a check fails; None where none did."""
-        said = [word.at - since for word in list(self._words) if word.at >= since and check in word.failing]
+    def told_after_s(self, checks: Collection[str], since: float) -> float | None:
+        """How long after a moment any gateway said that one of some checks fails; None where none did."""
+        said = [word.at - since for word in list(self._words) if word.at >= since and word.failing.keys() & checks]
         return min(said, default=None)
 
     def unready(self) -> dict[str, Mapping[str, str]]:
