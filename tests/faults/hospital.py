@@ -28,6 +28,7 @@ from worklist.records import Database
 
 FINAL = frozenset({"reported", "out_of_scope", "failed"})
 _ASK_EVERY_S = 0.25
+_CHILD_S = 120.0
 
 DatabaseKind = Literal["sqlite", "postgresql"]
 Place = Literal["orthanc", "database", "logs"]
@@ -152,12 +153,18 @@ class Hospital:
                 child.kill()
 
     def child(self, name: str, *, other_than: int = 0) -> psutil.Process:
-        """The child of a worker that does its work; waits for it."""
-        while True:
+        """The child of a worker that does its work; waits for it.
+
+        Raises:
+            TimeoutError: it has none.
+        """
+        deadline = time.monotonic() + _CHILD_S
+        while time.monotonic() < deadline:
             for child in self._children(name):
                 if child.pid != other_than:
                     return child
             time.sleep(0.01)
+        raise TimeoutError(f"{name} has no other child")
 
     def freeze(self, name: str) -> None:
         """Let a gateway or worker stand still, its children too."""

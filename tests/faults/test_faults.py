@@ -44,6 +44,8 @@ def hospital(server_folder: Path) -> Iterator[Hospital]:
         opened.stream.send(5)
         assert not opened.wait_for(None, _SOON_S)
         yield opened
+        for program in opened.programs:
+            opened.resume(program)
 
 
 def test_the_checker_sees_what_is_wrong(hospital: Hospital) -> None:
