@@ -22,7 +22,7 @@ def redis_half_open(moment: Moment) -> None:
     moment.last(15)
 
 
-@fault("no byte passes between any two programs for 30 s", databases=BOTH, tells=("orthanc",))
+@fault("no byte passes between any two programs for 30 s", databases=BOTH, tells=("orthanc", "broker", "answer"))
 def network_hangs(moment: Moment) -> None:
     """As where a switch starts anew; no connection ends by it."""
     hospital = moment.hospital

@@ -77,7 +77,7 @@ def versions() -> str:
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     postgres = find_program("postgres", *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
     parts = [
-        _first_line(find_program("Orthanc"), "--version"),
+        _first_line(find_program("Orthanc"), "--version").rpartition("/")[2],
         _first_line(find_program("redis-server"), "--version").split(" sha")[0],
         _first_line(postgres, "--version"),
         f"SQLite {sqlite3.sqlite_version}",
@@ -92,7 +92,7 @@ def _cells(fault: Fault, runs: Sequence[Outcome]) -> list[str]:
     told = [run.told_s for run in runs if run.told_s is not None]
     recovered = [run.recovered_s for run in runs]
     return [
-        fault.what,
+        fault.what[0].upper() + fault.what[1:],
         " and ".join(sorted({_DATABASES[run.database] for run in runs})),
         *_counts(runs),
         _span([run.lasted_s for run in runs]),
