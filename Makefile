@@ -1,5 +1,5 @@
 # The two commands of the README: make demo, make test.
-.PHONY: demo test setup setup-models lint bench bench-models lock
+.PHONY: demo test setup setup-models lint bench bench-models faults soak lock
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3.11
@@ -34,6 +34,14 @@ bench: setup
 # The licensed models, at full size with random weights: minutes, and 10 GB of memory. BENCH as above.
 bench-models: setup-models
 	$(BIN)/python -m bench.models $(BENCH)
+
+# Every fault of docs/reliability.md, and its table; FAULTS="NAME --films 12" makes one, FAULTS=--go-on what is left.
+faults: setup
+	$(BIN)/python -m tests.faults $(FAULTS)
+
+# Half an hour under load and its table; SOAK="--minutes 3" tries it.
+soak: setup
+	$(BIN)/python -m bench.soak $(or $(SOAK),--write)
 
 # Pin every dependency again, with digests. torch is the CPU build of PyTorch's own index.
 lock:

@@ -24,6 +24,7 @@ need /usr/share/java/pixelmed.jar libpixelmed-java
 need javac default-jdk-headless
 need chromium chromium
 need docker-compose docker-compose
+need "$(ls /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null || echo libfaketime.so.1)" libfaketime
 
 if [ -n "$PACKAGES" ]; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

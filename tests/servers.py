@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 import psycopg
 import pydicom
 import pytest
@@ -127,18 +128,49 @@ class Server:
             self._process.wait()
         self._process = None
 
+    def kill_and_start(self) -> None:
+        """End it without a word, its children too, and start it anew, as whoever supervises it does."""
+        if self._process:
+            _, alive = psutil.wait_procs(self._signal(signal.SIGKILL), _STOP_S)
+            assert not alive, f"{self._name} does not die"
+            self._process.wait()
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it stand still, its children too."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended since."""
+        return self._process is not None and self._process.poll() is None
+
+    def _signal(self, number: signal.Signals) -> list[psutil.Process]:
+        assert self._process, f"{self._name} does not run"
+        found = [psutil.Process(self._process.pid)]
+        found += found[0].children(recursive=True)
+        for one in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(number)
+        return found
+
 
 class PostgresServer(Server):
     """PostgreSQL without a care for durability. Its owner is the account postgres where we are root."""
 
     def __init__(self, folder: Path) -> None:
         places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-        self._port = free_ports(1)[0]
+        self.port = free_ports(1)[0]
         account = "postgres" if os.geteuid() == 0 else None
         if account:
             shutil.chown(folder, account)
         settings = {
-            "port": self._port,
+            "port": self.port,
             "listen_addresses": _LOOPBACK,
             "unix_socket_directories": "",
             "fsync": "off",
@@ -178,14 +210,14 @@ class PostgresServer(Server):
 
     def url(self, name: str) -> str:
         """SQLAlchemy URL of a database."""
-        return f"postgresql+psycopg://postgres@{_LOOPBACK}:{self._port}/{name}"
+        return f"postgresql+psycopg://postgres@{_LOOPBACK}:{self.port}/{name}"
 
     def _execute(self, statement: str) -> None:
         with self._connect() as connection:
             connection.execute(statement)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(host=_LOOPBACK, port=self._port, user="postgres", dbname="postgres", autocommit=True)
+        return psycopg.connect(host=_LOOPBACK, port=self.port, user="postgres", dbname="postgres", autocommit=True)
 
     def _answers(self) -> bool:
         try:
@@ -199,9 +231,9 @@ class RedisServer(Server):
     """Redis without a file."""
 
     def __init__(self, folder: Path) -> None:
-        port = free_ports(1)[0]
-        self.url = f"redis://{_LOOPBACK}:{port}/0"
-        command = [find_program("redis-server"), "--port", str(port), "--bind", _LOOPBACK, "--save", "", "--dir"]
+        self.port = free_ports(1)[0]
+        self.url = f"redis://{_LOOPBACK}:{self.port}/0"
+        command = [find_program("redis-server"), "--port", str(self.port), "--bind", _LOOPBACK, "--save", "", "--dir"]
         super().__init__("Redis", [*command, str(folder)], self._answers, log=folder / "redis.log")
 
     def flush(self) -> None:
@@ -235,7 +267,7 @@ class OrthancServer(Server):
         self.url = f"http://{_LOOPBACK}:{http_port}"
         self.aet = "ORTHANC"
         self._storage = folder / "storage"
-        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=20)
+        self._http = self._client()
         complete = {
             **json.loads((REPOSITORY / "orthanc" / "orthanc.json").read_text(encoding="utf-8")),
             "StorageDirectory": str(self._storage),
@@ -287,10 +319,15 @@ class OrthancServer(Server):
             os.truncate(file, 200)
         self.start()
 
+    def lookup(self, uid: str, level: str) -> list[str]:
+        """Orthanc's identifiers of what bears a UID: of a Study, Series or Instance."""
+        found = self._http.post("/tools/lookup", content=uid).raise_for_status().json()
+        return [str(entry["ID"]) for entry in found if entry["Type"] == level]
+
     def study(self, study_instance_uid: str) -> str:
         """Orthanc's identifier of the only study with a UID."""
-        (study,) = self._http.post("/tools/lookup", content=study_instance_uid).raise_for_status().json()
-        return str(study["ID"])
+        (study,) = self.lookup(study_instance_uid, "Study")
+        return study
 
     def find(self, study_instance_uid: str) -> str:
         """Orthanc's identifier of a study's only instance."""
@@ -327,7 +364,12 @@ class OrthancServer(Server):
         """End it and wait until it is gone."""
         super().stop()
         self._http.close()
-        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=20)
+        self._http = self._client()
+
+    def _client(self) -> httpx.Client:
+        # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
+        limits = httpx.Limits(keepalive_expiry=0.5)
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=20, limits=limits)
 
     def _answers(self) -> bool:
         try:
