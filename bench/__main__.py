@@ -53,7 +53,7 @@ def main() -> None:
         shown = measured
         if name == "embedded":
             shown = with_speed(measured, [figure for figures in tables.values() for figure in figures])
-        baseline = embedded.EARLIER if name == "embedded" else COMMIT if arguments.baseline else ""
+        baseline = COMMIT if arguments.baseline else ""
         if shown and arguments.markdown:
             print(as_markdown(title, shown, baseline))
         elif shown:

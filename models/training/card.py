@@ -110,7 +110,7 @@ def write_card(  # noqa: PLR0913 - what the command line takes
     """Measure the network and write embedded.md and pictures/ into `out`.
 
     Args:
-        films: the folder that the manifests and their films lie in.
+        films: the folder that the manifests lie in, or that the files of a manifest from elsewhere lie in.
         manifest: CSVs, see `judge.read_manifest`.
         boxes: CSV of readers' boxes, see `judge.read_boxes`; None leaves out how well the boxes point.
         weights: folder of embedded.onnx, embedded.json and training-log.jsonl.

@@ -107,15 +107,17 @@ def release(  # noqa: PLR0913 - everything a release records
     network: ChestNetwork,
     train: Films,
     held: Films,
-    said: NDArray[np.float32],
     val: Films,
     recipe: Recipe,
     *,
+    said: NDArray[np.float32],
     seed: int,
     manifests: Sequence[Path],
     out: Path,
 ) -> dict[str, Any]:
     """Write `embedded.onnx` and `embedded.json` into `out`; return figures for the log.
+
+    `said` are the network's logits (N, outputs) of the films of the patients held out.
 
     Raises:
         RuntimeError: ONNX Runtime does not reproduce torch.

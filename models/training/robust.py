@@ -69,14 +69,14 @@ class Elsewhere:
         refused: by the gates.
         urgent: called so.
         boxed: with a box of any finding.
-        named: findings at or above their threshold, by finding.
+        reached: findings at or above their threshold, by finding.
     """
 
     films: int
     refused: float
     urgent: float
     boxed: float
-    named: Mapping[str, float]
+    reached: Mapping[str, float]
 
 
 def _image(pixels: Greys) -> Image.Image:
@@ -194,7 +194,7 @@ def elsewhere(weights: Path, folder: Path) -> Elsewhere:
         refused=1 - len(scored) / len(files),
         urgent=sum(analysis.is_urgent for analysis in scored) / len(files),
         boxed=sum(any(found.region for found in analysis.findings) for analysis in scored) / len(files),
-        named={
+        reached={
             kind.key: sum(found.is_positive for found in findings if found.type == kind) / len(files)
             for kind in dict.fromkeys(found.type for found in findings)
         },
@@ -222,8 +222,8 @@ def write(*, weights: Path, manifest: Sequence[Path], other: Path | None = None)
         found = elsewhere(weights, other)
         lines += ["", f"| {found.films} films of another hospital | Share |", "|---|---|"]
         shares = {"refused": found.refused, "called urgent": found.urgent, "with a box": found.boxed}
-        named = {f"named: {key.replace('_', ' ')}": share for key, share in found.named.items()}
-        lines += [f"| {name} | {share:.3f} |" for name, share in {**shares, **named}.items()]
+        reached = {f"at its threshold: {key.replace('_', ' ')}": share for key, share in found.reached.items()}
+        lines += [f"| {name} | {share:.3f} |" for name, share in {**shares, **reached}.items()]
     return "\n".join(lines) + "\n"
 
 

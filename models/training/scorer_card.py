@@ -142,7 +142,7 @@ def write_scorer_card(*, films: Path, manifest: Sequence[Path], folder: Path, ch
     """Measure the network in a folder and write its card.json beside it.
 
     Args:
-        films: the folder that the manifests and their films lie in.
+        films: the folder that the manifests lie in, or that the files of a manifest from elsewhere lie in.
         manifest: CSVs, see `judge.read_manifest`.
         folder: of embedded.onnx and embedded.json.
         choices: what is not measured, TOML.

@@ -43,7 +43,7 @@ from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageRef
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "models" / "cards"
 DATA = ROOT / ".." / "shared" / "data"
-MANIFESTS = [DATA / name / "manifest.csv" for name in ("nih", "siim2_nih_512")]
+MANIFESTS = [DATA / "nih" / "manifest.csv"]  # of the committed card
 TITLES = {**{kind.key: kind.label for kind in FINDINGS}, "urgent": "Urgent (any of the six)"}
 
 
@@ -67,7 +67,7 @@ def test_the_committed_card_is_of_the_committed_weights(committed: str) -> None:
     digest = hashlib.sha256((WEIGHTS / "embedded.onnx").read_bytes()).hexdigest()
     assert re.findall(r"\| SHA-256 \| `(\w+)` \|", committed) == [digest] == [sidecar["sha256"]]
     calibration = table(committed, "Calibration")
-    sensitive, specific = table(committed, "Operating points"), table(committed, "Operating points", 2)
+    sensitive, specific = table(committed, "Operating points"), table(committed, "Operating points", 1)
     for output in sidecar["outputs"]:
         title = TITLES[output["key"]]
         assert calibration[title][0] == f"{output['threshold']:.4f}"
@@ -93,7 +93,7 @@ def test_the_committed_card_is_measured_again(committed: str) -> None:
     if not DATA.is_dir():
         pytest.skip("the films for development are not here")
     listed = [film for film in read_manifests(MANIFESTS, DATA) if film.split == "val"]
-    films = judge(WEIGHTS, DATA, [film for film in listed if "_512/" in film.label.file])
+    films = judge(WEIGHTS, DATA, [film for film in listed if film.label.file.startswith("nih/nih_512/")])
     results = table(committed, "Results on validation films")
     areas = {
         key: roc_auc_score([film.listed.label.truth[key] for film in films], [film.probability(key) for film in films])
