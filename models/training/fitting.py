@@ -103,12 +103,12 @@ class Fit:
         self.recipe, self.films, self.seed, self.device = recipe, films, seed, torch.device(device)
         self.epoch, self.step = 0, 0
         self._losses = torch.zeros(2, device=self.device)
-        self.network = build(recipe).to(self.device, memory_format=torch.channels_last)
+        self.network = build(recipe).to(self.device).to(memory_format=torch.channels_last)
         load_imagenet(self.network, pretrained)
-        self.averaged = build(recipe).to(self.device, memory_format=torch.channels_last)
+        self.averaged = build(recipe).to(self.device).to(memory_format=torch.channels_last)
         self.averaged.load_state_dict(self.network.state_dict())
         self.weights = positive_weights(films, recipe.fit.positive_weight_cap).to(self.device)
-        self.teachers = [fold(teacher).to(self.device, memory_format=torch.channels_last) for teacher in teachers]
+        self.teachers = [fold(teacher).to(self.device).to(memory_format=torch.channels_last) for teacher in teachers]
         weights = [recipe.fit.key_weights.get(key, 1.0) for key in KEYS]
         self._importance = torch.tensor(weights, device=self.device)
         self._pixels, self._labels, self._believed, self._offset = (
@@ -181,6 +181,7 @@ class Fit:
         self.epoch = int(state["epoch"])
         self.averaged.load_state_dict(state["averaged"])
         if self.epoch == self.recipe.fit.epochs:
+            self.averaged.network_px = self.recipe.fit.network_px
             return
         self.step, self._losses = int(state["step"]), state["losses"]
         self._begin_phase()
