@@ -44,9 +44,10 @@ def write_weights(folder: Path, threshold: float = 0.5) -> str:
     folder.mkdir()
     onnx.save(model, folder / "embedded.onnx")
     digest = hashlib.sha256((folder / "embedded.onnx").read_bytes()).hexdigest()
-    thresholds = dict.fromkeys(("threshold", "threshold_sensitivity_95", "threshold_specificity_95"), threshold)
+    names = ("threshold", "threshold_sensitivity_95", "threshold_specificity_90", "threshold_specificity_95")
+    thresholds = dict.fromkeys(names, threshold)
     output = {"scale": 1.0, "bias": -4.0, "auc": 0.5, "ece_cross_fitted": 0.1, **thresholds}
-    data = {"n_train": 8, "n_train_patients": 8, "n_urgency_fit": 8, "manifest_sha256": "0" * 64}
+    data = {"n_train": 8, "n_train_patients": 8, "n_urgency_fit": 8, "manifest_sha256": ["0" * 64]}
     sidecar = {
         "name": "grey",
         "version": "9",

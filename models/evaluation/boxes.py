@@ -50,7 +50,7 @@ def localize(films: Sequence[tuple[Prediction, Label]]) -> dict[str, Localizatio
         if not pairs:
             continue
         overlap = np.array([max((iou(box, crop) for crop in crops), default=0.0) for box, crops, _ in pairs])
-        hit = np.array([any(_holds_center(box, crop) for crop in crops) for box, crops, _ in pairs])
+        hit = np.array([any(holds_center(box, crop) for crop in crops) for box, crops, _ in pairs])
         _, source = np.unique([source for *_, source in pairs], return_inverse=True)
         found[target] = Localization(
             boxes=len(pairs),
@@ -70,6 +70,7 @@ def iou(one: Box, other: Box) -> float:
     return shared / (one.w * one.h + other.w * other.h - shared)
 
 
-def _holds_center(box: Box, crop: Box) -> bool:
+def holds_center(box: Box, crop: Box) -> bool:
+    """Whether the center of `crop` lies in `box`, which is a hit in the pointing game."""
     x, y = crop.x + crop.w / 2, crop.y + crop.h / 2
     return box.x <= x <= box.x + box.w and box.y <= y <= box.y + box.h

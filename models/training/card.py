@@ -11,23 +11,22 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from models.card import load_card
 from models.embedded.scorer import EmbeddedScorer
-from models.evaluation.boxes import OVERLAPS, Localization, localize
-from models.evaluation.films import FINDINGS, URGENT, Box, Label, Prediction
+from models.evaluation.films import FINDINGS, URGENT
 from models.evaluation.intervals import Estimate
 from models.evaluation.metrics import OperatingPoint, operate, rank
-from models.regions import locate
+from models.training.compare import Pointing, outside_train, pointing
 from models.training.failures import SEEDS, save_real, save_simulated, simulate, worst
 from models.training.judge import (
     TARGETS,
-    EvidenceMaps,
     Headline,
     Judged,
     Listed,
@@ -37,11 +36,12 @@ from models.training.judge import (
     load_film,
     mean_of_findings,
     read_boxes,
-    read_manifest,
+    read_manifests,
     sample,
-    with_boxes,
 )
-from models.training.measure import OUTPUTS
+from models.training.measure import OUTPUTS, calibration_error, shift_odds
+from models.training.robust import elsewhere as score_elsewhere
+from models.training.robust import steadiness
 from worklist.card import Precision
 from worklist.errors import FirstreadError, InvalidInput
 
@@ -59,6 +59,7 @@ _SUBGROUPS: dict[str, tuple[str, frozenset[str]]] = {  # name: key and values of
     "PA films": ("view", frozenset({"PA"})),
 }
 _CHANCE = 0.5
+_STEADY_STEP = 3  # of the sharp films, one in so many is changed in a dozen ways
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,21 +98,25 @@ class _Group:
 def write_card(  # noqa: PLR0913 - what the command line takes
     *,
     films: Path,
-    manifest: Path,
+    manifest: Sequence[Path],
     boxes: Path | None,
     weights: Path,
     out: Path,
+    rsna: Path | None = None,
+    elsewhere: Path | None = None,
     failures: Path | None = None,
     seeds: Iterable[int] = SEEDS,
 ) -> Path:
     """Measure the network and write embedded.md and pictures/ into `out`.
 
     Args:
-        films: the folder that the manifest's files lie in.
-        manifest: CSV, see `judge.read_manifest`.
+        films: the folder that the manifests lie in, or that the files of a manifest from elsewhere lie in.
+        manifest: CSVs, see `judge.read_manifest`.
         boxes: CSV of readers' boxes, see `judge.read_boxes`; None leaves out how well the boxes point.
         weights: folder of embedded.onnx, embedded.json and training-log.jsonl.
         out: where the card goes.
+        rsna: CSV of readers' boxes of opacities, see `judge.read_boxes`.
+        elsewhere: a folder of films of another hospital; None leaves out what is said of them.
         failures: a folder outside the repository for pictures of the worst real films; None writes none.
         seeds: simulated patients among whom failures are looked for.
 
@@ -125,19 +130,23 @@ def write_card(  # noqa: PLR0913 - what the command line takes
     template = _template()
     scorer = EmbeddedScorer(weights)
     release = _release(weights / "training-log.jsonl", scorer.algorithm.sha256)
-    listed = read_manifest(manifest)
+    listed = read_manifests(manifest, films)
     val = judge(weights, films, [film for film in listed if film.split == "val"])
     if failures:
         _LOG.info("%d pictures of real films in %s", save_real(val, weights, films, failures), failures)
-    pointing = _boxes(weights, films, listed, boxes) if boxes else None
+    outside = outside_train(listed)
+    held = judge(weights, films, outside["held out"]) if outside["held out"] else []
+    unseen = [film for each in outside.values() for film in each]
+    located = _pointing(weights, films, unseen, boxes, rsna) if boxes else []
     sharp = _Group(films=[film for film in val if film.is_sharp])
     small = _Group(films=[film for film in val if not film.is_sharp])
+    held_sharp = _Group(films=[film for film in held if film.is_sharp])
+    held_small = _Group(films=[film for film in held if not film.is_sharp])
     if not sharp.films or not small.films:
-        raise InvalidInput("no_films", f"{manifest} needs validation films of more than 256 px, and of less")
+        names = ", ".join(map(str, manifest))
+        raise InvalidInput("no_films", f"{names} needs validation films of more than 256 px, and of less")
     shown = worst(simulate(weights, seeds))
     save_simulated(shown, weights, out / "pictures")
-    patients = {film.listed.label.patient for film in sharp.films}
-    fitted = [film.listed.label.patient not in patients for film in small.films]
     figures = sharp.figures()
     context = {
         "sidecar": json.loads((weights / "embedded.json").read_text(encoding="utf-8")),
@@ -150,7 +159,7 @@ def write_card(  # noqa: PLR0913 - what the command line takes
         "small": small,
         "sharp_figures": figures,
         "small_figures": small.figures(),
-        "unfitted": _Group(films=[film for film, was in zip(small.films, fitted, strict=True) if not was]),
+        "prevalences": {output: _moved(sharp, small, output) for output in OUTPUTS},
         "at_chance": [
             title.lower()
             for output, title in _TITLES.items()
@@ -160,7 +169,16 @@ def write_card(  # noqa: PLR0913 - what the command line takes
             name: (sharp.within(key, values), small.within(key, values)) for name, (key, values) in _SUBGROUPS.items()
         },
         "train_children": sum(f.split == "train" and f.label.groups.get("age_band") == _CHILD for f in listed),
-        "boxes": pointing,
+        "pointing": located,
+        "held_sharp": held_sharp,
+        "held_small": held_small,
+        "held_sharp_figures": held_sharp.figures() if held_sharp.films else None,
+        "held_figures": held_small.figures() if held_small.films else None,
+        "steady_films": len(sharp.films[::_STEADY_STEP]),
+        "steady": steadiness(
+            weights, [load_film(films, film.listed.label.file) for film in sharp.films[::_STEADY_STEP]]
+        ),
+        "elsewhere": score_elsewhere(weights, elsewhere) if elsewhere else None,
         "int8": judge_int8(weights, films, listed, sharp.films),
         "failures": shown,
         "outputs": OUTPUTS,
@@ -169,6 +187,15 @@ def write_card(  # noqa: PLR0913 - what the command line takes
     card = out / "embedded.md"
     card.write_text(template.render(context), encoding="utf-8")
     return card
+
+
+def _moved(sharp: _Group, small: _Group, output: str) -> tuple[float, float, float, float]:
+    """Prevalence of an output on both groups; its calibration error on the small films, and with its odds moved."""
+    here, there = (group.positives(output) / len(group.films) for group in (sharp, small))
+    label = np.array([film.listed.label.truth[output] for film in small.films], dtype=np.float64)
+    probability = np.array([film.probability(output) for film in small.films])
+    moved = shift_odds(probability, here, there)
+    return here, there, calibration_error(label, probability), calibration_error(label, moved)
 
 
 def _template() -> Template:
@@ -199,50 +226,12 @@ def _release(log: Path, sha256: str) -> dict[str, Any]:
     return dict(found[-1])
 
 
-def _boxes(weights: Path, folder: Path, listed: Sequence[Listed], boxes: Path) -> dict[str, Any]:
-    """How boxes point to what readers outlined: as the product draws them, and whatever the probability is."""
-    drawn = read_boxes(boxes)
-    boxed = [film for film in listed if film.original in drawn]
-    if not boxed:
-        raise InvalidInput("no_match", f"{boxes} has no box of the six findings on a film of the manifest")
-    # Of several copies of a film the sharpest.
-    copies = sorted(judge(weights, folder, boxed), key=lambda film: film.analysis.image.rows)
-    judged = list({film.listed.original: film for film in copies}.values())
-    maps = EvidenceMaps(weights)
-    shown: list[tuple[Prediction, Label]] = []
-    asked: list[tuple[Prediction, Label]] = []
-    for film in judged:
-        label = with_boxes(film, drawn[film.listed.original])
-        evidence, geometry = maps.of(load_film(folder, label.file))
-        places = [(kind.key, locate(each, geometry)) for kind, each in zip(FINDINGS, evidence, strict=True)]
-        found = tuple(Box(x=p.x, y=p.y, w=p.width, h=p.height, target=target) for target, p in places if p)
-        shown.append((film.prediction, label))
-        asked.append((replace(film.prediction, boxes=found), label))
-    located = localize(shown), localize(asked)
-    rows = [(_TITLES[target], each, located[1][target]) for target, each in located[0].items()]
-    return {
-        "films": len(judged),
-        "train_films": sum(film.listed.split == "train" for film in judged),
-        "rows": [*rows, ("All", *(_together(list(each.values())) for each in located))],
-        "overlaps": OVERLAPS,
-    }
-
-
-def _together(found: Sequence[Localization]) -> Localization:
-    """All findings as one, without intervals: boxes of several findings of one patient are not independent."""
-    count = sum(each.boxes for each in found)
-
-    def mean(values: Iterable[Estimate]) -> Estimate:
-        weighted = (each.boxes * (value.value or 0) for each, value in zip(found, values, strict=True))
-        return Estimate(value=sum(weighted) / count)
-
-    return Localization(
-        boxes=count,
-        without_crop=sum(each.without_crop for each in found),
-        mean_iou=mean(each.mean_iou for each in found),
-        overlapping=tuple(mean(column) for column in zip(*(each.overlapping for each in found), strict=True)),
-        pointing_game=mean(each.pointing_game for each in found),
-    )
+def _pointing(weights: Path, folder: Path, films: Sequence[Listed], boxes: Path, rsna: Path | None) -> list[Pointing]:
+    """How often the evidence points to what readers outlined on films outside training."""
+    drawn = read_boxes(boxes, rsna)
+    if not any(film.original in drawn for film in films):
+        raise InvalidInput("no_match", f"{boxes} has no box of the six findings on a film outside training")
+    return pointing(weights, folder, films, drawn)
 
 
 def _written(estimate: Estimate) -> str:
@@ -265,9 +254,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     _LOG.setLevel(logging.INFO)
     parser = argparse.ArgumentParser(prog="python -m models.training.card", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--films", type=Path, required=True, help="folder the manifest refers to")
-    parser.add_argument("--manifest", type=Path, required=True, help="CSV, one row a film")
+    parser.add_argument("--films", type=Path, required=True, help="folder that the manifests and their films lie in")
+    parser.add_argument("--manifest", type=Path, required=True, nargs="+", help="CSVs, one row a film")
     parser.add_argument("--boxes", type=Path, help="CSV of readers' boxes: image, finding, x, y, w, h")
+    parser.add_argument("--rsna", type=Path, help="CSV of the RSNA challenge of 2018, boxes of opacities")
+    parser.add_argument("--elsewhere", type=Path, help="folder of films of another hospital")
     parser.add_argument("--weights", type=Path, required=True, help="folder of embedded.onnx, its JSON and its log")
     parser.add_argument("--out", type=Path, required=True, help="folder of the card")
     parser.add_argument("--failures", type=Path, help="folder outside the repository for the worst real films")

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .films import COLUMNS, FINDINGS, URGENT
+from .films import FINDINGS, KEYS, NORMAL, OPACITY, URGENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
     from .network import Block, ChestNetwork, SamePaddedConv
 
+# Shipped beside the findings, under another name, as no finding of the reading list is called so.
+OTHERS = ("mass", "nodule", "atelectasis", OPACITY, NORMAL)
+
+_OUTPUTS = ("logits", "evidence", "others")
 _OPSET = 18
 _SMALL = 64  # below this many values, halving the storage is not worth a node
 
 
 class DeployedNetwork(nn.Module):
-    """The network as shipped: the findings in order, then urgency, and the findings' evidence.
+    """The network as shipped: the findings in order, then urgency, the findings' evidence, and what else it tells.
 
     The urgency logit is `weights` (7,) applied to the six finding logits and the learned urgency
     logit, plus `bias`.
@@ -36,25 +40,24 @@ class DeployedNetwork(nn.Module):
     def __init__(self, network: ChestNetwork, weights: NDArray[np.float64], bias: float) -> None:
         """Fold batch normalisation into a copy of `network` and keep only the shipped outputs."""
         super().__init__()
-        keys = list(COLUMNS)
-        kept = [keys.index(key) for key in (*FINDINGS, URGENT)]
+        kept = [KEYS.index(key) for key in (*FINDINGS, URGENT, *OTHERS)]
         self.network = fold(network)
         classifier = self.network._classifier  # noqa: SLF001 - this module owns the surgery
         head = nn.Conv2d(classifier.in_channels, len(kept), 1)
         head.weight = nn.Parameter(classifier.weight.detach()[kept].clone())
         head.bias = nn.Parameter(cast("Tensor", classifier.bias).detach()[kept].clone())
         self.network._classifier = head  # noqa: SLF001
-        self.urgency = nn.Linear(len(kept), 1)
+        self.urgency = nn.Linear(len(FINDINGS) + 1, 1)
         self.urgency.weight = nn.Parameter(torch.tensor(weights, dtype=torch.float32).view(1, -1))
         self.urgency.bias = nn.Parameter(torch.tensor([bias], dtype=torch.float32))
         self.eval().requires_grad_(requires_grad=False)
 
-    def forward(self, film: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (N, 7) and evidence (N, 6, h, w) for films (N, 1, S, S) in 0..1."""
+    def forward(self, film: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits (N, 7), evidence (N, 6, h, w) and logits of `OTHERS` (N, 5) for films (N, 1, S, S) in 0..1."""
         logits, evidence = self.network(film)
         findings = len(FINDINGS)
-        urgent = self.urgency(logits)
-        return torch.cat([logits[:, :findings], urgent], dim=1), evidence[:, :findings]
+        urgent = self.urgency(logits[:, : findings + 1])
+        return torch.cat([logits[:, :findings], urgent], dim=1), evidence[:, :findings], logits[:, findings + 1 :]
 
 
 def fold(network: ChestNetwork) -> ChestNetwork:
@@ -91,7 +94,7 @@ def write_onnx(network: DeployedNetwork, file: Path, input_px: int) -> None:
         network,
         (example,),
         input_names=["film"],
-        output_names=["logits", "evidence"],
+        output_names=list(_OUTPUTS),
         dynamic_shapes={"film": {0: torch.export.Dim("batch", min=1, max=1024)}},
         opset_version=_OPSET,
         dynamo=True,
@@ -129,13 +132,13 @@ def write_onnx(network: DeployedNetwork, file: Path, input_px: int) -> None:
     onnx.save(model, file)
 
 
-def run_onnx(file: Path, films: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return logits (N, 7) and evidence (N, 6, h, w) of films (N, 1, S, S) in 0..1."""
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    parts = [
-        session.run(["logits", "evidence"], {"film": films[start : start + 32]}) for start in range(0, len(films), 32)
-    ]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+def run_onnx(file: Path, films: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """Return logits (N, 7), evidence (N, 6, h, w) and others (N, 5) of films (N, 1, S, S) in 0..1."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    parts = [session.run(_OUTPUTS, {"film": films[start : start + 32]}) for start in range(0, len(films), 32)]
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 def largest_difference(network: DeployedNetwork, file: Path, films: Tensor) -> float:

@@ -39,11 +39,19 @@ _NO_PREVALENCE = 0.5  # rank() asks for one for its alarm rate, which is not use
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listed:
-    """A row of the manifest: the film's labels, its split, and the name of the original it is a copy of."""
+    """A row of a manifest.
+
+    Attributes:
+        label: the film's labels, and where it lies.
+        split: train or val.
+        original: the name of the film it is a copy of.
+        file: as the manifest names it.
+    """
 
     label: Label
     split: str
     original: str
+    file: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +89,13 @@ class Judged:
         )
 
 
-def read_manifest(manifest: Path) -> list[Listed]:
+def read_manifest(manifest: Path, folder: Path | None = None) -> list[Listed]:
     """Every film of a manifest: file, split, image (name of the original) and the columns of `read_labels`.
+
+    Args:
+        manifest: CSV, one row a film.
+        folder: which holds the manifest and its films, and from which labels are to name them; where it is not given,
+            they are named as in the manifest.
 
     Raises:
         InvalidInput: the file cannot be used, or a column is missing.
@@ -98,17 +111,48 @@ def read_manifest(manifest: Path) -> list[Listed]:
             raise InvalidInput(
                 "missing_label", f"{manifest} does not say of {label.file}: {', '.join(sorted(missing))}"
             )
-    return [Listed(label=labels[row["file"]], split=row["split"], original=row["image"]) for row in rows]
+    above = manifest.parent.relative_to(folder) if folder else Path()
+    return [
+        Listed(
+            label=replace(labels[row["file"]], file=(above / row["file"]).as_posix()),
+            split=row["split"],
+            original=row["image"],
+            file=row["file"],
+        )
+        for row in rows
+    ]
 
 
-def read_boxes(boxes: Path) -> dict[str, tuple[Box, ...]]:
-    """Readers' boxes of the six findings by original: image, finding, x, y, w, h, in pixels of the 1024 px originals.
+def read_manifests(manifests: Iterable[Path], folder: Path) -> list[Listed]:
+    """Every film of several manifests, named as seen from `folder` where a manifest lies in it, else as it names them.
+
+    Raises:
+        InvalidInput: as read_manifest.
+    """
+    above = folder.resolve()
+    inside = [(each, each.resolve().is_relative_to(above)) for each in manifests]
+    return [film for each, is_in in inside for film in read_manifest(each.resolve(), above if is_in else None)]
+
+
+def read_boxes(boxes: Path, rsna: Path | None = None) -> dict[str, tuple[Box, ...]]:
+    """Readers' boxes of the six findings by original, in pixels of the 1024 px originals.
+
+    Args:
+        boxes: CSV: image, finding, x, y, w, h.
+        rsna: CSV of the RSNA challenge of 2018: image, boxes_xywh_1024, JSON. Its readers looked for pneumonia.
 
     Raises:
         InvalidInput: a row is no box.
     """
     found: dict[str, tuple[Box, ...]] = {}
     try:
+        if rsna:
+            with rsna.open(newline="", encoding="utf-8-sig") as stream:
+                for row in csv.DictReader(stream):
+                    places = json.loads(row["boxes_xywh_1024"])
+                    drawn = tuple(Box(x=x, y=y, w=w, h=h, target=FindingType.PNEUMONIA.key) for x, y, w, h in places)
+                    if drawn:
+                        found[row["image"]] = drawn
         with boxes.open(newline="", encoding="utf-8-sig") as stream:
             for row in csv.DictReader(stream):
                 name = row["finding"].lower()
@@ -191,15 +235,15 @@ def mean_of_findings(films: Sequence[Judged]) -> Estimate:
     samples = [each for kind in FINDINGS if not (each := sample(films, kind.key)).lacks]
     if not samples:
         return Estimate(value=None, note="no finding with both classes")
-    (value,) = _mean_areas(samples, np.ones((1, len(films))))
+    (value,) = mean_areas(samples, np.ones((1, len(films))))
     patient = samples[0].patient
     if patient is None or len(np.unique(patient)) < LEAST:
         return Estimate(value=float(value), note=TOO_FEW)
-    draws = np.concatenate([_mean_areas(samples, weights) for weights in resample(patient)])
+    draws = np.concatenate([mean_areas(samples, weights) for weights in resample(patient)])
     return percentiles(float(value), draws[np.isfinite(draws)])
 
 
-def _mean_areas(samples: Sequence[Sample], weights: Numbers) -> Numbers:
+def mean_areas(samples: Sequence[Sample], weights: Numbers) -> Numbers:
     """Mean AUC (draws,) over findings, films counted by weights (draws, N); a finding a draw has no pair of is left."""
     areas = []
     for each in samples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 OUTPUTS = (*(kind.key for kind in FINDINGS), URGENT)  # of a model, in the order of its logits
 
+PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.35)  # at which a calibration is stated
 _BOOTSTRAPS = 2000
 
 
@@ -53,6 +55,7 @@ class OperatingPoints:
 
     youden: float
     sensitivity_95: float
+    specificity_90: float
     specificity_95: float
 
 
@@ -107,6 +110,14 @@ def calibrate(label: Vector, logit: Vector, strength: float = 1.0) -> Calibratio
     return Calibration(scale=float(found.x[0]), bias=float(found.x[1]))
 
 
+def shift_odds(probability: Vector, before: float, after: float) -> Vector:
+    """Probabilities (N,) where a finding is as frequent as `after` and not as `before`, both in (0, 1)."""
+    if not 0 < before < 1 or not 0 < after < 1:
+        return probability
+    odds = probability / (1 - probability) * (after / (1 - after)) * ((1 - before) / before)
+    return np.asarray(odds / (1 + odds))
+
+
 def combine(label: Vector, logits: NDArray[np.float64], strength: float = 10.0) -> Combination:
     """Fit urgency as a logistic regression with non-negative weights on logits (N, k).
 
@@ -150,7 +161,7 @@ def calibration_error(label: Vector, probability: Vector, bins: int = 10) -> flo
 
 
 def operating_points(label: Vector, probability: Vector) -> OperatingPoints:
-    """Choose the thresholds of Youden's index and of 95 % sensitivity and specificity.
+    """Choose the thresholds of Youden's index, of 95 % sensitivity, and of 90 and 95 % specificity.
 
     Each lies halfway between two films, so that none changes sides by the last digit of its probability.
     """
@@ -160,11 +171,13 @@ def operating_points(label: Vector, probability: Vector) -> OperatingPoints:
     sensitivity = np.array([(probability[positive] >= level).mean() for level in levels])
     specificity = np.array([(probability[~positive] < level).mean() for level in levels])
     enough = np.flatnonzero(sensitivity >= 0.95)  # noqa: PLR2004
-    strict = np.flatnonzero(specificity >= 0.95)  # noqa: PLR2004
+    strict = [np.flatnonzero(specificity >= share) for share in (0.90, 0.95)]
+    often, rarely = (float(levels[found[0]]) if len(found) else 1.0 for found in strict)
     return OperatingPoints(
         youden=float(levels[int(np.argmax(sensitivity + specificity))]),
         sensitivity_95=float(levels[enough[-1]]),
-        specificity_95=float(levels[strict[0]] if len(strict) else 1.0),
+        specificity_90=often,
+        specificity_95=rarely,
     )
 
 
@@ -177,13 +190,20 @@ def describe(key: str, label: Vector, logit: Vector, patient: NDArray[np.str_]) 
     calibration = calibrate(label, logit)
     probability = calibration(logit)
     points = operating_points(label, probability)
+    prevalence = float(label.mean())
+    own = math.log(prevalence / (1 - prevalence))
     return {
         "key": key,
         "scale": round(calibration.scale, 6),
         "bias": round(calibration.bias, 6),
         "threshold": round(points.youden if key == "urgent" else points.specificity_95, 6),
         "threshold_sensitivity_95": round(points.sensitivity_95, 6),
+        "threshold_specificity_90": round(points.specificity_90, 6),
         "threshold_specificity_95": round(points.specificity_95, 6),
+        "prevalence": round(prevalence, 6),
+        "bias_at": {
+            f"{each:g}": round(calibration.bias + math.log(each / (1 - each)) - own, 6) for each in PREVALENCES
+        },
         "auc": round(auc(label, logit), 4),
         "auc_ci95": [round(end, 4) for end in interval(auc, label, logit, patient)],
         "n_positive": int(label.sum()),

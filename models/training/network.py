@@ -1,17 +1,17 @@
-"""EfficientNet-Lite0 on one grey channel, with a linear head that doubles as an evidence map.
+"""EfficientNet-Lite on one grey channel, with a linear head that doubles as an evidence map.
 
-The architecture is the `lite0` row of EfficientNet-Lite: EfficientNet (Tan and Le, ICML 2019,
-arXiv:1905.11946) without squeeze-and-excitation and with ReLU6, so that it also quantizes well.
-Parameter names are those of the published ImageNet checkpoint, so it loads without a key map.
+EfficientNet (Tan and Le, ICML 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6, so that it also
+quantizes well. Parameter names are those of the published ImageNet checkpoints, so they load without a key map.
 
-The head is a 1x1 convolution on the last feature map, followed by a spatial mean. Because both
-are linear they commute: the mean of the map plus the bias *is* the logit, which makes the map an
-exact class activation map (Zhou et al., CVPR 2016, arXiv:1512.04150) at no further cost.
+The head is a 1x1 convolution on the last feature map, followed by a soft maximum over its cells (log-sum-exp, Pinheiro
+and Collobert, CVPR 2015, arXiv:1411.6228), or by their mean. The map tells where the logit comes from, as a class
+activation map does (Zhou et al., CVPR 2016, arXiv:1512.04150), at no further cost.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -35,6 +35,28 @@ class Stage:
     expansion: int
     channels: int
 
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A row of the EfficientNet-Lite family: how much wider and deeper than Lite0."""
+
+    width: float
+    depth: float
+
+    def of(self, stage: Stage, *, is_end: bool) -> Stage:
+        """The stage of this size: channels in steps of 8; the first and the last stage do not get deeper."""
+        wide = stage.channels * self.width
+        channels = max(8, int(wide + 4) // 8 * 8)
+        if channels < 0.9 * wide:
+            channels += 8
+        repeats = stage.repeats if is_end else math.ceil(stage.repeats * self.depth)
+        return replace(stage, channels=channels, repeats=repeats)
+
+
+SIZES = {
+    "lite0": Size(width=1.0, depth=1.0),
+    "lite2": Size(width=1.1, depth=1.2),
+}
 
 LITE0 = (
     Stage(repeats=1, kernel_px=3, stride=1, expansion=1, channels=16),
@@ -136,12 +158,14 @@ class Block(nn.Module):
 class ChestNetwork(nn.Module):
     """A grey film in, one logit and one evidence map per output out."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the shape of the network
         self,
         outputs: int,
         *,
         network_px: int,
+        size: str = "lite0",
         output_stride: int = 32,
+        pooling: float = 0.0,
         dropout: float = 0.2,
         stochastic_depth: float = 0.1,
     ) -> None:
@@ -150,7 +174,9 @@ class ChestNetwork(nn.Module):
         Args:
             outputs: Number of logits.
             network_px: Side to which a film is resized (bilinearly) inside the network.
+            size: Key of `SIZES`.
             output_stride: 32, or 16 to keep the last maps twice as fine by dilation.
+            pooling: Sharpness of the soft maximum over the cells; 0 takes their mean.
             dropout: Probability of dropping a feature channel before the head.
             stochastic_depth: Probability of skipping the last block; earlier ones less, linearly.
 
@@ -159,13 +185,14 @@ class ChestNetwork(nn.Module):
         if output_stride not in {16, 32}:
             message = f"output_stride must be 16 or 32, not {output_stride}"
             raise ValueError(message)
-        self.network_px = network_px
+        self.network_px, self.pooling = network_px, pooling
+        stages = [SIZES[size].of(each, is_end=number in {0, len(LITE0) - 1}) for number, each in enumerate(LITE0)]
         self._conv_stem = SamePaddedConv(1, 32, 3, stride=2)
         self._bn0 = _norm(32)
-        total = sum(stage.repeats for stage in LITE0)
+        total = sum(stage.repeats for stage in stages)
         blocks: list[nn.Module] = []
         channels, dilation = 32, 1
-        for number, stage in enumerate(LITE0):
+        for number, stage in enumerate(stages):
             stride = stage.stride
             fine = number == _LAST_STRIDED_STAGE and output_stride == 16  # noqa: PLR2004
             if fine:
@@ -223,15 +250,20 @@ class ChestNetwork(nn.Module):
     def forward(self, film: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (N, outputs) and evidence (N, outputs, h, w) in logit units.
 
-        The spatial mean of an evidence map plus the bias of its output is its logit.
+        The mean, or soft maximum, of an evidence map plus the bias of its output is its logit.
         """
         bias = cast("Tensor", self._classifier.bias)
-        evidence = functional.conv2d(self._dropout(self.features(film)), self._classifier.weight)
-        return evidence.mean(dim=(2, 3)) + bias, evidence
+        # In float32 whatever the features are: a soft maximum of halves would be coarse.
+        evidence = functional.conv2d(self._dropout(self.features(film)), self._classifier.weight).float()
+        cells = evidence.flatten(2)
+        if not self.pooling:
+            return cells.mean(dim=2) + bias, evidence
+        soft = torch.logsumexp(self.pooling * cells, dim=2) - math.log(cells.shape[2])
+        return soft / self.pooling + bias, evidence
 
 
 def load_imagenet(network: ChestNetwork, weights: Mapping[str, Tensor]) -> None:
-    """Copy an ImageNet checkpoint of EfficientNet-Lite0 into `network`, its head excepted.
+    """Copy an ImageNet checkpoint of the same size into `network`, its head excepted.
 
     The three colour channels of the first convolution are summed, which gives the response that
     the pretrained network would have had to the grey film repeated three times.
@@ -245,5 +277,5 @@ def load_imagenet(network: ChestNetwork, weights: Mapping[str, Tensor]) -> None:
     result = network.load_state_dict(state, strict=False)
     missing = [key for key in result.missing_keys if not key.startswith("_classifier.")]
     if missing or result.unexpected_keys:
-        message = f"not an EfficientNet-Lite0 checkpoint: {missing} {result.unexpected_keys}"
+        message = f"not an EfficientNet-Lite checkpoint of this size: {missing} {result.unexpected_keys}"
         raise ValueError(message)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -139,6 +141,23 @@ def quantize(network: Path, calibration: Greys, out: Path) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
+    _correct_bias(network, out, calibration)
+
+
+def _correct_bias(network: Path, int8: Path, calibration: Greys) -> None:
+    """Take back the mean shift of each logit on the calibration films (Nagel et al., ICCV 2019, arXiv:1906.04721)."""
+    exact, rounded = (_mean_logits(path, calibration) for path in (network, int8))
+    model = onnx.load(int8)
+    for node in model.graph.node:
+        node.output[:] = ["logits_shifted" if name == "logits" else name for name in node.output]
+    model.graph.initializer.append(numpy_helper.from_array(exact - rounded, "shift"))
+    model.graph.node.append(helper.make_node("Add", ["logits_shifted", "shift"], ["logits"]))
+    onnx.save(model, int8)
+
+
+def _mean_logits(network: Path, films: Greys) -> Greys:
+    session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
+    return np.mean([session.run(["logits"], {"film": film[None]})[0][0] for film in films], axis=0, dtype=np.float32)
 
 
 class _Squares(CalibrationDataReader):

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from . import measure
-from .export import DeployedNetwork, largest_difference, round_to_half, run_onnx, write_onnx
-from .films import COLUMNS, FINDINGS, URGENT, Films
-from .fitting import predict
+from .export import OTHERS, DeployedNetwork, largest_difference, round_to_half, run_onnx, write_onnx
+from .films import FINDINGS, KEYS, URGENT, Films
 from .measure import OUTPUTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .network import ChestNetwork
 
 _NAME = "firstread-embedded"
-_VERSION = "1.2.0"
+_VERSION = "1.3.0"
+_COMPARED = 64  # films, torch beside ONNX Runtime
 _TOLERANCE = 1e-3  # logit units, between torch and ONNX Runtime
 # No box of theirs was centered in a reader's (models/cards/embedded.md): a box that points wrong is worse than none.
 _WITHOUT_BOXES = {"pneumothorax", "pneumonia", URGENT}
@@ -38,52 +39,50 @@ _PREPROCESSING = (
 )
 _ATTRIBUTION = (
     "NIH Clinical Center ChestX-ray14 (Wang et al., ChestX-ray8, CVPR 2017), "
-    "nihcc.app.box.com/v/ChestXray-NIHCC; no restrictions on use, attribution required"
+    "nihcc.app.box.com/v/ChestXray-NIHCC; no restrictions on use, attribution required. Opacities and boxes: "
+    "RSNA Pneumonia Detection Challenge 2018 (Shih et al., Radiology: Artificial Intelligence 2019)"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The films figures are given for, and the films the urgency weights are fitted on.
+    """The films figures are given for.
 
     Attributes:
-        native: Films found at more than the input's side; calibration and headline figures.
-        small: Films found at the input's side or less.
-        apart: The films of `small` whose patients have no film in `native`.
+        native: Sharp films; calibration and headline figures.
+        small: The others.
 
     """
 
     native: Films
     small: Films
-    apart: Films
 
 
-def split_validation(films: Films, input_px: int) -> Validation:
-    """Sort validation films by the side at which they were found."""
-    large = films.source_px > input_px
-    native, small = films.subset(large), films.subset(~large)
-    return Validation(
-        native=native,
-        small=small,
-        apart=small.subset(~np.isin(small.patient, native.patient)),
-    )
+def split_validation(films: Films, sharp_px: int) -> Validation:
+    """Sort validation films by the side at which they were found; of sharp ones it is more than `sharp_px`."""
+    large = films.source_px > sharp_px
+    return Validation(native=films.subset(large), small=films.subset(~large))
 
 
 def _truth(films: Films) -> NDArray[np.float64]:
-    keys = list(COLUMNS)
-    return films.labels[:, [keys.index(key) for key in OUTPUTS]].astype(np.float64)
+    return films.labels[:, [KEYS.index(key) for key in OUTPUTS]].astype(np.float64)
 
 
 def _rounded(value: float, digits: int = 4) -> float | None:
     return round(value, digits) if math.isfinite(value) else None
 
 
-def deploy(network: ChestNetwork, apart: Films) -> DeployedNetwork:
-    """Fit the urgency weights and return the network to ship, weights rounded to float16."""
-    keys = list(COLUMNS)
-    chosen = [keys.index(key) for key in OUTPUTS]
-    logits = predict(network, apart)[:, chosen].astype(np.float64)
-    urgency = measure.combine(_truth(apart)[:, -1], logits)
+def deploy(network: ChestNetwork, held: Films, said: NDArray[np.float32]) -> DeployedNetwork:
+    """Fit the urgency weights on films that it has not learned from; return the network to ship, rounded to float16.
+
+    Args:
+        network: The trained network.
+        held: The films.
+        said: Its logits (N, outputs) of them.
+
+    """
+    logits = said[:, [KEYS.index(key) for key in OUTPUTS]].astype(np.float64)
+    urgency = measure.combine(_truth(held)[:, -1], logits)
     deployed = DeployedNetwork(network, np.array(urgency.weights), urgency.bias)
     round_to_half(deployed)
     return deployed
@@ -107,30 +106,34 @@ def figures(films: Films, logits: NDArray[np.float64]) -> dict[str, Any]:
 def release(  # noqa: PLR0913 - everything a release records
     network: ChestNetwork,
     train: Films,
+    held: Films,
     val: Films,
     recipe: Recipe,
     *,
+    said: NDArray[np.float32],
     seed: int,
-    manifest: Path,
+    manifests: Sequence[Path],
     out: Path,
 ) -> dict[str, Any]:
     """Write `embedded.onnx` and `embedded.json` into `out`; return figures for the log.
+
+    `said` are the network's logits (N, outputs) of the films of the patients held out.
 
     Raises:
         RuntimeError: ONNX Runtime does not reproduce torch.
 
     """
     input_px = recipe.films.cached_px
-    validation = split_validation(val, input_px)
-    deployed = deploy(network, validation.apart)
+    validation = split_validation(val, recipe.films.degraded_px)
+    deployed = deploy(network, held, said)
     file = out / "embedded.onnx"
     write_onnx(deployed, file, input_px)
     native = validation.native.tensor(np.arange(len(validation.native)))
-    difference = largest_difference(deployed, file, native)
+    difference = largest_difference(deployed, file, native[:_COMPARED])
     if difference > _TOLERANCE:
         message = f"ONNX Runtime differs from torch by {difference}"
         raise RuntimeError(message)
-    logits, evidence = run_onnx(file, native.numpy())
+    logits, evidence, others = run_onnx(file, native.numpy())
     exact = logits.astype(np.float64)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     truth, patient = _truth(validation.native), validation.native.patient
@@ -145,21 +148,23 @@ def release(  # noqa: PLR0913 - everything a release records
         "input_px": input_px,
         "evidence_shape": list(evidence.shape[1:]),
         "outputs": outputs,
+        "others": [_other(key, validation.native, others[:, number]) for number, key in enumerate(OTHERS)],
         "prevalence": _rounded(float(truth[:, -1].mean())),
         "data": {
-            "source": "NIH ChestX-ray14, a sample of it at 512 px and at 128 px",
+            "source": "NIH ChestX-ray14, a sample of it at 512 px and at 128 px; readings of RSNA 2018",
             "attribution": _ATTRIBUTION,
-            "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+            "manifest_sha256": [hashlib.sha256(manifest.read_bytes()).hexdigest() for manifest in manifests],
+            "held_out_folds": recipe.films.folds,
             "n_train": len(train),
             "n_train_patients": len(np.unique(train.patient)),
             "n_calibration": len(validation.native),
             "n_calibration_patients": len(np.unique(validation.native.patient)),
-            "n_urgency_fit": len(validation.apart),
+            "n_urgency_fit": len(held),
         },
         "trained": {
             "seed": seed,
             "epochs": recipe.fit.epochs,
-            "network_px": recipe.network.network_px,
+            "network_px": recipe.fit.network_px,
             "torch": torch.__version__,
             "recipe": recipe.as_dict(),
         },
@@ -178,18 +183,24 @@ def release(  # noqa: PLR0913 - everything a release records
     }
 
 
+def _other(key: str, films: Films, logits: NDArray[np.float32]) -> dict[str, Any]:
+    """Calibration and figures of an output beside the findings, on the films of which its label is known."""
+    number = KEYS.index(key)
+    known = films.believed[:, number] > 0
+    label = films.labels[known, number].astype(np.float64)
+    return {"n": int(known.sum())} | measure.describe(
+        key, label, logits[known].astype(np.float64), films.patient[known]
+    )
+
+
 def _reported(validation: Validation, native: NDArray[np.float64], file: Path) -> dict[str, Any]:
     small_films = validation.small
     small = run_onnx(file, small_films.tensor(np.arange(len(small_films))).numpy())[0]
-    apart_films = validation.apart
     films = validation.native
     reported = {
         "val_native": figures(films, native),
         "val_small": figures(small_films, small.astype(np.float64)),
     }
-    within = np.isin(small_films.patient, apart_films.patient)
-    # Urgency weights were fitted on the other small films, so these alone are a fair test of it.
-    reported["val_small_unfitted"] = figures(small_films.subset(~within), small[~within].astype(np.float64))
     groups = {"F": films.sex, "M": films.sex, "AP": films.view, "PA": films.view}
     for value, column in groups.items():
         chosen = column == value

@@ -3,7 +3,7 @@
 Choices (weights, what is an emergency, what is not looked for) are read from scorer_card.toml; the rest is measured on
 the sharp validation films, scored as the product scores them:
 
-    python -m models.training.scorer_card --films DIR --manifest FILE --folder models/embedded/weights
+    python -m models.training.scorer_card --films DIR --manifest FILE [FILE] --folder models/embedded/weights
 
 - An output is shown where its area under the ROC curve is better than chance: the interval's lower end is above 0.5.
 - A finding may be put into words from a probability of one half on, where at least 5 films reach that and at least
@@ -29,7 +29,7 @@ from models.card import CARD_FILE
 from models.evaluation.films import FINDINGS
 from models.evaluation.intervals import wilson
 from models.evaluation.metrics import Sample, rank
-from models.training.judge import Judged, judge, read_manifest, sample
+from models.training.judge import Judged, judge, read_manifests, sample
 from worklist.card import FindingCard, Precision, ScorerCard, card_to_json
 from worklist.errors import FirstreadError, InvalidInput
 from worklist.finding import Algorithm, FindingType
@@ -138,12 +138,12 @@ def _precision(films: Sample, threshold: float) -> Precision | None:
     return Precision(value=round(float(reached.mean()), 3), n=len(reached), interval=(low, high))
 
 
-def write_scorer_card(*, films: Path, manifest: Path, folder: Path, choices: Path = CHOICES) -> Path:
+def write_scorer_card(*, films: Path, manifest: Sequence[Path], folder: Path, choices: Path = CHOICES) -> Path:
     """Measure the network in a folder and write its card.json beside it.
 
     Args:
-        films: the folder that the manifest's files lie in.
-        manifest: CSV, see `judge.read_manifest`.
+        films: the folder that the manifests lie in, or that the files of a manifest from elsewhere lie in.
+        manifest: CSVs, see `judge.read_manifest`.
         folder: of embedded.onnx and embedded.json.
         choices: what is not measured, TOML.
 
@@ -151,15 +151,15 @@ def write_scorer_card(*, films: Path, manifest: Path, folder: Path, choices: Pat
         The card's file.
 
     Raises:
-        InvalidInput: a file cannot be used, the manifest lists no sharp validation film, or no
+        InvalidInput: a file cannot be used, the manifests list no sharp validation film, or no
             output that weighs anything is better than chance on them.
         ModelUnavailable: as EmbeddedScorer.
     """
     chosen = read_choices(choices)
-    listed = [film for film in read_manifest(manifest) if film.split == "val"]
+    listed = [film for film in read_manifests(manifest, films) if film.split == "val"]
     sharp = [film for film in judge(folder, films, listed) if film.is_sharp]
     if not sharp:
-        raise InvalidInput("no_films", f"{manifest} needs validation films of more than 256 px")
+        raise InvalidInput("no_films", f"{manifest[0]} needs validation films of more than 256 px")
     file = folder / CARD_FILE
     try:
         card = measure_card(sharp, chosen)
@@ -175,8 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m models.training.scorer_card", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--films", type=Path, required=True, help="folder the manifest refers to")
-    parser.add_argument("--manifest", type=Path, required=True, help="CSV, one row a film")
+    parser.add_argument("--films", type=Path, required=True, help="folder that the manifests and their films lie in")
+    parser.add_argument("--manifest", type=Path, required=True, nargs="+", help="CSVs, one row a film")
     parser.add_argument("--folder", type=Path, required=True, help="folder of embedded.onnx and its JSON")
     parser.add_argument("--choices", type=Path, default=CHOICES, help="TOML of what is not measured")
     try:

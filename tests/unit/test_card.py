@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from imaging.radiograph import Radiograph
 from models.embedded.scorer import WEIGHTS
 from models.evaluation.films import FINDINGS, Box
 from models.training.card import main, write_card
+from models.training.compare import compare
 from models.training.failures import MAX_PICTURES, Simulated, save_real, worst
-from models.training.judge import Judged, judge, mean_of_findings, read_boxes, read_manifest, with_boxes
+from models.training.judge import (
+    Judged,
+    judge,
+    load_film,
+    mean_of_findings,
+    read_boxes,
+    read_manifest,
+    read_manifests,
+    with_boxes,
+)
 from models.training.measure import OUTPUTS
+from models.training.robust import elsewhere, steadiness
+from models.training.robust import main as measure_robustness
 from models.training.scorer_card import write_scorer_card
 from tests.grey_network import write_films, write_weights
 from worklist.errors import InvalidInput
@@ -28,7 +42,8 @@ from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageRef
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "models" / "cards"
-NIH = ROOT / ".." / "shared" / "data" / "nih"
+DATA = ROOT / ".." / "shared" / "data"
+MANIFESTS = [DATA / "nih" / "manifest.csv"]  # of the committed card
 TITLES = {**{kind.key: kind.label for kind in FINDINGS}, "urgent": "Urgent (any of the six)"}
 
 
@@ -75,10 +90,10 @@ def test_the_committed_card_shows_small_pictures_of_simulated_films_alone(commit
 
 def test_the_committed_card_is_measured_again(committed: str) -> None:
     """Scored once more, the sharp validation films give the areas in the card to 0.001."""
-    if not NIH.is_dir():
+    if not DATA.is_dir():
         pytest.skip("the films for development are not here")
-    listed = [film for film in read_manifest(NIH / "manifest.csv") if film.split == "val"]
-    films = judge(WEIGHTS, NIH, [film for film in listed if film.label.file.startswith("nih_512/")])
+    listed = [film for film in read_manifests(MANIFESTS, DATA) if film.split == "val"]
+    films = judge(WEIGHTS, DATA, [film for film in listed if film.label.file.startswith("nih/nih_512/")])
     results = table(committed, "Results on validation films")
     areas = {
         key: roc_auc_score([film.listed.label.truth[key] for film in films], [film.probability(key) for film in films])
@@ -98,15 +113,15 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def arguments(films: Path, weights: Path, out: Path) -> dict[str, Path]:
+def arguments(films: Path, weights: Path, out: Path) -> dict[str, Any]:
     """What every card needs."""
-    return {"films": films, "manifest": films / "manifest.csv", "weights": weights, "out": out}
+    return {"films": films, "manifest": [films / "manifest.csv"], "weights": weights, "out": out}
 
 
 def test_a_card_is_measured_on_its_films(tmp_path: Path, films: Path) -> None:
     """Areas, operating points and digest come from the weights and films that were named, real failures from these."""
     digest = write_weights(tmp_path / "weights")
-    write_scorer_card(films=films, manifest=films / "manifest.csv", folder=tmp_path / "weights")
+    write_scorer_card(films=films, manifest=[films / "manifest.csv"], folder=tmp_path / "weights")
     files = arguments(films, tmp_path / "weights", tmp_path / "card")
     card = write_card(**files, boxes=films / "bbox.csv", failures=tmp_path / "real", seeds=()).read_text("utf-8")
     assert digest in card
@@ -126,6 +141,7 @@ def test_a_card_is_measured_on_its_films(tmp_path: Path, films: Path) -> None:
     assert [float(cell.split()[0]) for cell in point[1:3]] == pytest.approx([sensitivity, specificity], abs=0.001)
     assert 0 < sensitivity < 1
     assert table(card, "Where it looks")["All"][0] == "2"
+    assert float(table(card, "Steadiness")["16 bits in place of 8"][0]) < 1e-4
     captions = (tmp_path / "real" / "captions.md").read_text(encoding="utf-8")
     shown = re.findall(r"^(\d+)\.png: (miss|alarm) of \w+, probability ([\d.]+)", captions, re.MULTILINE)
     assert len(shown) == len(list((tmp_path / "real").glob("*.png"))) > 0
@@ -139,7 +155,7 @@ def test_simulated_failures_become_pictures(tmp_path: Path, films: Path) -> None
     pictures = tmp_path / "card" / "pictures"
     pictures.mkdir(parents=True)
     (pictures / "old.png").touch()
-    write_scorer_card(films=films, manifest=films / "manifest.csv", folder=tmp_path / "weights")
+    write_scorer_card(films=films, manifest=[films / "manifest.csv"], folder=tmp_path / "weights")
     files = arguments(films, tmp_path / "weights", tmp_path / "card")
     card = write_card(**files, boxes=None, seeds=(1,)).read_text(encoding="utf-8")
     names = sorted(picture.name for picture in pictures.iterdir())
@@ -218,6 +234,65 @@ def test_the_mean_of_findings_is_that_of_its_areas(tmp_path: Path, films: Path) 
     assert few.value is not None
     assert few.low is None
     assert mean_of_findings(judged[:1]).value is None
+
+
+def test_two_networks_are_compared_on_films_outside_training(tmp_path: Path, films: Path) -> None:
+    """A network beside itself shows its areas twice and no difference; sensitivity is that of scikit-learn's curve."""
+    for name in ("old", "new"):
+        write_weights(tmp_path / name)
+    compared = compare(
+        manifest=[films / "manifest.csv"], old=tmp_path / "old", new=tmp_path / "new", boxes=films / "bbox.csv"
+    )
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in compared.splitlines() if line]
+    listed = [film for film in read_manifest(films / "manifest.csv") if film.split == "val"]
+    sharp = [film for film in judge(tmp_path / "old", films, listed) if film.is_sharp]
+    truth, scores = zip(*((f.listed.label.truth["urgent"], f.probability("urgent")) for f in sharp), strict=True)
+    found = {name: cells for name, *cells in rows[: rows.index(["val, 128 px: 12 films", *rows[0][1:]])]}
+    positives, old, new, difference = found["urgent, AUC"]
+    assert positives == "6"
+    assert old == new
+    assert float(old.split()[0]) == pytest.approx(roc_auc_score(truth, scores), abs=0.001)
+    assert difference == "0.000 (0.000 to 0.000)"
+    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
+    at_90 = found["urgent, sensitivity at 90 % specificity"][1]
+    assert float(at_90.split()[0]) == pytest.approx(true[false <= 0.1].max(), abs=0.001)
+    assert [cells[1] for cells in rows if cells[0] == "all"] == ["2"]
+
+
+def test_boxes_of_both_challenges_are_read(films: Path, tmp_path: Path) -> None:
+    """Where a film has boxes of an opacity they are of pneumonia, beside those of the archive."""
+    rsna = tmp_path / "rsna.csv"
+    rsna.write_text('image,boxes_xywh_1024\no0,"[[1, 2, 3, 4], [5, 6, 7, 8]]"\no9,[]\n', encoding="utf-8")
+    drawn = read_boxes(films / "bbox.csv", rsna)
+    assert [box.target for box in drawn["o0"]] == ["pneumonia", "pneumonia", "pleural_effusion"]
+    assert "o9" not in drawn
+
+
+def test_steadiness_is_measured(tmp_path: Path, films: Path) -> None:
+    """To a network of the mean grey, bits and JPEG change next to nothing, brightness and gamma what they must."""
+    write_weights(tmp_path / "weights")
+    film = load_film(films, "0.png")
+    found = {each.change: each for each in steadiness(tmp_path / "weights", [film])}
+    grey = float(film.pixels.mean())
+
+    def urgent(mean: float) -> float:
+        return 1 / (1 + math.exp(4 - 8 * mean))
+
+    assert found["3 % brighter"].mean == pytest.approx(abs(urgent(grey + 0.03) - urgent(grey)), abs=0.002)
+    assert found["16 bits in place of 8"].mean < 1e-4
+    assert found["JPEG 80"].mean < 0.01
+    assert found["gamma 0.8"].mean > found["3 % brighter"].mean
+    assert {each.flipped for each in found.values()} <= {0.0, 1.0}
+
+
+def test_films_of_another_hospital_are_counted(tmp_path: Path, films: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Films that are no chests are refused, and a folder without films is named in one line."""
+    write_weights(tmp_path / "weights")
+    assert elsewhere(tmp_path / "weights", films).refused > 0.9
+    (tmp_path / "none").mkdir()
+    words = ["--weights", str(tmp_path / "weights"), "--manifest", str(films / "manifest.csv")]
+    assert measure_robustness([*words, "--elsewhere", str(tmp_path / "none")]) == 2
+    assert "holds no film" in caplog.messages[-1]
 
 
 def test_real_films_stay_out_of_the_repository(tmp_path: Path) -> None:

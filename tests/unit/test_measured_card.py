@@ -14,12 +14,11 @@ from models.evaluation.films import FINDINGS, Label
 from models.training.judge import Judged, Listed
 from models.training.scorer_card import CHOICES, main, measure_card, read_choices
 from tests.grey_network import write_films, write_weights
-from tests.unit.test_card import table
+from tests.unit.test_card import DATA, MANIFESTS, table
 from worklist.card import card_of_json
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
 
 ROOT = Path(__file__).parents[2]
-NIH = ROOT / ".." / "shared" / "data" / "nih"
 
 
 def test_the_committed_card_is_of_the_committed_weights() -> None:
@@ -62,11 +61,12 @@ def test_the_model_card_says_what_the_scorers_card_says() -> None:
 
 def test_the_committed_card_is_measured_again(tmp_path: Path) -> None:
     """Measured once more on the films for development, the card comes out as it is committed, to the last digit."""
-    if not NIH.is_dir():
+    if not DATA.is_dir():
         pytest.skip("the films for development are not here")
     for name in ("embedded.onnx", "embedded.json"):
         (tmp_path / name).write_bytes((WEIGHTS / name).read_bytes())
-    assert main(["--films", str(NIH), "--manifest", str(NIH / "manifest.csv"), "--folder", str(tmp_path)]) == 0
+    manifests = [str(manifest) for manifest in MANIFESTS]
+    assert main(["--films", str(DATA), "--manifest", *manifests, "--folder", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "card.json").read_text("utf-8")) == json.loads(
         (WEIGHTS / "card.json").read_text("utf-8")
     )
@@ -96,7 +96,7 @@ def judged(number: int, truths: dict[str, bool], probabilities: dict[str, float]
         completed_at=datetime(2026, 1, 1, tzinfo=UTC),
         elapsed_ms=1,
     )
-    return Judged(listed=Listed(label=label, split="val", original=""), analysis=analysis)
+    return Judged(listed=Listed(label=label, split="val", original="", file=label.file), analysis=analysis)
 
 
 def films_with(key: str, right: int, wrong: int) -> list[Judged]:

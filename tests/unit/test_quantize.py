@@ -46,9 +46,9 @@ def network_logits(file: Path, squares: Greys) -> Greys:
 
 @pytest.fixture(scope="module")
 def squares() -> Greys:
-    """Simulated films as the network takes them, (8, 1, S, S)."""
+    """Simulated films as the network takes them, (16, 1, S, S)."""
     session = onnxruntime.InferenceSession(WEIGHTS / "embedded.onnx", providers=["CPUExecutionProvider"])
-    return np.stack([fit_square(film, session.get_inputs()[0].shape[-1])[0] for film in films(8, 1)])[:, None]
+    return np.stack([fit_square(film, session.get_inputs()[0].shape[-1])[0] for film in films(16, 1)])[:, None]
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +74,16 @@ def test_every_convolution_is_in_int8(int8: Path) -> None:
         assert scale.dims[0] == values.dims[0]
 
 
-def test_the_logits_tell_films_apart_alike(int8: Path, squares: Greys) -> None:
-    """On the films that set the ranges, int8 follows float32 in each output; ranges taken before ReLU6 do not.
+def test_the_logits_stay(int8: Path, squares: Greys) -> None:
+    """On the films that set the ranges, logits in int8 differ by little of what tells films apart, and not on average.
 
-    A quarter of a logit is at most 6 points of probability.
+    Ranges taken before ReLU6 would break the bounds.
     """
     exact, rounded = (network_logits(file, squares) for file in (WEIGHTS / "embedded.onnx", int8))
-    assert np.all(np.abs(rounded - exact).mean(axis=0) < 0.25)
+    assert np.all(np.abs(rounded - exact).mean(axis=0) < 0.4 * exact.std(axis=0))
     for number, key in enumerate(OUTPUTS):
         assert np.corrcoef(exact[:, number], rounded[:, number])[0, 1] > 0.9, key
+    assert np.abs((rounded - exact).mean(axis=0)).max() < 1e-3
     assert not np.array_equal(exact, rounded)
 
 
