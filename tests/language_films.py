@@ -12,7 +12,7 @@ from models.medgemma.explainer import MedGemmaExplainer
 from models.medgemma.server import OpenAiServer
 from tests.language_servers import MODEL
 from tests.sr_films import CARDIOMEGALY, EDEMA, EFFUSION, POLICY, film, scored
-from worklist.finding import Analysis, Finding, ImageReference, QualityNote
+from worklist.finding import Analysis, ImageReference, QualityNote
 from worklist.triage import Triage, assess
 
 GOOD_SENTENCE = "Probable left pleural effusion with a possible enlarged heart."
@@ -51,8 +51,3 @@ class LanguageStudy:
 def explainer_at(url: str, *, model: str = MODEL, time_limit_s: float = 60.0, rest_s: float = 0.0) -> MedGemmaExplainer:
     """The explainer that asks a server."""
     return MedGemmaExplainer(OpenAiServer(url, model), time_limit_s=time_limit_s, rest_s=rest_s)
-
-
-def named_keys(findings: tuple[Finding, ...]) -> set[str]:
-    """The keys of findings."""
-    return {finding.type.key for finding in findings}

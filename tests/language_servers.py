@@ -53,12 +53,10 @@ class ScriptedServer:
         replies: one for each question in turn, the last one for all after it: the text of an answer, or what is to be
             done with the connection.
         asked: the bodies of the questions.
-        hung_up: set once somebody who waited has gone.
     """
 
     replies: list[str | Callable[[BaseHTTPRequestHandler], None]]
     asked: list[dict[str, Any]] = field(default_factory=list)
-    hung_up: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
 
