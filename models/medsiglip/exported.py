@@ -83,7 +83,7 @@ def read_exported(folder: Path, manifest: Manifest) -> Exported:
         values = json.loads(file.read_text(encoding="utf-8"))
         tried = {str(name): Tried(**entry) for name, entry in values.pop("tried").items()}
         exported = Exported(tried=tried, **values)
-        size_px, _ = int(exported.size_px), exported.size_mb
+        size_px, *_ = int(exported.size_px), exported.size_mb, exported.sha256
     except OSError as error:
         raise ModelUnavailable(
             "not_exported", f"{folder} has no {MADE_HERE}/{EXPORT_FILE}: run firstread models export medsiglip"

@@ -60,6 +60,7 @@ def cut(file: Path) -> None:
         (lambda folder: shutil.rmtree(folder / MADE_HERE), "not_exported"),
         (lambda folder: (folder / MADE_HERE / EXPORT_FILE).write_text("[]"), "export_damaged"),
         (lambda folder: rewrite(folder / MADE_HERE / EXPORT_FILE, lambda r: r.update(kept="x")), "export_damaged"),
+        (lambda folder: rewrite(folder / MADE_HERE / EXPORT_FILE, lambda r: r.update(files={})), "export_damaged"),
         (
             lambda folder: rewrite(folder / MADE_HERE / EXPORT_FILE, lambda r: r.update(model_sha256="0" * 64)),
             "export_outdated",
