@@ -8,19 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 import httpx
 import psutil
-from pydicom import Dataset
 from sqlalchemy import select
 
+from bench.films import simulated_films
 from firstread.demo import Site
 from firstread.processes import Supervisor
 from gateway.dimse.send import Outcome, send
 from worklist.records import Database
 from worklist.records.tables import StudyRow
 
+_MOST_FILMS = 1_000_000  # made one by one, when their turn comes
 _LIST_EVERY_S = 60.0  # as a page asks for it
 _AGAIN_S = 1.0
 _LOOK_EVERY_S, _WEIGH_EVERY_S = 0.05, 5.0
@@ -108,6 +110,7 @@ class Arrivals:
 
     def __init__(self, site: Site, database: Database) -> None:
         self._site, self._database = site, database
+        self._films = simulated_films(_MOST_FILMS)
         self._stored_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -129,13 +132,13 @@ class Arrivals:
         """How many films have no score yet."""
         return len(self._stored_at)
 
-    def send(self, films: Iterable[Dataset]) -> None:
-        """Store films over one association; all must be taken.
+    def send(self, count: int) -> None:
+        """Store so many films over one association; all must be taken.
 
         Raises:
             RuntimeError: one was not.
         """
-        ready = list(films)
+        ready = list(islice(self._films, count))
         studies = {str(film.SOPInstanceUID): str(film.StudyInstanceUID) for film in ready}
 
         def stored(outcome: Outcome, _: int) -> None:

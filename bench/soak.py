@@ -19,7 +19,6 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.figures import Figure, as_table, percentile
-from bench.films import simulated_films
 from bench.load import Arrivals, Memory, Readers, Wait, every
 from firstread.demo import Site, running_site, wait_until_done
 from tests.faults.report import PAGE, versions, write_block
@@ -83,7 +82,7 @@ def _soak(arguments: argparse.Namespace) -> Course:
             Arrivals(site, database) as arrivals,
             Readers(site.gateway_url, arguments.readers) as readers,
         ):
-            arrivals.send(simulated_films(3))  # to warm up, one of each kind
+            arrivals.send(3)  # to warm up, one of each kind
             wait_until_done(site, 3)
             arrivals.waits.clear()
             with Memory(supervisor, _PROGRAMS) as memory:
@@ -102,10 +101,10 @@ def _work(arrivals: Arrivals, course: Course, arguments: argparse.Namespace) -> 
     lasts_s = arguments.minutes * 60
     bursts = [started + lasts_s * (number + 0.5) / _BURSTS for number in range(_BURSTS)]
     for now in every(1 / arguments.rate, until=lambda: time.monotonic() > started + lasts_s):
-        arrivals.send(simulated_films(1))
+        arrivals.send(1)
         if bursts and now >= bursts[0]:
             del bursts[0]
-            arrivals.send(simulated_films(arguments.burst))
+            arrivals.send(arguments.burst)
     _drain(arrivals, course)
     course.minutes = [[] for _ in range(int(lasts_s / 60) + 2)]
     for wait in arrivals.waits:
@@ -120,7 +119,7 @@ def _raise(arrivals: Arrivals, course: Course, held_s: float) -> None:
         for _ in every(1.0, until=lambda started=started: time.monotonic() > started + held_s):  # type: ignore[misc]
             due = int((time.monotonic() - started + 1) * rate) - sent
             if due:
-                arrivals.send(simulated_films(due))
+                arrivals.send(due)
                 sent += due
         took_s = time.monotonic() - started
         _drain(arrivals, course)
@@ -173,6 +172,7 @@ def _lines(course: Course, figures: Sequence[Figure], arguments: argparse.Namesp
     minutes = " ".join(f"{_p95(minute):.1f}" if minute else "-" for minute in course.minutes)
     rates = ", ".join(f"{rate:.2f}: {p95_s:.1f} s" for rate, p95_s in course.rates)
     memory = ", ".join(f"{name} {before:.0f} to {after:.0f}" for name, (before, after) in course.memory.items())
+    end = "There the films waited too long" if course.rates[-1][1] > _TOO_SLOW_S else "More could not be sent"
     met = {True: "yes", False: "no", None: ""}
     course_of_it = (
         f"Run on {datetime.now(UTC):%Y-%m-%d}: {arguments.minutes:g} minutes at {arguments.rate:g} films a second of "
@@ -189,7 +189,7 @@ def _lines(course: Course, figures: Sequence[Figure], arguments: argparse.Namesp
             for figure in figures
         ),
         "",
-        f"p95 by minute, s: {minutes}. p95 by films a second: {rates}. Memory, MB: {memory}.",
+        f"p95 by minute, s: {minutes}. p95 by films a second: {rates}. {end}. Memory, MB: {memory}.",
     ]
 
 

@@ -233,14 +233,15 @@ class Hospital:
         return set()
 
     def sizes(self) -> dict[str, tuple[float, int]]:
-        """Memory in MB (PSS) and open files of each program, with its children."""
-        return dict(self._sizes())
-
-    def _sizes(self) -> Iterator[tuple[str, tuple[float, int]]]:
+        """Memory in MB (PSS) and open files of each program with its children, but for one that is just started."""
+        sizes: dict[str, tuple[float, int]] = {}
         for name in self.programs:
-            main = psutil.Process(self.supervisor.pid(name))
-            every = [main, *main.children(recursive=True)]
-            yield name, (sum(one.memory_full_info().pss for one in every) / 2**20, sum(one.num_fds() for one in every))
+            with suppress(psutil.NoSuchProcess):
+                main = psutil.Process(self.supervisor.pid(name))
+                every = [main, *main.children(recursive=True)]
+                memory_mb = sum(one.memory_full_info().pss for one in every) / 2**20
+                sizes[name] = (memory_mb, sum(one.num_fds() for one in every))
+        return sizes
 
     def _children(self, name: str) -> list[psutil.Process]:
         try:
