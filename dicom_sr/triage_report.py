@@ -37,6 +37,7 @@ from worklist.words import in_a_sentence, joined, two_places
 _NOT_ASSESSED: Final = f"{NOT_ASSESSED}. Nothing is known of the study's urgency; it keeps its place on the list."
 _NO_NEGATIVE: Final = "This is not a negative report."
 _CALIBRATED: Final = "These numbers were calibrated on the model's reference films, not at this site."
+_NOT_CALIBRATED: Final = "These numbers are not calibrated: how often they are right was measured on no films."
 _QUOTED: Final = "Quoted from earlier reports, each with its source:"
 _QUALITY_CODE: Final = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -86,7 +87,7 @@ def triage_content(  # noqa: PLR0913 - what was found, by which rule, on which i
             *(text(codes.FINDING, _line(named, analysis, places)) for named in triage.named),
             text(codes.COMMENT, _shown_numbers(triage)),
             text(codes.COMMENT, f"Score for any urgent finding, from 0 to 1: {two_places(analysis.score)}."),
-            text(codes.COMMENT, _CALIBRATED),
+            text(codes.COMMENT, _CALIBRATED if policy.card.is_measured else _NOT_CALIBRATED),
         ),
         explanation_section(analysis),
         section(

@@ -108,7 +108,9 @@ def _print_result(report: TriageReport, analysis: Analysis, urgency: Urgency, co
         harm, flag_from = two_places(report.triage.harm), two_places(report.policy.flag_from)
         say(f"Harm of waiting: {harm}, flagged from {flag_from} on: {moved}")
         say(f"Policy: SHA-256 {report.triage.policy_digest} (all its values: --json)")
-    say(f"Score for any urgent finding: {two_places(analysis.score)} (calibrated elsewhere, not at this site)")
+    is_measured = report.card is None or report.card.is_measured
+    calibrated = "calibrated elsewhere, not at this site" if is_measured else "not calibrated"
+    say(f"Score for any urgent finding: {two_places(analysis.score)} ({calibrated})")
     for note in analysis.quality:
         say(f"Quality: {note.message}")
     for snippet in analysis.snippets:

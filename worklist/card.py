@@ -126,6 +126,11 @@ class ScorerCard:
         return tuple(card.type for card in self.findings if not card.is_shown)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether its numbers were calibrated on films; a zero-shot model's are not, and no quantiles tell of any."""
+        return len(self.reference_harms) > 1
+
+    @property
     def can_be_critical(self) -> bool:
         """Whether any finding can make a study critical."""
         return any(card.is_shown and card.critical_from is not None for card in self.findings)

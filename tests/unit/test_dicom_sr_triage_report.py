@@ -14,6 +14,8 @@ from pydicom.sr.coding import Code
 
 from dicom_sr import codes
 from dicom_sr.build import Results
+from dicom_sr.parse import parse
+from firstread.read_back import print_report
 from tests.sr_films import (
     CARD,
     CARDIOMEGALY,
@@ -218,6 +220,17 @@ def test_no_flag_is_no_negative() -> None:
     ]
     said = "\n".join(sentences(report)).lower()
     assert not {"normal", "routine", "unremarkable"} & set(said.replace(".", " ").split())
+
+
+def test_numbers_without_films_behind_them_are_not_called_calibrated(capsys: pytest.CaptureFixture[str]) -> None:
+    """A zero-shot model's card knows of no reference films, and report and command say what that means."""
+    card = dataclasses.replace(CARD, reference="no films", reference_harms=(1.0,))
+    report = build(policy=TriagePolicy.of(card, SiteChoices())).triage_report
+    assert sentences(section(report, "Findings"))[-1] == (
+        "These numbers are not calibrated: how often they are right was measured on no films."
+    )
+    print_report(parse(report), as_json=False)
+    assert "0.95 (not calibrated)" in capsys.readouterr().out
     assert "Priority" not in {meaning(item) for item in tree(report)}
     assert "ACR" not in str(report)
     assert summary_codes(report) == ["111241"]
