@@ -96,19 +96,27 @@ class Health:
 
     def readiness(self) -> Readiness:
         """Ask all parts."""
-        database, orthanc = self._ask_database(), self._ask_orthanc()
-        checks = {"database": database, "broker": self._ask_broker(), "orthanc": orthanc, "disk": self._ask_disk()}
+        orthanc = self._ask_orthanc()
+        checks = {
+            "database": self._ask_database(),
+            "broker": self._ask_broker(),
+            "orthanc": orthanc,
+            "disk": self._ask_disk(),
+        }
         if orthanc.ok:
             checks["pacs_disk"] = self._ask_pacs_disk()
         if self._ask_explainer:
             checks["explainer"] = self._ask_explainer()
         behind, oldest, open_jobs = None, None, None
-        if database.ok:
-            open_jobs = self._jobs.count_open()
-            waiting = self._jobs.waiting_in_vain()
-            oldest = max((span.total_seconds() for span in waiting.values()), default=0.0)
-            checks["work"] = _work(waiting, self._jobs.living_workers(), self._jobs.retried_in_vain(_TOO_LONG))
-        if database.ok and orthanc.ok:
+        if checks["database"].ok:
+            try:
+                open_jobs = self._jobs.count_open()
+                waiting = self._jobs.waiting_in_vain()
+                oldest = max((span.total_seconds() for span in waiting.values()), default=0.0)
+                checks["work"] = _work(waiting, self._jobs.living_workers(), self._jobs.retried_in_vain(_TOO_LONG))
+            except SQLAlchemyError as error:  # it has gone away since it was asked
+                checks["database"] = _no_database("read", error)
+        if checks["database"].ok and orthanc.ok:
             behind, checks["feed"] = self._check_feed()
         else:
             checks["feed"] = Check(ok=False, detail="cannot be read without the database and Orthanc")
@@ -119,11 +127,7 @@ class Health:
         try:
             self._records.write_test()
         except SQLAlchemyError as error:
-            return Check(
-                ok=False,
-                detail=f"cannot be written ({type(error).__name__}): check FIRSTREAD_DATABASE_URL and its disk, "
-                "run: firstread db upgrade",
-            )
+            return _no_database("written", error)
         return Check(ok=True, detail=self._database.url.get_backend_name())
 
     def _describe_orthanc(self) -> str:
@@ -185,6 +189,11 @@ def build_health(health: Health) -> APIRouter:
         return JSONResponse(answer.model_dump(), status_code=200 if answer.ready else 503)
 
     return router
+
+
+def _no_database(done: str, error: SQLAlchemyError) -> Check:
+    todo = "check FIRSTREAD_DATABASE_URL and its disk, run: firstread db upgrade"
+    return Check(ok=False, detail=f"cannot be {done} ({type(error).__name__}): {todo}")
 
 
 def _checked(ask: Callable[[], str]) -> Check:

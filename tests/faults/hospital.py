@@ -280,6 +280,8 @@ class Hospital:
             "FIRSTREAD_BROKER_URL": f"redis://127.0.0.1:{self.to_redis.port}/0",
             "FIRSTREAD_ORTHANC_URL": f"http://127.0.0.1:{self.to_orthanc.port}",
             "FIRSTREAD_QUIET_S": "1",
+            "FIRSTREAD_LEAST_FREE_MB": "1",  # the disks of some faults are small
+            "FIRSTREAD_UPLOAD_DIR": str(self._folder / "uploads"),
             "FIRSTREAD_PRIOR_AFTER_DAYS": "0",  # the simulated films have a date of long ago
             "PYTHONPATH": os.pathsep.join([*([self.clock.python_path] if self.clock else []), str(REPOSITORY)]),
             **(self.clock.environment if self.clock else {}),

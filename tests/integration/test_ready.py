@@ -149,6 +149,24 @@ def test_a_database_that_takes_no_write_is_told(site: Site) -> None:
     wait_until(lambda: health.readiness().ready)
 
 
+def test_a_database_that_goes_away_in_the_middle_is_told(site: Site) -> None:
+    """What was asked of it before still stands in the answer, and no check is left out without a word."""
+    intake = site.intake()
+    intake.look()
+    worker_lives(site)
+    health = health_of(site, intake)
+    with site.database.write() as session:
+        session.execute(text("ALTER TABLE jobs RENAME TO jobs_gone"))
+    try:
+        ready = health.readiness()
+    finally:
+        with site.database.write() as session:
+            session.execute(text("ALTER TABLE jobs_gone RENAME TO jobs"))
+    assert not ready.ready
+    assert ready.checks["database"].detail.startswith("cannot be read (ProgrammingError)")
+    assert (ready.checks["broker"].ok, ready.checks["feed"].ok, "work" in ready.checks) == (True, False, False)
+
+
 def test_many_who_ask_cost_one_question(site: Site) -> None:
     """Thirty pages that ask while Orthanc is slow ask it once together, and all get an answer."""
     asked: list[str] = []
