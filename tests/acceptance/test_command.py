@@ -263,7 +263,7 @@ def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
     for advice in ("firstread db upgrade", "firstread gateway", *urls):
         assert advice in result.stdout
     assert result.stdout.count("no answer from Orthanc") == 1, "one cause is told once"
-    assert len(result.stdout.splitlines()) == 14, "a line a check, whatever the database's driver says"
+    assert len(result.stdout.splitlines()) == 15, "a line a check, whatever the database's driver says"
 
 
 def test_triage_needs_no_pacs(tmp_path: Path) -> None:

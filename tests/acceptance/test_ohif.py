@@ -103,21 +103,22 @@ class Served:
 
 def tuned_model(folder: Path, named: Collection[FindingType]) -> Path:
     """The shipped model with another card: these findings are always flagged, named and outlined, no others ever."""
-    folder.mkdir()
+    own = folder / "embedded"
+    own.mkdir(parents=True)
     keys = {kind.key for kind in named}
     outputs = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
     for output in outputs["outputs"]:
         if output["key"] in KNOWN_FINDINGS:
             output["threshold"] = 0.0 if output["key"] in keys else 1.0
-    (folder / "embedded.json").write_text(json.dumps(outputs), encoding="utf-8")
+    (own / "embedded.json").write_text(json.dumps(outputs), encoding="utf-8")
     card = json.loads((WEIGHTS / "card.json").read_text(encoding="utf-8"))
     card |= {"flag_from": 1e-6, "reference_harms": [0.0]}
     for found in card["findings"]:
         is_named = found["key"] in keys
         found |= {"is_shown": True, "weight": 1.0, "named_from": 0.0 if is_named else None}
         found["precision"] = {"value": 0.9, "n": 20, "interval": None} if is_named else None
-    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
-    (folder / "embedded.onnx").symlink_to(WEIGHTS / "embedded.onnx")
+    (own / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    (own / "embedded.onnx").symlink_to(WEIGHTS / "embedded.onnx")
     return folder
 
 

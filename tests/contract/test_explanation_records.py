@@ -19,11 +19,11 @@ def explanations(database: Database) -> ExplanationRecords:
 def test_a_study_is_described_by_its_order_and_its_flag(records: Records, explanations: ExplanationRecords) -> None:
     """The question of the order, whether it comes first, and the names and numbers that no words may repeat."""
     records.ingest(received(question="Cough, r/o pneumonia"), received("1.1", order_priority=OrderPriority.STAT))
-    assert explanations.facts(STUDY) == StudyFacts(
+    assert explanations.facts(f"o{STUDY}") == StudyFacts(
         reason="Cough, r/o pneumonia", comes_first=False, identifiers=("Doe^Jane", "4711", "A1")
     )
-    assert explanations.facts("1.1").comes_first
-    assert explanations.facts("9.9") == StudyFacts(reason="", comes_first=False, identifiers=())
+    assert explanations.facts("o1.1").comes_first
+    assert explanations.facts("o9.9") == StudyFacts(reason="", comes_first=False, identifiers=())
 
 
 def test_a_flagged_study_comes_first(records: Records, explanations: ExplanationRecords) -> None:
@@ -31,7 +31,7 @@ def test_a_flagged_study_comes_first(records: Records, explanations: Explanation
     records.jobs.adopt_policy(policy())
     records.ingest(received())
     records.score({FindingType.PLEURAL_EFFUSION: 0.9})
-    assert explanations.facts(STUDY).comes_first
+    assert explanations.facts(f"o{STUDY}").comes_first
 
 
 def test_the_load_is_what_is_still_to_be_reported(records: Records, explanations: ExplanationRecords) -> None:
@@ -51,13 +51,13 @@ def test_words_are_unwanted_once_somebody_has_read_or_more_has_come(
 ) -> None:
     """Each reason in its own words; a study that waits or is being read is still to be explained."""
     records.ingest(received(), received("1.1", study_date="20200101", at=NOON - DAY))
-    assert explanations.why_unwanted(STUDY, 1) == ""
+    assert explanations.why_unwanted(f"o{STUDY}", 1) == ""
     records.readings.claim(ANN, STUDY)
-    assert explanations.why_unwanted(STUDY, 1) == "", "whoever has just opened it may still read the words"
+    assert explanations.why_unwanted(f"o{STUDY}", 1) == "", "whoever has just opened it may still read the words"
     records.readings.complete(ANN, STUDY)
-    assert explanations.why_unwanted(STUDY, 1) == "the study has been read"
-    assert explanations.why_unwanted(STUDY, 0) == "a newer film of the study has arrived"
-    assert explanations.why_unwanted("1.1", 1) == "the study is taken for a prior"
+    assert explanations.why_unwanted(f"o{STUDY}", 1) == "the study has been read"
+    assert explanations.why_unwanted(f"o{STUDY}", 0) == "a newer film of the study has arrived"
+    assert explanations.why_unwanted("o1.1", 1) == "the study is taken for a prior"
     records.intake.record_presence(f"o{STUDY}", is_present=False)
-    assert explanations.why_unwanted(STUDY, 1) == "the study is no longer in the PACS"
-    assert explanations.why_unwanted("9.9", 1) == "the study is no longer in the PACS"
+    assert explanations.why_unwanted(f"o{STUDY}", 1) == "the study is no longer in the PACS"
+    assert explanations.why_unwanted("o9.9", 1) == "the study is no longer in the PACS"

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +93,21 @@ def test_the_checkpoint_answers_by_the_schema_in_process(in_process: InProcessMo
     assert len(algorithm.sha256) == 64
 
 
-def test_an_answer_in_process_ends_with_its_purpose(in_process: InProcessModel) -> None:
+def test_an_answer_in_process_ends_with_its_purpose(
+    in_process: InProcessModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the time that it may take, or once it is of no use any more, however far it is."""
-    begun = time.monotonic()
+    monkeypatch.setattr("models.medgemma.in_process._LOOK_S", 0.0)  # at each token, however fast the machine
+    looks = count()
 
     def read_meanwhile() -> str:
-        return "the study has been read" if time.monotonic() > begun + 0.5 else ""
+        return "the study has been read" if next(looks) > 2 else ""
 
     with pytest.raises(NoLongerWanted):
         in_process.answer(question(), patience(why_unwanted=read_meanwhile))
+    assert next(looks) == 4
     with pytest.raises(ModelUnavailable) as late:
-        in_process.answer(question(), patience(0.5))
+        in_process.answer(question(), patience(0.01))
     assert late.value.code == "explainer_timeout"
 
 
