@@ -241,10 +241,9 @@ def parsed(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def test_five_thousand_studies_migrate_quickly() -> None:
-    """In a fraction of the minute that a hundred thousand may take, and in little memory."""
-    seconds, megabytes = (figure.value for figure in measure_migration(5000))
-    assert seconds < 15
+def test_five_thousand_studies_migrate_in_little_memory() -> None:
+    """They are read in stretches; how long a hundred thousand take is for the benchmark to say."""
+    _, megabytes = (figure.value for figure in measure_migration(5000))
     assert megabytes < 250
 
 
