@@ -4,8 +4,9 @@ A measured card.json beside the checkpoint counts, where there is one for these 
 follows from what is known without films:
 
 - Nothing is named and nothing is critical: how often such words would be right is not known of any output.
-- Google publishes areas under the ROC curve above chance for these findings on chest films, found with sentences that
-  it does not publish; so they are shown, and count. What a probe measured as no better than chance is not.
+- Google publishes areas under the ROC curve above chance for several of these findings on chest films, found with
+  sentences that it does not publish. So what is asked for is shown, and counts; of the sentences here nothing is known
+  yet. What a probe measured as no better than chance is not shown.
 - Nothing is flagged at first. The alert budget is kept by reference films, and there are none; the site's own last
   1,000 studies take their place as soon as there are so many.
 """
