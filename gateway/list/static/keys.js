@@ -37,12 +37,13 @@ async function doAct(item, state) {
   pending.add(uid);
   expectLeaving(uid);
   const ahead = onwards(uid);
+  const wasOpen = openUid() !== null; // its going may be heard of before the answer, and closes the panel
   const isDone = await act(item, state === "next" ? "read" : state, state === "unread" ? "Put back" : "");
   pending.delete(uid);
   if (!isDone || state !== "next") return;
   const next = ahead.find((other) => store.get(other)?.reading.state === "unread");
   if (!next) return;
-  reveal(next);
+  reveal(next, wasOpen || openUid() !== null);
   followInViewer(store.get(next).study_instance_uid);
 }
 

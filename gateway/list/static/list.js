@@ -162,9 +162,9 @@ export function setCurrent(uid) {
   renderSelection();
 }
 
-function goTo(uid) {
+function goTo(uid, isOpen = open !== null) {
   current = uid;
-  if (open !== null) open = uid; // the panel follows
+  if (isOpen) open = uid; // the panel follows
   renderSelection();
   rowOf(uid)?.querySelector(".name").focus();
 }
@@ -189,8 +189,8 @@ export function step(by) {
   goTo(tbody.rows[Math.min(Math.max(to, 0), tbody.rows.length - 1)].dataset.uid);
 }
 
-/** Go to a study wherever it stands, and whatever is filtered. */
-export function reveal(uid) {
+/** Go to a study wherever it stands, and whatever is filtered; with the panel, if that is open, or is to be. */
+export function reveal(uid, isOpen = open !== null) {
   const item = store.get(uid);
   if (!item) return;
   if (!isShown(item)) clearFilters();
@@ -199,7 +199,7 @@ export function reveal(uid) {
     drawFrom(shown.findIndex((pair) => pair.item.address === uid) - CONTEXT);
     render();
   }
-  goTo(uid);
+  goTo(uid, isOpen);
 }
 
 /** The studies that are shown, from the one after this on, and those before it last. */

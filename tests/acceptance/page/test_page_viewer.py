@@ -82,6 +82,30 @@ def test_one_key_leads_to_the_next_unread_film(morning: FilledList, gateway: Lis
     assert found.reading.state is ReadingState.UNREAD
 
 
+SLOW_ANSWERS = """
+const ask = window.fetch;
+window.fetch = async (...asked) => {
+  const answer = await ask(...asked);
+  if (asked[1]?.method === "PUT") await new Promise((done) => setTimeout(done, 500));
+  return answer;
+};
+"""
+
+
+def test_the_panel_follows_however_late_the_answer_is(morning: FilledList, open_page: OpenPage) -> None:
+    """The event that a study was read may overtake the answer to who read it: n still opens the next one's panel."""
+    page = open_page(prelude=SLOW_ANSWERS)
+    first, second = morning.uids()[:2]
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    shown = page.locator("#details [data-field=study_instance_uid]")
+    expect(shown).to_have_text(first)
+    page.keyboard.press("n")
+    expect(shown).to_have_text(second)
+    expect(page.locator("#details")).to_be_visible()
+    expect_focus(page, second)
+
+
 def test_the_next_one_may_be_above(morning: FilledList, open_page: OpenPage) -> None:
     """From the last row n goes to the first that is unread; where none is left the list is at its end."""
     page = open_page()
