@@ -137,10 +137,10 @@ class Site:
     def files(self) -> dict[str, bytes]:
         """The files that Orthanc holds of what Firstread wrote, by SOP Instance UID."""
         found = {}
-        for orthanc_id in self.orthanc.get("/instances"):
-            tags = self.orthanc.get(f"/instances/{orthanc_id}/simplified-tags")
+        for found_id in self.orthanc.get("/instances"):
+            tags = self.orthanc.get(f"/instances/{found_id}/simplified-tags")
             if tags.get("Manufacturer") == "Firstread":
-                answer = httpx.get(f"{self.orthanc.url}/instances/{orthanc_id}/file", trust_env=False)
+                answer = httpx.get(f"{self.orthanc.url}/instances/{found_id}/file", trust_env=False)
                 found[tags["SOPInstanceUID"]] = answer.raise_for_status().content
         return found
 

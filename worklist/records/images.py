@@ -46,10 +46,10 @@ def orthanc_ids(session: Session, study_orthanc_id: str) -> dict[str, str]:
     """Orthanc's identifiers of a study's instances, as far as they are known, by SOP Instance UID."""
     rows = session.execute(
         select(InstanceRow.sop_instance_uid, InstanceRow.orthanc_id).where(
-            InstanceRow.study_orthanc_id == study_orthanc_id, InstanceRow.orthanc_id.is_not(None)
+            InstanceRow.study_orthanc_id == study_orthanc_id
         )
     )
-    return {row[0]: row[1] for row in rows}
+    return {row[0]: row[1] for row in rows if row[1] is not None}
 
 
 def unscored_images(session: Session, study_orthanc_id: str) -> list[StoredImage]:
