@@ -27,6 +27,7 @@ from dicom_sr.technical_sections import (
     numbers_section,
     processing_section,
     scorer_section,
+    steps_section,
     unscored_section,
 )
 from worklist.card import ScorerCard
@@ -103,6 +104,7 @@ def triage_content(  # noqa: PLR0913 - what was found, by which rule, on which i
         card_section(policy.card, policy.site),
         scorer_section(analysis, sources),
         explainer_section(analysis),
+        steps_section(analysis),
         processing_section(revision, _summary(triage, unscored), unscored),
     )
 
