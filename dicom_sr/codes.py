@@ -101,6 +101,8 @@ HIGH_HEAD_START = _own("high-head-start", "Head start of orders of priority HIGH
 ALERT_BUDGET = _own("alert-budget", "Largest share of studies that may be flagged")
 BUDGET_BASIS = _own("budget-basis", "What the alert budget was computed on")
 FLAG_FROM = _own("flag-from", "Harm from which a study is flagged")
+MAY_RAISE = _own("may-raise", "What a language model states may flag")
+RAISED = _own("raised-by-words", "Flagged by the language model alone")
 POLICY_SHA256 = _own("policy-sha256", "SHA-256 of the triage policy")
 
 # The card of a scorer
@@ -129,6 +131,7 @@ PROMPT_VERSION = _own("prompt-version", "Version of the prompt or template")
 PROMPT_SHA256 = _own("prompt-sha256", "SHA-256 of prompt and schema")
 EXPLAINED_AT = _own("explained-at", "Explained at")
 EXPLAINED_IN = _own("explained-in", "Time from question to words")
+FILM_ALONE = _own("film-alone", "Shown the film and the scores alone")
 LOOKED_AT = _own("looked-at", "Image that the language model looked at")
 INSTEAD_OF = _own("instead-of", "In place of")
 WHY_INSTEAD = _own("why-instead", "Why that did not explain")

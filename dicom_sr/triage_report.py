@@ -149,7 +149,7 @@ def _places(images: Sequence[ImageReference], sources: Mapping[str, Source]) -> 
 
 
 def _impression(analysis: Analysis, triage: Triage, places: Mapping[str, str]) -> str:
-    flag, named = triage.urgency.label, "; ".join(_on_image(named, analysis, places) for named in triage.named)
+    flag, named = triage.flag, "; ".join(_on_image(named, analysis, places) for named in triage.named)
     if triage.urgency is Urgency.NONE:
         return f"{flag}. {named or 'No finding is certain enough to name'}. {_NO_NEGATIVE} Not a diagnosis."
     return f"{flag}. {named}. Not a diagnosis." if named else f"{flag}, none certain enough to name. Not a diagnosis."

@@ -56,7 +56,8 @@ class Step:
     def __post_init__(self) -> None:
         """Bring the words on one line each, and the time to a tenth, so that both survive wherever they are kept."""
         for name in ("input", "output"):
-            words = " ".join(getattr(self, name).split()).replace(_BETWEEN.strip(), "->")
+            seen = "".join(letter if letter.isprintable() else " " for letter in getattr(self, name))
+            words = " ".join(seen.split()).replace(_BETWEEN.strip(), "->")
             if not words:
                 raise ValueError(f"the step {self.name} does not say its {name}")
             object.__setattr__(self, name, words)

@@ -276,6 +276,7 @@ class MedGemmaExplainer:
             comparison=_comparison(answer, work.context),
             uncertainty=answer.uncertainty,
             checks=tuple(work.checks),
+            saw_film_alone=not work.admitted.lines and work.context.prior_film is None,
         )
         words = confirmable(" ".join(filter(None, (answer.explanation, own))))
         return _Accepted(answer=answer, text=words, account=account, snippets=snippets), []
