@@ -14,11 +14,10 @@ from dicom_sr.parse import parse
 from models.context import StudyContext
 from tests.language_films import GOOD_SENTENCE, LanguageStudy, explainer_at
 from tests.language_servers import answer_json, scripted
-from tests.records import HOUR, NOON, STUDY, Records, policy, received, scorer_card
+from tests.records import HOUR, NOON, policy, scorer_card
 from tests.sr_films import CARDIOMEGALY, CONSOLIDATION, POLICY, analysis, build, sentences, stored
 from worklist.account import Account, Certainty, Statement
 from worklist.finding import Analysis, FindingType
-from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.triage import SiteChoices, TriagePolicy, Urgency, assess, queue_at
 
@@ -126,33 +125,6 @@ def test_the_report_says_who_raised_the_study(site: SiteChoices) -> None:
     assert ("by what the language model states alone" in told) is site.language_model_may_raise
     read = parse(report)
     assert (read.triage, read.policy) == (assess(found, by), by)
-
-
-# ---- In the records ----
-
-
-@pytest.mark.parametrize("site", [MAY, MAY_NOT])
-def test_a_study_that_words_raised_stays_raised(records: Records, site: SiteChoices) -> None:
-    """Its report raises it where the site allows it, and neither a further film nor that one's score lowers it."""
-    records.jobs.adopt_policy(policy(site=site))
-    records.ingest(received())
-    records.score({FindingType.CARDIOMEGALY: 0.3})
-    assert records.study().urgency is Urgency.NONE
-    records.ingest(stable=(STUDY,))
-    job = records.claim(Queue.REPORT)
-    subject = records.jobs.report_subject(job)
-    assert subject.analysis is not None
-    worded = in_words(subject.analysis, FindingType.PNEUMOTHORAX)
-    assert records.jobs.keep_report(job.job_id, "w", subject, worded)
-    assert records.jobs.complete_report(job.job_id, "w", [])
-    expected = Urgency.URGENT if site.language_model_may_raise else Urgency.NONE
-    assert records.study().urgency is expected
-    arrived = records.study().received_at
-    assert records.study().queue_at == arrived - (site.least_head_start if expected is Urgency.URGENT else HOUR * 0)
-    records.ingest(received(image="2"))
-    assert records.study().urgency is expected
-    records.score({FindingType.CARDIOMEGALY: 0.1})
-    assert records.study().urgency is expected
 
 
 # ---- The layers ----
