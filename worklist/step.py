@@ -65,8 +65,8 @@ class Step:
 
     @property
     def line(self) -> str:
-        """The step as one line: 'score, done in 21.4 ms: an image of 2500 x 2048 pixels => 6 findings'."""
-        return f"{self.name}, {self.verdict} in {self.elapsed_ms} ms: {self.input}{_BETWEEN}{self.output}"
+        """The step as one line: 'score, done in 21.4 ms: an image of 2500 x 2048 pixels => 6 findings.'."""
+        return f"{self.name}, {self.verdict} in {self.elapsed_ms} ms: {self.input}{_BETWEEN}{self.output}."
 
     @classmethod
     def of_line(cls, line: str) -> Step:
@@ -78,7 +78,7 @@ class Step:
         head, _, rest = line.partition(": ")
         name, _, ending = head.partition(", ")
         verdict, _, elapsed = ending.removesuffix(" ms").rpartition(" in ")
-        given, between, output = rest.partition(_BETWEEN)
+        given, between, output = rest.removesuffix(".").partition(_BETWEEN)
         if not between:
             raise ValueError(f"{line!r} is no step")
         return cls(

@@ -95,7 +95,11 @@ class _Work:
             verdict=passed,
             elapsed_ms=self.checking_s * 1000,
             input=f"{record} of the record, {counted(len(answers), 'answer')} of {model.name}",
-            output="; ".join(f"{one.layer}, attempt {one.attempt}: {one.verdict}" for one in self.checks),
+            output="; ".join(
+                f"attempt {attempt}: "
+                + ", ".join(f"{one.layer} {one.verdict}" for one in self.checks if one.attempt == attempt)
+                for attempt in sorted({one.attempt for one in self.checks})
+            ),
         )
         return explained, checked
 

@@ -193,8 +193,8 @@ def test_a_good_answer_is_explained_and_checked() -> None:
         found = STUDY.explained(explainer_at(server.url))
     assert verdicts(found) == {"explain": "done", "check": "done"}
     assert output(found, StepName.CHECK) == (
-        "input gate, attempt 1: passed; schema and token limit, attempt 1: passed; language, attempt 1: passed; "
-        "consistency, attempt 1: passed; disclaimer and confirmation, attempt 1: passed"
+        "attempt 1: input gate passed, schema and token limit passed, language passed, consistency passed, disclaimer "
+        "and confirmation passed"
     )
 
 
