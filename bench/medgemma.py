@@ -86,7 +86,7 @@ def _measure(folder: Path) -> list[Figure]:
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else _peak_bytes()
     return [
         Figure(
-            name=f"A film, {_TOKENS} tokens, {device}, p50",
+            name=f"A film, {_TOKENS} tokens, {device}, {'p50' if device == 'cuda' else 'one film'}",
             value=whole,
             unit="s",
             at_most=_MOST_S if device == "cuda" else None,
