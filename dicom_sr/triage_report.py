@@ -27,6 +27,7 @@ from dicom_sr.technical_sections import (
     numbers_section,
     processing_section,
     scorer_section,
+    steps_section,
     unscored_section,
 )
 from worklist.card import ScorerCard
@@ -103,6 +104,7 @@ def triage_content(  # noqa: PLR0913 - what was found, by which rule, on which i
         card_section(policy.card, policy.site),
         scorer_section(analysis, sources),
         explainer_section(analysis),
+        steps_section(analysis),
         processing_section(revision, _summary(triage, unscored), unscored),
     )
 
@@ -147,7 +149,7 @@ def _places(images: Sequence[ImageReference], sources: Mapping[str, Source]) -> 
 
 
 def _impression(analysis: Analysis, triage: Triage, places: Mapping[str, str]) -> str:
-    flag, named = triage.urgency.label, "; ".join(_on_image(named, analysis, places) for named in triage.named)
+    flag, named = triage.flag, "; ".join(_on_image(named, analysis, places) for named in triage.named)
     if triage.urgency is Urgency.NONE:
         return f"{flag}. {named or 'No finding is certain enough to name'}. {_NO_NEGATIVE} Not a diagnosis."
     return f"{flag}. {named}. Not a diagnosis." if named else f"{flag}, none certain enough to name. Not a diagnosis."

@@ -25,7 +25,7 @@ from worker.pacs import Pacs
 from worklist.errors import ModelUnavailable, UnusableImage
 from worklist.finding import Algorithm, Analysis, ImageReference
 from worklist.records import Job, JobRecords, ReportSubject, StoredResult
-from worklist.triage import Triage, TriagePolicy
+from worklist.triage import Triage, TriagePolicy, assess
 from worklist.uids import device_uid
 
 log = structlog.get_logger()
@@ -98,10 +98,10 @@ class ReportPipeline:
         return self.explaining.explain(job, subject.analysis, triage, images.radiograph)
 
     def _build(self, analysis: Analysis, subject: ReportSubject, images: _Images, revision: Revision) -> Results:
-        triage, policy = _triaged(subject)
+        _, policy = _triaged(subject)
         return build_results(
             analysis,
-            triage=triage,
+            triage=assess(analysis, policy),  # with the words that it has by now, as the list does
             policy=policy,
             sources={image.sop_instance_uid: images.dataset(image) for image in analysis.images},
             pixels=images.greys,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Final
+
+from worklist.step import Step, in_order
 
 if TYPE_CHECKING:
     from worklist.account import Account
@@ -226,6 +228,7 @@ class Analysis:
         prompt_version: version of the template or prompt behind the explanation.
         snippets: sentences of earlier reports that mention a finding.
         account: when and how the explanation came about; None before it, and of an earlier version.
+        steps: how all of it came about; none of an earlier version.
     """
 
     images: tuple[ImageReference, ...]
@@ -241,6 +244,7 @@ class Analysis:
     prompt_version: str = ""
     snippets: tuple[Snippet, ...] = ()
     account: Account | None = None
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a score that is no probability, a naive time, and boxes outside their image."""
@@ -321,6 +325,10 @@ class Analysis:
             account=account,
         )
 
+    def after(self, steps: Iterable[Step]) -> Analysis:
+        """The same Analysis, to which further steps have led."""
+        return replace(self, steps=in_order((*self.steps, *steps)))
+
 
 def merge(analyses: Sequence[Analysis]) -> Analysis:
     """What a scorer says of a study: each finding at its highest probability, with the image that shows it.
@@ -341,6 +349,11 @@ def merge(analyses: Sequence[Analysis]) -> Analysis:
     images = tuple(image for analysis in ordered for image in analysis.images)
     findings = sorted(highest.values(), key=lambda finding: (-finding.probability, finding.type.key))
     newest = max(ordered, key=lambda analysis: (analysis.completed_at, analysis.scorer.sha256))
+    steps = [
+        replace(step, input=f"image {position}: {step.input}") if len(images) > 1 else step
+        for position, analysis in enumerate(ordered, start=1)
+        for step in analysis.steps
+    ]
     return Analysis(
         images=images,
         scorer=newest.scorer,
@@ -350,6 +363,7 @@ def merge(analyses: Sequence[Analysis]) -> Analysis:
         completed_at=newest.completed_at,
         elapsed_ms=sum(analysis.elapsed_ms for analysis in ordered),
         quality=tuple(dict.fromkeys(note for analysis in ordered for note in analysis.quality)),
+        steps=in_order(steps),
     )
 
 

@@ -11,6 +11,7 @@ from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.reading import ReadingState
 from worklist.records.database import Database
+from worklist.records.priors import PriorStudy, newest_priors
 from worklist.records.tables import OPEN, JobRow, StudyRow
 from worklist.triage import Urgency
 
@@ -65,6 +66,11 @@ class ExplanationRecords:
                 or row.urgency in {Urgency.CRITICAL, Urgency.URGENT},
                 identifiers=tuple(filter(None, (row.patient_name, row.patient_id, row.accession_number))),
             )
+
+    def newest_prior(self, study_orthanc_id: str) -> tuple[PriorStudy | None, int]:
+        """The newest earlier study under the same Patient ID, and how many there are; see priors.py."""
+        with self._database.read() as session:
+            return newest_priors(session, [study_orthanc_id]).get(study_orthanc_id, (None, 0))
 
     def load(self) -> ReportLoad:
         """What the slow path has to do at this moment."""

@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from worklist.finding import Analysis, merge
 from worklist.procedure_step import ProcedureStepState
-from worklist.records.documents import analysis_of_document, analysis_to_document
+from worklist.records.documents import analysis_of_document, analysis_to_document, readable
 from worklist.records.images import current_analyses, failure_of, orthanc_ids, refused_instance, scope_failure
 from worklist.records.policies import policies_in_force, policy_of_digest
 from worklist.records.tables import InstanceRow, JobRow, ReportRow, ResultRow
 from worklist.scope import REFUSED_RADIOGRAPHS, SEEN_OUT_OF_SCOPE
 from worklist.study import Failure
-from worklist.triage import Triage, TriagePolicy, assess
+from worklist.triage import Triage, TriagePolicy, assess, stated_findings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +98,13 @@ def report_subject(session: Session, study_orthanc_id: str, revision: int, now: 
         orthanc_ids=orthanc_ids(session, study_orthanc_id),
         predecessors=_predecessors(session, study_orthanc_id, revision),
     )
+
+
+def stated_in_reports(session: Session, study_orthanc_id: str) -> frozenset[str]:
+    """What a language model stated of a study in any revision: a new film does not take back what raised it."""
+    documents = session.scalars(select(ReportRow.document).where(ReportRow.study_orthanc_id == study_orthanc_id))
+    explained = [analysis for document in documents if document and (analysis := readable(document))]
+    return frozenset(key for analysis in explained for key in stated_findings(analysis))
 
 
 def keep_report(session: Session, job: JobRow, subject: ReportSubject, explained: Analysis | None) -> datetime:
