@@ -6,7 +6,7 @@ A try after that builds from what was kept, so that it stores the same bytes und
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -18,10 +18,12 @@ from dicom_sr.build import Results, Revision, build_failure_report, build_result
 from dicom_sr.revision import InstanceReference
 from imaging.display import to_display
 from imaging.radiograph import Radiograph, read_radiograph
+from models.context import NO_CONTEXT
 from worker.claim import claimed
 from worker.explaining import Explaining
 from worker.found import find_reports
 from worker.pacs import Pacs
+from worker.priors import PriorFinder
 from worklist.errors import ModelUnavailable, UnusableImage
 from worklist.finding import Algorithm, Analysis, ImageReference
 from worklist.records import Job, JobRecords, ReportSubject, StoredResult
@@ -39,6 +41,7 @@ class ReportPipeline:
         jobs: the work.
         pacs: where images come from and results go.
         explaining: what puts an Analysis into words.
+        priors: what finds the patient's earlier film and report.
         write_overlay: whether boxes also become a presentation state.
         write_key_image: whether an image with a suspected finding also gets a key image note.
     """
@@ -46,6 +49,7 @@ class ReportPipeline:
     jobs: JobRecords
     pacs: Pacs
     explaining: Explaining
+    priors: PriorFinder
     write_overlay: bool = False
     write_key_image: bool = False
 
@@ -94,8 +98,12 @@ class ReportPipeline:
     def _explain(self, job: Job, subject: ReportSubject, images: _Images) -> Analysis | None:
         if subject.analysis is None:
             return None
+        analysis = subject.analysis
         triage, _ = _triaged(subject)
-        return self.explaining.explain(job, subject.analysis, triage, images.radiograph)
+        prior = self.priors.find(job.study_orthanc_id, analysis, images.dataset(analysis.image))
+        context = prior.context(analysis) if prior else NO_CONTEXT
+        explained = self.explaining.explain(job, analysis, triage, images.radiograph, context)
+        return replace(explained, prior=context.comparison)
 
     def _build(self, analysis: Analysis, subject: ReportSubject, images: _Images, revision: Revision) -> Results:
         triage, policy = _triaged(subject)

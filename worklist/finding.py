@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from worklist.account import Account
+    from worklist.comparison import PriorComparison
 
 DISCLAIMER = "Not a diagnosis. Research use. Unverified AI output."
 
@@ -226,6 +227,7 @@ class Analysis:
         prompt_version: version of the template or prompt behind the explanation.
         snippets: sentences of earlier reports that mention a finding.
         account: when and how the explanation came about; None before it, and of an earlier version.
+        prior: what the PACS has of the patient's newest earlier film, beside this; None where it has none.
     """
 
     images: tuple[ImageReference, ...]
@@ -241,6 +243,7 @@ class Analysis:
     prompt_version: str = ""
     snippets: tuple[Snippet, ...] = ()
     account: Account | None = None
+    prior: PriorComparison | None = None
 
     def __post_init__(self) -> None:
         """Refuse a score that is no probability, a naive time, and boxes outside their image."""

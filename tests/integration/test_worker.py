@@ -36,6 +36,7 @@ from tests.servers import OrthancServer, free_ports, study_id
 from worker.explaining import Explaining
 from worker.pacs import Pacs
 from worker.predict import Predictor, PredictPipeline
+from worker.priors import PriorFinder
 from worker.report import ReportPipeline
 from worker.score import ScorePipeline
 from worklist.account import CONFIRM, Layer
@@ -121,6 +122,12 @@ class Site:
                 jobs=jobs or self.jobs,
                 pacs=pacs or self.pacs,
                 explaining=Explaining(explainer or TemplateExplainer(), ExplanationRecords(self.database)),
+                priors=PriorFinder(
+                    pacs or self.pacs,
+                    ExplanationRecords(self.database),
+                    scope=ScopeRules(),
+                    build_scorer=lambda: SCORER,
+                ),
             ).run(job_id)
 
     def due(self, queue: Queue) -> list[str]:
