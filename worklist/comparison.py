@@ -8,6 +8,8 @@ nothing of the patient. A score that fell is never a negative, and every text th
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -192,6 +194,11 @@ def day_in_words(study_date: str) -> str:
 def comparison_to_json(comparison: PriorComparison) -> dict[str, Any]:
     """A comparison as JSON values; every number survives exactly."""
     return asdict(comparison)
+
+
+def comparison_digest(comparison: PriorComparison) -> str:
+    """SHA-256 of a comparison as JSON."""
+    return hashlib.sha256(json.dumps(comparison_to_json(comparison), sort_keys=True).encode()).hexdigest()
 
 
 def comparison_of_json(values: Mapping[str, Any]) -> PriorComparison:
