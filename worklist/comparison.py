@@ -104,25 +104,22 @@ class PriorComparison:
         """SOP Instance UIDs of what was looked at, the film first."""
         return tuple(one.sop_instance_uid for one in (self.film, self.report) if one)
 
-    def told(self, shown: Collection[str]) -> tuple[ComparedFinding, ...]:
-        """What may be told: of the findings that are shown those that changed, or reached their operating point.
+    def lines(self, shown: Collection[str]) -> tuple[str, ...]:
+        """A sentence for each finding that was compared and may be told, what has changed first.
 
         Args:
             shown: keys of the findings that may be shown.
         """
-        return tuple(one for one in self.compared if one.type.key in shown)
+        told = sorted(self._told(shown), key=lambda one: one.change is Change.STABLE)
+        return tuple(f"{one.words(self.study_date)}." for one in told)
 
     def sentences(self, shown: Collection[str]) -> tuple[str, ...]:
-        """All of it for a reader.
+        """All of it for a reader: a clash, what was not found out, and the lines.
 
         Args:
             shown: keys of the findings that may be shown.
         """
-        told = self.told(shown)
-        changed = [one for one in told if one.change is not Change.STABLE]
-        unchanged = [one for one in told if one.change is Change.STABLE]
-        lines = [f"{one.words(self.study_date)}." for one in (*changed, *unchanged)]
-        return tuple(filter(None, (_sentence(self.clash), _sentence(self.not_compared), *lines)))
+        return tuple(filter(None, (_sentence(self.clash), _sentence(self.not_compared), *self.lines(shown))))
 
     def summary(self, shown: Collection[str]) -> str:
         """One or two sentences: what changed, and else that nothing clearly did; "" where nothing was compared.
@@ -130,7 +127,7 @@ class PriorComparison:
         Args:
             shown: keys of the findings that may be shown.
         """
-        told = self.told(shown)
+        told = self._told(shown)
         if not told:
             return ""
         day = day_in_words(self.study_date)
@@ -143,6 +140,9 @@ class PriorComparison:
             for one in changed
         ]
         return f"Compared with the film of {day}: {'; '.join(said)}."
+
+    def _told(self, shown: Collection[str]) -> list[ComparedFinding]:
+        return [one for one in self.compared if one.type.key in shown]
 
 
 def compare(now: Analysis, then: Analysis) -> tuple[ComparedFinding, ...]:
