@@ -85,13 +85,13 @@ def image(reference: ImageReference, *, relationship: RelationshipTypeValues = I
     )
 
 
-def composite(name: Code, sop_class_uid: str, sop_instance_uid: str, *, is_inferred_from: bool = False) -> ContentItem:
-    """A document that is no image, which its parent contains or was inferred from."""
+def composite(name: Code, sop_class_uid: str, sop_instance_uid: str) -> ContentItem:
+    """A document that is no image, as that from which the parent was inferred."""
     return CompositeContentItem(
         _concept(name),
         referenced_sop_class_uid=sop_class_uid,
         referenced_sop_instance_uid=sop_instance_uid,
-        relationship_type=INFERRED_FROM if is_inferred_from else CONTAINS,
+        relationship_type=INFERRED_FROM,
     )
 
 

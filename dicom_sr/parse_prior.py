@@ -49,7 +49,7 @@ def parsed_prior(section: Section, dataset: Dataset, findings: tuple[Finding, ..
 
 
 def _film(section: Section, listed: Mapping[str, InstanceReference]) -> ImageReference | None:
-    item = section.find(codes.SOURCE_OF_MEASUREMENT)
+    item = below(section.find(codes.PRIOR_STUDY)).find(codes.SOURCE_OF_MEASUREMENT)
     if item is None:
         return None
     found = listed[_referenced(item)]
@@ -64,7 +64,7 @@ def _film(section: Section, listed: Mapping[str, InstanceReference]) -> ImageRef
 
 
 def _report(section: Section, listed: Mapping[str, InstanceReference]) -> PriorReport | None:
-    item = section.find(codes.SOURCE_REPORT)
+    item = below(section.find(codes.REPORT_KIND)).find(codes.SOURCE_REPORT)
     if item is None:
         return None
     found = listed[_referenced(item)]

@@ -10,7 +10,7 @@ from dicom_sr import codes
 from dicom_sr.content import CONTAINS, code, composite, image, number, section, text
 from dicom_sr.policy_sections import kind_items
 from dicom_sr.revision import InstanceReference
-from worklist.comparison import ComparedFinding, PriorComparison, day_in_words
+from worklist.comparison import ComparedFinding, PriorComparison, PriorReport, day_in_words
 from worklist.finding import Analysis, ImageReference, Snippet
 from worklist.triage import Triage
 
@@ -38,11 +38,10 @@ def prior_section(prior: PriorComparison | None) -> list[ContentItem]:
         codes.PRIOR,
         text(codes.CLASH, prior.clash),
         text(codes.NOT_COMPARED, prior.not_compared),
-        text(codes.PRIOR_STUDY, prior.study_instance_uid),
+        text(codes.PRIOR_STUDY, prior.study_instance_uid, *([image(film)] if film else [])),
         text(codes.PRIOR_DATE, prior.study_date),
-        _film(film) if film else [],
-        [composite(codes.SOURCE_REPORT, report.sop_class_uid, report.sop_instance_uid)] if report else [],
-        text(codes.REPORT_KIND, report.kind if report else ""),
+        _size(film) if film else [],
+        text(codes.REPORT_KIND, report.kind, _cited(report)) if report else [],
         text(codes.REPORT_LIMITS, report.limits if report else ""),
         text(codes.COMMENT, _SCORED if prior.compared else ""),
         *(_compared(one, film) for one in prior.compared),
@@ -76,17 +75,16 @@ def _told(prior: PriorComparison | None, triage: Triage) -> list[str]:
 
 def _quotation(snippet: Snippet, prior: PriorComparison | None) -> list[ContentItem]:
     report = prior.report if prior else None
-    cited = (
-        [composite(codes.SOURCE_REPORT, report.sop_class_uid, report.sop_instance_uid, is_inferred_from=True)]
-        if report and report.sop_instance_uid == snippet.source
-        else []
-    )
+    cited = [_cited(report)] if report and report.sop_instance_uid == snippet.source else []
     return [*text(codes.PREVIOUS_FINDING, snippet.snippet, *cited), *text(codes.QUOTED_FROM, snippet.source)]
 
 
-def _film(film: ImageReference) -> list[ContentItem]:
+def _cited(report: PriorReport) -> ContentItem:
+    return composite(codes.SOURCE_REPORT, report.sop_class_uid, report.sop_instance_uid)
+
+
+def _size(film: ImageReference) -> list[ContentItem]:
     return [
-        image(film, relationship=CONTAINS),
         number(codes.ROWS, film.rows, codes.PIXELS, relationship=CONTAINS),
         number(codes.COLUMNS, film.columns, codes.PIXELS, relationship=CONTAINS),
     ]

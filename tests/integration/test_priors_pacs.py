@@ -94,7 +94,7 @@ def test_the_newest_earlier_film_and_its_report_are_found(bench: Bench) -> None:
 )
 def test_a_clash_is_said_and_nothing_of_it_is_used(bench: Bench, attributes: dict[str, str], why: str) -> None:
     """Another patient under the same ID gives a sentence that names the day and the reason, and nothing else."""
-    film = film_of(EARLIER, **attributes)
+    film = film_of(EARLIER, 5, **attributes)
     bench.store(film, text_report(film, "Large pneumothorax."))
     clash = f"a study of 3 March 2026 under the same Patient ID is not used: {why}"
     assert bench.find() == Prior(clash=clash)

@@ -257,10 +257,9 @@ def prior_film_of(source: Dataset) -> Dataset:
 
 def prior_report_of(source: Dataset) -> Dataset:
     """The report on it, as far as a reference needs it."""
-    report = Dataset()
+    report = prior_film_of(source)
     report.SOPClassUID, report.SOPInstanceUID = BasicTextSRStorage, "1.2.3.9"
-    film = prior_film_of(source)
-    report.StudyInstanceUID, report.SeriesInstanceUID, report.Modality = film.StudyInstanceUID, "1.2.9.6", "SR"
+    report.SeriesInstanceUID, report.Modality = "1.2.9.6", "SR"
     return report
 
 
@@ -430,8 +429,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     films = [film, second_film_of(film)] if ending == "two films" else [film]
     paths = [saved_film(each, folder) for each in films]
     if ending == "a prior":
-        for each in (prior_film_of(film), prior_report_of(film)):
-            saved_film(each, folder)
+        paths += [saved_film(each, folder) for each in (prior_film_of(film), prior_report_of(film))]
     return Study(
         name=name,
         film=film,

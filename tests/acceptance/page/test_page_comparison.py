@@ -29,9 +29,8 @@ REPORT = PriorReport(
 @pytest.fixture
 def compared(morning: FilledList) -> FilledList:
     """Study 30 has a prior, 31, with a report; study 32 clashes with another patient's, 33."""
-    patient = {"patient_id": "4711"}
-    morning.add(31, "Roe^Jane", minutes=400_000, days_old=1, **patient)
-    uid = morning.add(30, "Roe^Jane", findings=NOW, is_reported=False, **patient)
+    morning.add(31, "Roe^Jane", minutes=400_000, days_old=1, patient_id="4711")
+    uid = morning.add(30, "Roe^Jane", findings=NOW, is_reported=False, patient_id="4711")
     now, then = (analysis_of(uid, scores) for scores in (NOW, THEN))
     morning.report(
         uid,
