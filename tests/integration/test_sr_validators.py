@@ -252,6 +252,7 @@ def prior_film_of(source: Dataset) -> Dataset:
     film = copy.deepcopy(source)
     film.StudyInstanceUID, film.SeriesInstanceUID = "1.2.9", "1.2.9.4"
     film.SOPInstanceUID, film.StudyDate, film.AccessionNumber = "1.2.9.4.5", "20260303", "A0"
+    film.pop("RequestAttributesSequence", None)  # the order of the other study
     return film
 
 
