@@ -99,13 +99,14 @@ def new_object(source: Source, identity: Identity) -> Dataset:
     return new
 
 
-def new_document(
+def new_document(  # noqa: PLR0913 - what a document is made of
     source: Source,
     identity: Identity,
     *,
     content: Dataset,
     images: Sequence[ImageReference],
     predecessors: Sequence[InstanceReference],
+    other_evidence: Sequence[InstanceReference] = (),
 ) -> Dataset:
     """An SR document around its content tree: SR Document Series and General modules (PS3.3 C.17.1, C.17.2).
 
@@ -115,6 +116,7 @@ def new_document(
         content: the root container.
         images: all that were scored, of one study: the document's evidence.
         predecessors: the documents that this one replaces.
+        other_evidence: objects of one earlier study that the content refers to.
     """
     new = new_object(source, identity)
     new.update(content)
@@ -124,6 +126,8 @@ def new_document(
     new.ReferencedPerformedProcedureStepSequence = []
     new.PerformedProcedureCodeSequence = []
     new.CurrentRequestedProcedureEvidenceSequence = [evidence(*map(InstanceReference.to_image, images))]
+    if other_evidence:
+        new.PertinentOtherEvidenceSequence = [evidence(*other_evidence)]
     if predecessors:
         new.PredecessorDocumentsSequence = [evidence(predecessor) for predecessor in predecessors]
     if answered := source.referenced_requests():

@@ -23,12 +23,14 @@ from dicom_sr.crops import choose_crops, crop_image
 from dicom_sr.findings_report import findings_content, located_findings, where_to_look
 from dicom_sr.key_image import key_image
 from dicom_sr.overlay import overlay
+from dicom_sr.prior_sections import prior_evidence
 from dicom_sr.revision import InstanceReference, Revision
 from dicom_sr.source import Source
 from dicom_sr.triage_report import failure_content, triage_content
 from dicom_sr.uids import derive_uid
 from worklist.account import account_digest
 from worklist.card import ScorerCard
+from worklist.comparison import comparison_digest
 from worklist.errors import PermanentError
 from worklist.finding import Algorithm, Analysis, ImageReference
 from worklist.scope import OWN_SERIES_FROM
@@ -115,6 +117,7 @@ def build_results(  # noqa: PLR0913 - one study, one run, and what the site want
         hashlib.sha256(explained.explanation.encode()).hexdigest(),
         *([account_digest(explained.account)] if explained.account else ()),
         *([steps_digest(explained.steps)] if explained.steps else ()),
+        *([comparison_digest(explained.prior)] if explained.prior else ()),
         policy.digest,
         unscored,
     )
@@ -182,7 +185,12 @@ def build_results(  # noqa: PLR0913 - one study, one run, and what the site want
     )
     return Results(
         triage_report=new_document(
-            leading, triage_identity, content=content, images=explained.images, predecessors=_documents(revision)
+            leading,
+            triage_identity,
+            content=content,
+            images=explained.images,
+            predecessors=_documents(revision),
+            other_evidence=prior_evidence(explained.prior),
         ),
         findings_report=findings_report,
         crops=pictures[: len(crops)],

@@ -11,6 +11,7 @@ import numpy as np
 from highdicom.sr import (
     CodeContentItem,
     CodedConcept,
+    CompositeContentItem,
     ContainerContentItem,
     ContentItem,
     ImageContentItem,
@@ -81,6 +82,16 @@ def image(reference: ImageReference, *, relationship: RelationshipTypeValues = I
         referenced_sop_class_uid=reference.sop_class_uid,
         referenced_sop_instance_uid=reference.sop_instance_uid,
         relationship_type=relationship,
+    )
+
+
+def composite(name: Code, sop_class_uid: str, sop_instance_uid: str) -> ContentItem:
+    """A document that is no image, as that from which the parent was inferred."""
+    return CompositeContentItem(
+        _concept(name),
+        referenced_sop_class_uid=sop_class_uid,
+        referenced_sop_instance_uid=sop_instance_uid,
+        relationship_type=INFERRED_FROM,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from pydicom.uid import EnhancedSRStorage
 from dicom_sr import codes
 from dicom_sr.parse_account import parsed_account
 from dicom_sr.parse_policy import parsed_card, parsed_policy, parsed_triage
+from dicom_sr.parse_prior import parsed_prior
 from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Acquisition
 from dicom_sr.tree import Section, below, key_of, name_of, number_of, sections_of, value_of
@@ -171,6 +172,8 @@ def _parsed(dataset: Dataset) -> TriageReport:
             raise LookupError("it does not say what scored")
         urgency = _urgency(summary.find(codes.PRIORITY), version)
         analysis = _analysis(section, images, scorer, version)
+        prior = parsed_prior(section(codes.PRIOR), dataset, analysis.findings)
+        analysis = replace(analysis, prior=prior)
         looked_for = tuple(finding.type for finding in analysis.findings)
         told = {kind.key: _told(item) for item, kind in numbers.findings()}
         if card:

@@ -21,6 +21,7 @@ from dicom_sr import codes
 from dicom_sr.account_sections import explainer_section, explanation_section
 from dicom_sr.content import FULL_DISCLAIMER, HAS_CONCEPT_MOD, clean, code, device_observer, image, root, section, text
 from dicom_sr.policy_sections import card_section, correct_on, policy_section
+from dicom_sr.prior_sections import previous_section, prior_section
 from dicom_sr.revision import Revision
 from dicom_sr.source import Source
 from dicom_sr.technical_sections import (
@@ -39,7 +40,6 @@ _NOT_ASSESSED: Final = f"{NOT_ASSESSED}. Nothing is known of the study's urgency
 _NO_NEGATIVE: Final = "This is not a negative report."
 _CALIBRATED: Final = "These numbers were calibrated on the model's reference films, not at this site."
 _NOT_CALIBRATED: Final = "These numbers are not calibrated: how often they are right was measured on no films."
-_QUOTED: Final = "Quoted from earlier reports, each with its source:"
 _QUALITY_CODE: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -91,19 +91,13 @@ def triage_content(  # noqa: PLR0913 - what was found, by which rule, on which i
             text(codes.COMMENT, _CALIBRATED if policy.card.is_measured else _NOT_CALIBRATED),
         ),
         explanation_section(analysis),
-        section(
-            codes.PREVIOUS_FINDINGS,
-            text(codes.COMMENT, _QUOTED if analysis.snippets else ""),
-            *(
-                text(codes.PREVIOUS_FINDING, snippet.snippet) + text(codes.QUOTED_FROM, snippet.source)
-                for snippet in analysis.snippets
-            ),
-        ),
+        previous_section(analysis, triage),
         numbers_section(analysis, triage),
         policy_section(policy, triage),
         card_section(policy.card, policy.site),
         scorer_section(analysis, sources),
         explainer_section(analysis),
+        prior_section(analysis.prior),
         steps_section(analysis),
         processing_section(revision, _summary(triage, unscored), unscored),
     )

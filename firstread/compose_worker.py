@@ -146,14 +146,24 @@ def build_report(settings: Settings) -> Work:
     """What reports studies."""
     from firstread.compose import build_job_records, open_database
     from worker.explaining import Explaining
+    from worker.priors import PriorFinder
     from worker.report import ReportPipeline
     from worklist.records import ExplanationRecords
 
-    database = open_database(settings)
+    database, pacs = open_database(settings), build_pacs(settings)
+    records = ExplanationRecords(database)
     return ReportPipeline(
         jobs=build_job_records(settings, database),
-        pacs=build_pacs(settings),
-        explaining=Explaining(build_explainer(settings), ExplanationRecords(database)),
+        pacs=pacs,
+        explaining=Explaining(build_explainer(settings), records),
+        priors=PriorFinder(
+            pacs,
+            records,
+            scope=settings.scope_rules,
+            report_titles=settings.report_titles,
+            # The small model costs this process little; MedSigLIP would cost seconds and gigabytes a second time.
+            build_scorer=partial(build_scorer, settings) if settings.scorer == "embedded" else None,
+        ),
         write_overlay=settings.write_overlay,
         write_key_image=settings.write_key_image,
     ).run

@@ -6,15 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from worklist.comparison import PriorComparison
+
 if TYPE_CHECKING:  # whoever names a context needs no numpy
     from imaging.radiograph import Radiograph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PriorFilm:
-    """An earlier frontal film of the same patient; source is its SOP Instance UID, taken when it was taken."""
+    """An earlier frontal film of the same patient; source is its SOP Instance UID, taken when it was taken.
 
-    radiograph: Radiograph
+    radiograph decodes it, which may raise UnusableImage: only who looks at it pays for that.
+    """
+
+    radiograph: Callable[[], Radiograph]
     source: str
     taken: str = ""
 
@@ -31,6 +36,7 @@ class StudyContext:
         reason: the reason for the study, as the order states it.
         prior_reports: pairs of (source, text) of earlier reports, newest first.
         prior_film: the earlier film to compare with.
+        comparison: what the scorer says of that film beside this one; None where there is none.
         identifiers: the patient's names and numbers, which no explanation may repeat.
         skip: why a slow model is not to be asked, in one line; "" where it may be.
         why_unwanted: asked now and then while a slow model works: why its words are of no use any more, "" while
@@ -40,6 +46,7 @@ class StudyContext:
     reason: str = ""
     prior_reports: tuple[tuple[str, str], ...] = ()
     prior_film: PriorFilm | None = None
+    comparison: PriorComparison | None = None
     identifiers: tuple[str, ...] = ()
     skip: str = ""
     why_unwanted: Callable[[], str] = _still_wanted

@@ -1,7 +1,8 @@
 """The template explainer: one or two plain sentences from the triage alone, in no time and without a model.
 
-It puts into words what may be put into words and no more: never a diagnosis, never "normal". It also quotes what
-earlier reports say about the same findings, word for word, negations included: quoting is not judging.
+It puts into words what may be put into words and no more: never a diagnosis, never "normal". It says which scores have
+clearly changed since the earlier film, and quotes what earlier reports say about the same findings, word for word,
+negations included: quoting is not judging.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from worklist.triage import Triage, Urgency
 from worklist.uids import device_uid
 from worklist.words import counted, in_a_sentence, joined
 
-VERSION = "3"
+VERSION = "4"
 
 _MAX_SNIPPETS = 3
+_LONGEST_SNIPPET = 400  # characters: what is longer is no sentence
 
 _TEXTS = {
     "named": "{findings}.",
@@ -69,20 +71,20 @@ class TemplateExplainer:
         radiographs: Callable[[ImageReference], Radiograph],  # noqa: ARG002 - words here come from the triage alone
         context: StudyContext = NO_CONTEXT,
     ) -> Analysis:
-        """The Analysis with one to three sentences, and at most three sentences quoted from earlier reports.
+        """The Analysis with one to four sentences, and at most three sentences quoted from earlier reports.
 
         Args:
             analysis: what the scorer found.
             triage: which of it may be put into words.
             radiographs: not asked.
-            context: whose earlier reports are quoted.
+            context: whose earlier reports are quoted, and whose comparison with an earlier film is told.
         """
         named = tuple(named.finding.type for named in triage.named)
         others = tuple(finding.type for finding in analysis.findings if finding.type not in named)
         steps, reports = Steps(), context.prior_reports
         given = f"what the triage may put into words, {counted(len(reports), 'earlier report')}"
         with steps.step(StepName.EXPLAIN, given, raising=Exception) as outcome:
-            words = " ".join(filter(None, (_summary(triage), _limits(analysis, triage))))
+            words = " ".join(filter(None, (_summary(triage), _changes(triage, context), _limits(analysis, triage))))
             snippets = quote(reports, first=named, then=others)
             outcome.end(f"the template's words, {counted(len(snippets), 'quotation')}")
         with steps.step(StepName.CHECK, "the template's words") as outcome:
@@ -104,6 +106,10 @@ def _summary(triage: Triage) -> str:
     looked_for = joined(sorted(in_a_sentence(finding.type.label) for finding in triage.shown))
     text = _TEXTS["flag_alone" if has_flag else "none"]
     return text.format(flag=triage.urgency.label, looked_for=looked_for or "nothing")
+
+
+def _changes(triage: Triage, context: StudyContext) -> str:
+    return context.comparison.summary({found.type.key for found in triage.shown}) if context.comparison else ""
 
 
 def _limits(analysis: Analysis, triage: Triage) -> str:
@@ -135,7 +141,7 @@ def quote(
     for age, (source, text) in enumerate(prior_reports):
         for sentence in SENTENCE_END.split(text):
             mentioned = [key for key, mention in mentions.items() if mention.search(sentence)]
-            if mentioned:
+            if mentioned and len(sentence) <= _LONGEST_SNIPPET:
                 rank = min(wanted.index(key) if key in wanted else len(wanted) for key in mentioned)
                 found.setdefault(Snippet(source=source, snippet=" ".join(sentence.split())), (rank, age))
     return tuple(sorted(found, key=lambda snippet: found[snippet])[:_MAX_SNIPPETS])

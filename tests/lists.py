@@ -14,6 +14,7 @@ from sqlalchemy import Column, Table, insert, select
 import migrations
 from worklist.account import Account
 from worklist.card import FindingCard, Precision, ScorerCard
+from worklist.comparison import PriorComparison
 from worklist.errors import UnusableImage
 from worklist.finding import (
     Algorithm,
@@ -23,6 +24,7 @@ from worklist.finding import (
     ImageReference,
     QualityNote,
     Side,
+    Snippet,
 )
 from worklist.job import JobLimits, Queue
 from worklist.order import OrderPriority
@@ -175,7 +177,16 @@ class FilledList:
         if is_reported:
             self.report(uid, crops=crops, explanation=analysis.explanation)
 
-    def report(self, uid: str, *, crops: int = 0, explanation: str = "", account: Account | None = None) -> None:
+    def report(  # noqa: PLR0913 - what sets one report apart from another
+        self,
+        uid: str,
+        *,
+        crops: int = 0,
+        explanation: str = "",
+        account: Account | None = None,
+        prior: PriorComparison | None = None,
+        snippets: tuple[Snippet, ...] = (),
+    ) -> None:
         """Have a study's report written, as it is once the study is complete."""
         self.intake.ingest([], [self.orthanc_id(uid)])
         job_id = self._due(uid, Queue.REPORT)
@@ -183,7 +194,10 @@ class FilledList:
         assert job
         subject = self.jobs.report_subject(job)
         assert subject.analysis
-        explained = subject.analysis.explained(explanation, explainer=TEMPLATE, prompt_version="1", account=account)
+        explained = subject.analysis.explained(
+            explanation, explainer=TEMPLATE, prompt_version="1", account=account, snippets=snippets
+        )
+        explained = replace(explained, prior=prior)
         self.jobs.keep_report(job_id, "w", subject, explained)
         results = [
             StoredResult(

@@ -174,7 +174,7 @@ def status(study: Sequence[Dataset], _films: Sequence[Dataset]) -> list[str]:
 
 
 def evidence(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
-    """The evidence of every report is all films that were scored, and its content refers to nothing else."""
+    """The evidence of a report is all films that were scored; it refers to these and its other evidence alone."""
     found = []
     wanted = {(film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID) for film in films}
     for report in documents(study):
@@ -186,11 +186,18 @@ def evidence(study: Sequence[Dataset], films: Sequence[Dataset]) -> list[str]:
         ]
         if set(listed) != wanted or len(listed) != len(wanted):
             found.append(f"the evidence of a report is {listed}")
-    scored = {film.SOPInstanceUID for film in films}
+    known = {film.SOPInstanceUID for film in films} | {
+        sop.ReferencedSOPInstanceUID
+        for report in documents(study)
+        for study_item in report.get("PertinentOtherEvidenceSequence", ())
+        for series in study_item.ReferencedSeriesSequence
+        for sop in series.ReferencedSOPSequence
+    }
     found += [
-        "a report refers to an image that is not its evidence"
-        for item in items(study, "IMAGE")
-        if item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID not in scored
+        "a report refers to an object that is not its evidence"
+        for kind in ("IMAGE", "COMPOSITE")
+        for item in items(study, kind)
+        if item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID not in known
     ]
     return found
 

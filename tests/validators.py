@@ -56,6 +56,10 @@ ALLOWED: Final = {
     rf"{_NUMBERS}(/{_NUMBERS})?({_EVIDENCE})*: Content Item not in template": (
         "PixelMed's TID 1404, which TID 2001 includes for quantities, is empty (docs/decisions/0006)"
     ),
+    r"Warning: [\d.]+: /CONTAINER \(18782-3,\S+ Report\"\)/CONTAINER \([^/]*\)/TEXT \([^/]*\)/"
+    r"COMPOSITE \(128225,DCM,[^/]*\): Content Item not in template": (
+        "TID 2000 may be extended: a sentence quoted from a report refers to that report"
+    ),
     r"Warning: Template 1501 MeasurementGroup/\[Row 1\] .*: template ID encoded in first row container 1410 "
     r"does not match expected template ID 1501 - may be ambiguous template invocation": (
         "TID 1500 takes groups of TID 1410 and 1501 under one name; PixelMed tries both on each"
@@ -84,6 +88,7 @@ _HEADINGS: Final = {  # CID 7001
         codes.NUMBERS,
         codes.SCORER,
         codes.EXPLAINER,
+        codes.PRIOR,
         codes.PROCESSING,
         codes.DISCLAIMER,
         codes.FAILURE,
@@ -132,6 +137,14 @@ _STATEMENTS: Final = dict.fromkeys(  # CID 7002
         codes.UNCERTAINTY,
         codes.STATEMENT,
         codes.STATED,
+        codes.PREVIOUS_FINDING,
+        codes.PRIOR_STUDY,
+        codes.PRIOR_DATE,
+        codes.REPORT_KIND,
+        codes.REPORT_LIMITS,
+        codes.CHANGE_BY_SCORE,
+        codes.NOT_COMPARED,
+        codes.CLASH,
         codes.SOURCE_IMAGE_UID,
         codes.VIEW,
         codes.STATION,

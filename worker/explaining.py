@@ -16,13 +16,16 @@ from typing import Final
 
 from imaging.radiograph import Radiograph
 from models import Explainer
-from models.context import StudyContext
+from models.context import NO_CONTEXT, StudyContext
 from models.steps import Steps
+from worker.priors import Prior
+from worklist.account import Change
+from worklist.comparison import day_in_words
 from worklist.finding import Analysis, ImageReference
 from worklist.records import ExplanationRecords, Job, ReportLoad
 from worklist.step import StepName, StepVerdict
 from worklist.triage import Triage
-from worklist.words import counted, joined
+from worklist.words import counted
 
 _NEWEST_SHARE: Final = 0.3  # of the newest film in the running mean of a model's time
 _WITHIN_S: Final = 3600.0  # arrivals are counted over so long, ...
@@ -95,7 +98,7 @@ class Explaining:
         analysis: Analysis,
         triage: Triage,
         radiographs: Callable[[ImageReference], Radiograph],
-        context: StudyContext | None = None,
+        find_prior: Callable[[], Prior | None],
     ) -> Analysis:
         """The study of a job in words.
 
@@ -104,12 +107,11 @@ class Explaining:
             analysis: what was found.
             triage: what the rule made of it.
             radiographs: gives an image of the study.
-            context: earlier film and reports, where somebody has looked for them.
+            find_prior: looks for the patient's newest earlier film and the report on it.
         """
         self._pace.arrive()
-        known, steps = context or StudyContext(), Steps()
-        self._find_priors(job, steps)
-        self._compare(known, steps)
+        steps = Steps()
+        context = self._compare(self._find_priors(find_prior, steps), analysis, steps)
         facts = self._records.facts(job.study_orthanc_id)
         why_unwanted = partial(self._records.why_unwanted, job.study_orthanc_id, job.revision)
         skip = why_unwanted() or self._pace.why_skip(self._records.load(), comes_first=facts.comes_first)
@@ -118,7 +120,7 @@ class Explaining:
             triage,
             radiographs,
             replace(
-                known,
+                context,
                 reason=facts.reason,
                 identifiers=facts.identifiers,
                 skip=skip,
@@ -128,22 +130,33 @@ class Explaining:
         account = explained.account
         if account and not skip:
             self._pace.note(account.elapsed_ms / 1000, has_explained=bool(account.prompt_sha256))
-        return explained
+        return replace(explained, prior=context.comparison)
 
-    def _find_priors(self, job: Job, steps: Steps) -> None:
-        with steps.step(StepName.PRIORS, "Patient ID and study date") as outcome:
-            prior, count = self._records.newest_prior(job.study_orthanc_id)
+    def _find_priors(self, find_prior: Callable[[], Prior | None], steps: Steps) -> Prior | None:
+        prior = None
+        with steps.step(StepName.PRIORS, "the patient's earlier studies in the PACS") as outcome:
+            prior = find_prior()
             if prior is None:
-                outcome.end("no earlier study under this Patient ID", StepVerdict.NOTHING)
+                outcome.end("no earlier frontal chest film", StepVerdict.NOTHING)
+            elif prior.clash:
+                outcome.end(prior.clash, StepVerdict.REFUSED)
+            elif prior.film is None:
+                outcome.end(prior.not_compared, StepVerdict.FAILED)
             else:
-                number = counted(count, "earlier study", "earlier studies")
-                outcome.end(f"{number} under this Patient ID, the newest {prior.study_instance_uid}")
+                report = f"with a report ({prior.report.kind})" if prior.report else "without a report"
+                outcome.end(f"the film of {day_in_words(prior.study_date)}, {report}")
+        return prior
 
-    def _compare(self, known: StudyContext, steps: Steps) -> None:
-        earlier = [f"film {known.prior_film.source}"] if known.prior_film else []
-        earlier += [f"report {source}" for source, _ in known.prior_reports]
-        with steps.step(StepName.COMPARE, joined(earlier) or "no earlier film or report") as outcome:
-            if earlier:
-                outcome.end("handed to what explains")
+    def _compare(self, prior: Prior | None, analysis: Analysis, steps: Steps) -> StudyContext:
+        context = NO_CONTEXT
+        given = f"the scores of two films by {analysis.scorer.name}" if prior and prior.film else "no earlier film"
+        with steps.step(StepName.COMPARE, given) as outcome:
+            context = prior.context(analysis) if prior else NO_CONTEXT
+            comparison = context.comparison
+            if comparison and comparison.compared:
+                changed = sum(one.change is not Change.STABLE for one in comparison.compared)
+                outcome.end(f"{counted(len(comparison.compared), 'finding')} compared, {changed} clearly changed")
             else:
-                outcome.end("nothing was fetched to compare with", StepVerdict.LEFT_OUT)
+                why = (comparison and comparison.not_compared) or "nothing to compare with"
+                outcome.end(why, StepVerdict.LEFT_OUT)
+        return context

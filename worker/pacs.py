@@ -52,6 +52,14 @@ class StoredSeries:
     instances: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredStudy:
+    """A study in Orthanc: its identifier there, and the tags that its index keeps, by keyword."""
+
+    orthanc_id: str
+    tags: Mapping[str, str]
+
+
 class Pacs:
     """One Orthanc.
 
@@ -150,16 +158,35 @@ class Pacs:
 
     def own_series(self, study_orthanc_id: str) -> list[StoredSeries]:
         """The series of a study that Firstread wrote, by Orthanc's index; none where there is no such study."""
+        return [series for series in self.series(study_orthanc_id) if is_own_series(series)]
+
+    def series(self, study_orthanc_id: str) -> list[StoredSeries]:
+        """The series of a study, by Orthanc's index; none where there is no such study."""
+        found = self._indexed_or_none(f"studies/{study_orthanc_id}/series")
+        return [StoredSeries(tags=one["MainDicomTags"], instances=tuple(one["Instances"])) for one in found or ()]
+
+    def patient_studies(self, study_orthanc_id: str, most: int) -> list[StoredStudy]:
+        """The studies under the Patient ID of a study, itself among them; none where there is no such study.
+
+        Orthanc goes from the study to its patient and on to all its studies by keys: what else it holds costs nothing.
+
+        Raises:
+            UnusableImage: too_many_studies, the ID has more than so many.
+        """
+        patient = self._indexed_or_none(f"studies/{study_orthanc_id}/patient")
+        if patient and len(patient["Studies"]) > most:
+            raise UnusableImage(
+                "too_many_studies", f"more than {most} studies have this Patient ID, as a placeholder has"
+            )
+        studies = self._indexed_or_none(f"patients/{patient['ID']}/studies") if patient else None
+        return [StoredStudy(orthanc_id=one["ID"], tags=one["MainDicomTags"]) for one in studies or ()]
+
+    def _indexed_or_none(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """What Orthanc's index says of a resource; None where there is none."""
         try:
-            series = _json(self._ask("GET", f"{self._url}/studies/{study_orthanc_id}/series"))
+            return _json(self._ask("GET", f"{self._url}/{path}"))
         except UnusableImage:
-            return []
-        return [
-            StoredSeries(tags=one["MainDicomTags"], instances=tuple(one["Instances"]))
-            for one in series
-            if is_own_manufacturer(one["MainDicomTags"].get("Manufacturer", ""))
-            and one["MainDicomTags"].get("Modality") in _OWN_MODALITIES
-        ]
+            return None
 
     def indexed(self, orthanc_id: str) -> dict[str, str]:
         """What Orthanc's index says of an instance: SOPInstanceUID, SOPClassUID, InstanceNumber and more."""
@@ -178,6 +205,11 @@ class Pacs:
     def read(self, orthanc_id: str) -> pydicom.Dataset:
         """An instance by Orthanc's identifier."""
         return _read(self._ask("GET", f"{self._url}/instances/{orthanc_id}/file").data)
+
+    def size_bytes(self, orthanc_id: str) -> int:
+        """The size of an instance's file."""
+        size = self._ask("GET", f"{self._url}/instances/{orthanc_id}/attachments/dicom/size").data
+        return int(size) if size.isdigit() else 0
 
     def find_triage_reports(
         self, since: date | None = None, until: date | None = None
@@ -303,6 +335,12 @@ class Pacs:
 
 class _BadRequest(PacsUnavailable):
     """The PACS cannot answer this question, though it may answer others."""
+
+
+def is_own_series(series: StoredSeries) -> bool:
+    """Whether Firstread wrote a series."""
+    tags = series.tags
+    return is_own_manufacturer(tags.get("Manufacturer", "")) and tags.get("Modality") in _OWN_MODALITIES
 
 
 def _gone() -> UnusableImage:

@@ -22,6 +22,7 @@ from worker.claim import claimed
 from worker.explaining import Explaining
 from worker.found import find_reports
 from worker.pacs import Pacs
+from worker.priors import Prior, PriorFinder
 from worklist.errors import ModelUnavailable, UnusableImage
 from worklist.finding import Algorithm, Analysis, ImageReference
 from worklist.records import Job, JobRecords, ReportSubject, StoredResult
@@ -39,6 +40,7 @@ class ReportPipeline:
         jobs: the work.
         pacs: where images come from and results go.
         explaining: what puts an Analysis into words.
+        priors: what finds the patient's earlier film and report.
         write_overlay: whether boxes also become a presentation state.
         write_key_image: whether an image with a suspected finding also gets a key image note.
     """
@@ -46,6 +48,7 @@ class ReportPipeline:
     jobs: JobRecords
     pacs: Pacs
     explaining: Explaining
+    priors: PriorFinder
     write_overlay: bool = False
     write_key_image: bool = False
 
@@ -94,8 +97,13 @@ class ReportPipeline:
     def _explain(self, job: Job, subject: ReportSubject, images: _Images) -> Analysis | None:
         if subject.analysis is None:
             return None
+        analysis = subject.analysis
         triage, _ = _triaged(subject)
-        return self.explaining.explain(job, subject.analysis, triage, images.radiograph)
+
+        def find_prior() -> Prior | None:
+            return self.priors.find(job.study_orthanc_id, analysis, images.dataset(analysis.image))
+
+        return self.explaining.explain(job, analysis, triage, images.radiograph, find_prior)
 
     def _build(self, analysis: Analysis, subject: ReportSubject, images: _Images, revision: Revision) -> Results:
         _, policy = _triaged(subject)

@@ -13,6 +13,7 @@ from worklist.step import Step, in_order
 
 if TYPE_CHECKING:
     from worklist.account import Account
+    from worklist.comparison import PriorComparison
 
 DISCLAIMER = "Not a diagnosis. Research use. Unverified AI output."
 
@@ -229,6 +230,7 @@ class Analysis:
         snippets: sentences of earlier reports that mention a finding.
         account: when and how the explanation came about; None before it, and of an earlier version.
         steps: how all of it came about; none of an earlier version.
+        prior: what the PACS has of the patient's newest earlier film, beside this; None where it has none.
     """
 
     images: tuple[ImageReference, ...]
@@ -245,6 +247,7 @@ class Analysis:
     snippets: tuple[Snippet, ...] = ()
     account: Account | None = None
     steps: tuple[Step, ...] = ()
+    prior: PriorComparison | None = None
 
     def __post_init__(self) -> None:
         """Refuse a score that is no probability, a naive time, and boxes outside their image."""

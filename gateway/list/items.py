@@ -114,6 +114,37 @@ class PriorsPage(BaseModel, extra="forbid"):
     items: list[PriorItem]
 
 
+class ItemQuote(BaseModel, extra="forbid"):
+    """A sentence of an earlier report, word for word; source is its SOP Instance UID."""
+
+    source: str
+    snippet: str
+
+
+class ItemComparison(BaseModel, extra="forbid"):
+    """The study beside the patient's newest earlier chest film that was found in the PACS.
+
+    Attributes:
+        study_instance_uid: of the earlier study; empty where none is used, as with a clash.
+        study_date: of it; null where none is used.
+        lines: what changed by the scores that may be shown, a sentence each; a score that fell excludes nothing.
+        clash: why an earlier study under the same Patient ID is not used; empty where there is no such thing.
+        not_compared: why scores are not compared, or what could not be found out; empty where there is no such thing.
+        report: what kind of document the report on the earlier film is; empty where none was found.
+        report_limits: what of it was not read.
+        quotes: its sentences that mention a finding.
+    """
+
+    study_instance_uid: str
+    study_date: date | None
+    lines: list[str]
+    clash: str
+    not_compared: str
+    report: str
+    report_limits: str
+    quotes: list[ItemQuote]
+
+
 class WorklistItem(BaseModel, extra="forbid"):
     """One study of the reading list. What it says of findings is not a diagnosis.
 
@@ -137,6 +168,7 @@ class WorklistItem(BaseModel, extra="forbid"):
         question: what the referrer asks, one line.
         prior: null where there is none, and where the study has no patient ID or date.
         prior_count: how many there are, counted to 1000.
+        comparison: null before the report is written, and where the PACS has no earlier chest film of the patient.
         images: those that were scored, the one with the highest score first.
     """
 
@@ -176,6 +208,7 @@ class WorklistItem(BaseModel, extra="forbid"):
     quality: list[ItemQuality]
     prior: ItemPrior | None
     prior_count: int
+    comparison: ItemComparison | None
     model: ModelSchema | None
 
 
@@ -269,6 +302,7 @@ def item(study: ListedStudy) -> dict[str, Any]:
         "quality": [{"code": note.code, "message": note.message} for note in (analysis.quality if analysis else ())],
         "prior": _prior(study.prior) if study.prior else None,
         "prior_count": study.prior_count,
+        "comparison": _comparison(analysis, shown) if analysis and analysis.prior else None,
         "model": model_answer(analysis.scorer) if analysis else None,
     }
 
@@ -291,14 +325,33 @@ def priors_json(priors: list[PriorLine]) -> bytes:
     )
 
 
-def _prior(prior: PriorStudy) -> dict[str, Any]:
-    day = prior.study_date
+def _comparison(analysis: Analysis, shown: set[str]) -> dict[str, Any] | None:
+    prior = analysis.prior
+    if prior is None:
+        return None
     return {
         "study_instance_uid": prior.study_instance_uid,
-        "study_date": f"{day[:4]}-{day[4:6]}-{day[6:]}",
+        "study_date": _day(prior.study_date) if prior.study_date else None,
+        "lines": list(prior.lines(shown)),
+        "clash": prior.clash,
+        "not_compared": prior.not_compared,
+        "report": prior.report.kind if prior.report else "",
+        "report_limits": prior.report.limits if prior.report else "",
+        "quotes": [{"source": one.source, "snippet": one.snippet} for one in analysis.snippets],
+    }
+
+
+def _prior(prior: PriorStudy) -> dict[str, Any]:
+    return {
+        "study_instance_uid": prior.study_instance_uid,
+        "study_date": _day(prior.study_date),
         "study_description": prior.study_description,
         "modality": prior.modality,
     }
+
+
+def _day(study_date: str) -> str:
+    return f"{study_date[:4]}-{study_date[4:6]}-{study_date[6:]}"
 
 
 def _explained(analysis: Analysis) -> dict[str, Any] | None:

@@ -98,6 +98,7 @@ _BLANK: Mapping[str, Any] = {
     "question": "",
     "acquired_at": None,
     "prior": None,
+    "comparison": None,
     "received_at": None,
     "order_priority": "ROUTINE",
     "urgency": None,

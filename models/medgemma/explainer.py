@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from imaging.radiograph import Radiograph
-from models.context import NO_CONTEXT, StudyContext
+from models.context import NO_CONTEXT, PriorFilm, StudyContext
 from models.medgemma.answer import Answer, BadAnswer, read_answer
 from models.medgemma.film import ShownFilm, show_film
 from models.medgemma.prompt import PromptFile, load_prompt
@@ -30,7 +30,7 @@ from models.safety.input_gate import REASON, Admitted, admit, film_refused
 from models.safety.language import faults_of_language
 from models.template import TemplateExplainer
 from worklist.account import Account, Check, Comparison, Layer, Verdict
-from worklist.errors import FirstreadError, ModelUnavailable, NoLongerWanted
+from worklist.errors import FirstreadError, ModelUnavailable, NoLongerWanted, UnusableImage
 from worklist.finding import Algorithm, Analysis, ImageReference, Snippet
 from worklist.step import Step, StepName, StepVerdict
 from worklist.triage import Triage
@@ -196,8 +196,11 @@ class MedGemmaExplainer:
             raise ModelUnavailable("explainer_away", self._why_resting)
 
     def _ask(self, work: _Work, film: ShownFilm) -> _Accepted:
+        before = _shown_prior(work.context.prior_film)
+        if before is None:
+            work.context = replace(work.context, prior_film=None)
         prior = work.context.prior_film
-        images = (*([show_film(prior.radiograph).picture] if prior else []), film.picture)
+        images = (*([before.picture] if before else []), film.picture)
         patience = Patience(until=work.started + self._time_limit_s, why_unwanted=work.context.why_unwanted)
         faults: list[str] = []
         for attempt in range(1, _ATTEMPTS + 1):
@@ -338,6 +341,17 @@ def _comparison(answer: Answer, context: StudyContext) -> Comparison | None:
     if answer.change is None or not compared:
         return None
     return Comparison(change=answer.change, compared_with=tuple(compared))
+
+
+def _shown_prior(prior: PriorFilm | None) -> ShownFilm | None:
+    """The earlier film as the model sees it; None where there is none, or it cannot be decoded."""
+    if prior is None:
+        return None
+    try:
+        return show_film(prior.radiograph())
+    except UnusableImage as error:
+        log.warning("the prior film is not shown to the language model", code=error.code)
+        return None
 
 
 def _no_pixels(_: ImageReference) -> Radiograph:

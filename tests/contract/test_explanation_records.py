@@ -92,12 +92,3 @@ def test_a_study_that_words_raised_stays_raised(records: Records, site: SiteChoi
     assert records.study().urgency is expected
     records.score({FindingType.CARDIOMEGALY: 0.1})
     assert records.study().urgency is expected
-
-
-def test_the_newest_prior_is_found_with_their_number(records: Records, explanations: ExplanationRecords) -> None:
-    """Of the studies under the same Patient ID; none of one that has none, or that is not known."""
-    records.ingest(received(), received("1.1", study_date="20250301"), received("1.2", study_date="20260301"))
-    prior, count = explanations.newest_prior(f"o{STUDY}")
-    assert (prior and prior.study_instance_uid, count) == ("1.2", 2)
-    assert explanations.newest_prior("o1.1") == (None, 0)
-    assert explanations.newest_prior("o9.9") == (None, 0)

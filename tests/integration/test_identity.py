@@ -25,12 +25,14 @@ from tests.hospitals import Site, film
 from tests.servers import OrthancServer
 from worker.explaining import Explaining
 from worker.pacs import Pacs
+from worker.priors import PriorFinder
 from worker.report import ReportPipeline
 from worker.score import ScorePipeline
 from worklist.errors import InvalidInput, UnusableImage
 from worklist.job import Queue
 from worklist.records import Database, ExplanationRecords, ListedStudy, Shown, Worklist
 from worklist.records.tables import InstanceRow
+from worklist.scope import ScopeRules
 from worklist.study import StudyState
 from worklist.triage import SiteChoices, TriagePolicy
 
@@ -51,9 +53,15 @@ class Hospital(Site):
         for job_id in self.jobs_due(Queue.SCORE):
             ScorePipeline(jobs=self.jobs, pacs=pacs, scorer=SCORER).run(job_id)
         intake.tick()
-        explaining = Explaining(TemplateExplainer(), ExplanationRecords(self.database))
+        records = ExplanationRecords(self.database)
+        report = ReportPipeline(
+            jobs=self.jobs,
+            pacs=pacs,
+            explaining=Explaining(TemplateExplainer(), records),
+            priors=PriorFinder(pacs, records, scope=ScopeRules()),
+        )
         for job_id in self.jobs_due(Queue.REPORT):
-            ReportPipeline(jobs=self.jobs, pacs=pacs, explaining=explaining).run(job_id)
+            report.run(job_id)
         self.gateways.close()
 
     def patrol(self) -> None:

@@ -30,6 +30,7 @@ from tests.servers import OrthancServer
 from worker.explaining import Explaining
 from worker.found import find_reports
 from worker.pacs import Pacs
+from worker.priors import PriorFinder
 from worker.report import ReportPipeline
 from worker.score import ScorePipeline
 from worklist.card import Precision
@@ -38,6 +39,7 @@ from worklist.finding import FindingType
 from worklist.job import JobLimits, Queue
 from worklist.reading import ReadingState
 from worklist.records import Database, ExplanationRecords, JobRecords, Lease, ListedStudy, Shown, Worklist
+from worklist.scope import ScopeRules
 from worklist.site import SiteRules
 from worklist.study import StudyState
 from worklist.triage import SiteChoices, TriagePolicy
@@ -94,8 +96,14 @@ class Recovery:
                 (Queue.SCORE, ScorePipeline(jobs=jobs, pacs=pacs, scorer=SCORER).run)
             ]
             if until_reported:
-                explaining = Explaining(TemplateExplainer(), ExplanationRecords(database))
-                queues.append((Queue.REPORT, ReportPipeline(jobs=jobs, pacs=pacs, explaining=explaining).run))
+                records = ExplanationRecords(database)
+                report = ReportPipeline(
+                    jobs=jobs,
+                    pacs=pacs,
+                    explaining=Explaining(TemplateExplainer(), records),
+                    priors=PriorFinder(pacs, records, scope=ScopeRules()),
+                )
+                queues.append((Queue.REPORT, report.run))
             idle = 0
             while idle < 3:
                 looked(intake)

@@ -20,6 +20,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import (
+    BasicTextSRStorage,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     SecondaryCaptureImageStorage,
@@ -50,6 +51,7 @@ from worklist.account import (
     Statement,
     Verdict,
 )
+from worklist.comparison import PriorComparison, PriorReport, compare
 from worklist.finding import Analysis, Finding, FindingType, QualityNote, Region, Side, Snippet, merge
 from worklist.triage import assess
 
@@ -245,6 +247,53 @@ def explained(analysis: Analysis) -> Analysis:
     )
 
 
+def prior_film_of(source: Dataset) -> Dataset:
+    """An earlier film of the same patient."""
+    film = copy.deepcopy(source)
+    film.StudyInstanceUID, film.SeriesInstanceUID = "1.2.9", "1.2.9.4"
+    film.SOPInstanceUID, film.StudyDate, film.AccessionNumber = "1.2.9.4.5", "20260303", "A0"
+    film.pop("RequestAttributesSequence", None)  # the order of the other study
+    return film
+
+
+def prior_report_of(source: Dataset) -> Dataset:
+    """The report on it, as far as a reference needs it."""
+    report = prior_film_of(source)
+    report.SOPClassUID, report.SOPInstanceUID = BasicTextSRStorage, "1.2.3.9"
+    report.SeriesInstanceUID, report.Modality = "1.2.9.6", "SR"
+    return report
+
+
+def beside_a_prior(source: Dataset) -> tuple[Results, ...]:
+    """A study with an earlier film and its report, some scores of which have changed."""
+    found, film, report = found_on(source, positive=True), prior_film_of(source), prior_report_of(source)
+    earlier = dataclasses.replace(found.findings[1], probability=0.05)
+    then = dataclasses.replace(found, findings=(found.findings[0], earlier))
+    prior = PriorComparison(
+        study_instance_uid=film.StudyInstanceUID,
+        study_date=film.StudyDate,
+        film=reference(film),
+        report=PriorReport(
+            study_instance_uid=report.StudyInstanceUID,
+            series_instance_uid=report.SeriesInstanceUID,
+            sop_class_uid=report.SOPClassUID,
+            sop_instance_uid=report.SOPInstanceUID,
+            kind="Basic Text SR, verified",
+            limits="only its first 20000 characters were read",
+        ),
+        compared=compare(found, then),
+    )
+    return (build_of([source], dataclasses.replace(found, prior=prior)),)
+
+
+def beside_a_clash(source: Dataset) -> tuple[Results, ...]:
+    """A study under whose Patient ID another patient's lies."""
+    clash = PriorComparison(
+        clash="a study of 3 March 2026 under the same Patient ID is not used: it states another name"
+    )
+    return (build_of([source], dataclasses.replace(found_on(source, positive=True), prior=clash)),)
+
+
 def second_film_of(source: Dataset) -> Dataset:
     """Another film of a study, in a series of its own, half as large."""
     film = copy.deepcopy(source)
@@ -338,6 +387,8 @@ ENDINGS: dict[str, Callable[[Dataset], tuple[Results, ...]]] = {
     "no box": lambda source: (build(source, boxes=0),),
     "box across the middle": across,
     "two films": two_films,
+    "a prior": beside_a_prior,
+    "a clash": beside_a_clash,
     "out of scope": lambda source: (failed(source, "not_frontal", "This is a lateral film."),),
 }
 STUDIES = [
@@ -378,6 +429,8 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     revisions = ENDINGS[ending](film)
     films = [film, second_film_of(film)] if ending == "two films" else [film]
     paths = [saved_film(each, folder) for each in films]
+    if ending == "a prior":
+        paths += [saved_film(each, folder) for each in (prior_film_of(film), prior_report_of(film))]
     return Study(
         name=name,
         film=film,

@@ -31,17 +31,19 @@ from models.template import TemplateExplainer
 from tests.bad_films import chest
 from tests.language_films import explainer_at
 from tests.language_servers import MODEL, answer_json, scripted, send_json
+from tests.prior_studies import film_of, text_report
 from tests.records import HOUR, NOON, Clock
 from tests.servers import OrthancServer, free_ports, orthanc_id
 from worker.explaining import Explaining
-from worker.pacs import Pacs
+from worker.pacs import Pacs, StoredStudy
 from worker.predict import Predictor, PredictPipeline
+from worker.priors import PriorFinder
 from worker.report import ReportPipeline
 from worker.score import ScorePipeline
 from worklist.account import CONFIRM, Layer
 from worklist.card import Precision
 from worklist.errors import PacsUnavailable
-from worklist.finding import Analysis, FindingType, ImageReference
+from worklist.finding import Analysis, FindingType, ImageReference, Snippet
 from worklist.job import JobLimits, Queue
 from worklist.order import OrderPriority
 from worklist.reading import Actor, ActorSource
@@ -52,7 +54,6 @@ from worklist.records import (
     JobRecords,
     ListedStudy,
     PredictionRecords,
-    PriorStudy,
     ReadingRecords,
     ReceivedInstance,
     UploadFiles,
@@ -121,15 +122,21 @@ class Site:
         *,
         jobs: JobRecords | None = None,
         pacs: Pacs | None = None,
-        explanations: ExplanationRecords | None = None,
     ) -> None:
         """Run every job of the report queue that is due."""
-        explaining = Explaining(explainer or TemplateExplainer(), explanations or ExplanationRecords(self.database))
+        records = ExplanationRecords(self.database)
+        explaining = Explaining(explainer or TemplateExplainer(), records)
         for job_id in self.due(Queue.REPORT):
             ReportPipeline(
                 jobs=jobs or self.jobs,
                 pacs=pacs or self.pacs,
                 explaining=explaining,
+                priors=PriorFinder(
+                    pacs or self.pacs,
+                    records,
+                    scope=ScopeRules(),
+                    build_scorer=lambda: SCORER,
+                ),
             ).run(job_id)
 
     def due(self, queue: Queue) -> list[str]:
@@ -364,14 +371,16 @@ def test_report_and_list_tell_how_the_result_came_about(site: Site) -> None:
 def test_priors_that_do_not_answer_cost_the_priors_alone(site: Site) -> None:
     """The study is reported with its findings and its words, and the step says what failed."""
 
-    class Away(ExplanationRecords):
-        def newest_prior(self, study_orthanc_id: str) -> tuple[PriorStudy | None, int]:
-            raise PacsUnavailable("pacs_away", f"nothing is known of {study_orthanc_id}: Orthanc does not answer")
+    class Away(Pacs):
+        def patient_studies(self, study_orthanc_id: str, most: int) -> list[StoredStudy]:
+            raise PacsUnavailable(
+                "pacs_away", f"not even {most} studies of {study_orthanc_id}: Orthanc does not answer"
+            )
 
     site.adopt_policy()
     uid = site.receive(sick())
     site.score_all()
-    site.report_all(explanations=Away(site.database))
+    site.report_all(pacs=Away(site.orthanc.url, auth=None))
     assert site.listed(uid).state is StudyState.REPORTED
     analysis = site.report().analysis
     assert analysis is not None
@@ -578,3 +587,49 @@ def test_an_upload_is_judged_by_the_policy_in_force(site: Site, tmp_path: Path) 
     after = predict(site, tmp_path)
     assert (after["label"], after["urgency"]) == ("Non-Urgent", "none")
     assert after["score"] == before["score"]
+
+
+def test_a_prior_goes_from_the_pacs_into_report_and_list(site: Site) -> None:
+    """Its scores and its report's sentence stand in the SR with their source, and nothing of it moves the study."""
+    site.adopt_policy()
+    earlier = film_of("20260303", 8)
+    report = text_report(earlier, "Small left pleural effusion.")
+    site.orthanc.post(earlier)
+    site.orthanc.post(report)
+    film = film_of("20261120", 5)
+    film.InstanceNumber = 1
+    uid = site.receive(film)
+    site.score_all()
+    scored = site.listed(uid)
+    site.report_all()
+    read, listed = site.report(), site.listed(uid)
+    assert read.analysis is not None
+    assert read.analysis == listed.analysis
+    prior = read.analysis.prior
+    assert prior is not None
+    assert prior.film is not None
+    assert prior.film.sop_instance_uid == earlier.SOPInstanceUID
+    assert prior.report is not None
+    assert read.analysis.snippets == (Snippet(source=report.SOPInstanceUID, snippet="Small left pleural effusion."),)
+    assert len(prior.compared) == len(read.analysis.findings)
+    assert "the film of 3 March 2026" in read.analysis.explanation
+    assert (listed.urgency, listed.harm, listed.queue_at) == (scored.urgency, scored.harm, scored.queue_at)
+
+
+def test_a_language_model_is_shown_the_earlier_film_and_report(site: Site) -> None:
+    """Two images, the earlier one first, and the report's sentence go to the model."""
+    site.adopt_policy()
+    earlier = film_of("20260303", 8)
+    site.orthanc.post(earlier)
+    site.orthanc.post(text_report(earlier, "Small left pleural effusion."))
+    film = film_of("20261120", 5)
+    film.InstanceNumber = 1
+    uid = site.receive(film)
+    site.score_all()
+    scored = site.listed(uid)
+    with scripted(lambda handler: send_json(handler, _agreeing(scored))) as server:
+        site.report_all(explainer_at(server.url))
+    parts = server.asked[0]["messages"][1]["content"]
+    assert [part["type"] for part in parts] == ["image_url", "image_url", "text"]
+    assert "Small left pleural effusion." in parts[2]["text"]
+    assert "2026-03-03" in parts[2]["text"]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import ComputedRadiographyImageStorage
+from pydicom.uid import BasicTextSRStorage, ComputedRadiographyImageStorage
 
 from dicom_sr.build import Results, Revision, build_failure_report, build_results
 from dicom_sr.parse import Told, is_own, parse
@@ -33,6 +33,7 @@ from tests.sr_films import (
 from tests.sr_films import build as build_study
 from worklist.account import Account, Certainty, Change, Check, Comparison, Layer, Statement, Verdict
 from worklist.card import FindingCard, Precision, ScorerCard
+from worklist.comparison import ComparedFinding, PriorComparison, PriorReport
 from worklist.errors import InvalidInput
 from worklist.finding import (
     KNOWN_FINDINGS,
@@ -242,7 +243,46 @@ def studies(draw: st.DrawFn) -> tuple[Analysis, TriagePolicy]:
         snippets=tuple(draw(st.lists(st.builds(Snippet, source=st.just("") | texts, snippet=texts), max_size=3))),
         account=draw(st.none() | accounts()),
     )
-    return explained, policy
+    return dataclasses.replace(explained, prior=draw(st.none() | priors(explained))), policy
+
+
+@st.composite
+def priors(draw: st.DrawFn, analysis: Analysis) -> PriorComparison:
+    """Any comparison with an earlier film of the Analysis, or a clash."""
+    if draw(st.booleans()):
+        return PriorComparison(clash=draw(texts))
+    film = ImageReference(
+        study_instance_uid="1.2.9",
+        series_instance_uid="1.2.9.1",
+        sop_class_uid=ComputedRadiographyImageStorage,
+        sop_instance_uid="1.2.9.1.1",
+        rows=draw(st.integers(1, 300)),
+        columns=draw(st.integers(1, 300)),
+    )
+    report = st.builds(
+        PriorReport,
+        study_instance_uid=st.just("1.2.9"),
+        series_instance_uid=st.just("1.2.9.2"),
+        sop_class_uid=st.just(BasicTextSRStorage),
+        sop_instance_uid=st.just("1.2.9.2.1"),
+        kind=texts,
+        limits=st.just("") | texts,
+    )
+    compared = [
+        ComparedFinding(
+            type=one.type, then=draw(probabilities), now=one.probability, change=draw(st.sampled_from(Change))
+        )
+        for one in analysis.findings
+        if draw(st.booleans())
+    ]
+    return PriorComparison(
+        study_instance_uid="1.2.9",
+        study_date="20260303",
+        film=film,
+        report=draw(st.none() | report),
+        compared=tuple(compared),
+        not_compared=draw(st.just("") | texts),
+    )
 
 
 @st.composite

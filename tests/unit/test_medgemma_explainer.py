@@ -94,7 +94,7 @@ def test_nothing_is_compared_where_there_is_nothing_to_compare_with() -> None:
 def test_an_earlier_film_stands_before_the_present_one() -> None:
     """Both as data URLs, images first; the change names the film."""
     other = LanguageStudy(analysis=replace(STUDY.analysis))
-    prior = PriorFilm(radiograph=other.radiograph(STUDY.analysis.image), source="1.2.8", taken="3 March 2026")
+    prior = PriorFilm(radiograph=lambda: other.radiograph(STUDY.analysis.image), source="1.2.8", taken="3 March 2026")
     with scripted(GOOD) as server:
         found = STUDY.explained(explainer_at(server.url), StudyContext(prior_film=prior))
         content = server.asked[0]["messages"][1]["content"]

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from worklist.account import account_of_json, account_to_json
+from worklist.comparison import comparison_of_json, comparison_to_json
 from worklist.finding import (
     Algorithm,
     Analysis,
@@ -38,6 +39,7 @@ def analysis_to_document(analysis: Analysis) -> str:
         "version": VERSION,
         "completed_at": analysis.completed_at.isoformat(),
         "account": account_to_json(analysis.account) if analysis.account else None,
+        "prior": comparison_to_json(analysis.prior) if analysis.prior else None,
     }
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
@@ -64,6 +66,7 @@ def analysis_of_document(document: str) -> Analysis:
         snippets=tuple(_of(Snippet, snippet) for snippet in values["snippets"]),
         account=account_of_json(values["account"]) if values.get("account") else None,
         steps=tuple(step_of_json(step) for step in values.get("steps", ())),
+        prior=comparison_of_json(values["prior"]) if values.get("prior") else None,
     )
 
 

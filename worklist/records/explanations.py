@@ -7,11 +7,12 @@ from typing import Final
 
 from sqlalchemy import case, func, or_, select
 
+from worklist.finding import Analysis, merge
 from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.reading import ReadingState
 from worklist.records.database import Database
-from worklist.records.priors import PriorStudy, newest_priors
+from worklist.records.images import current_analyses
 from worklist.records.tables import OPEN, JobRow, StudyRow
 from worklist.triage import Urgency
 
@@ -67,10 +68,11 @@ class ExplanationRecords:
                 identifiers=tuple(filter(None, (row.patient_name, row.patient_id, row.accession_number))),
             )
 
-    def newest_prior(self, study_orthanc_id: str) -> tuple[PriorStudy | None, int]:
-        """The newest earlier study under the same Patient ID, and how many there are; see priors.py."""
+    def analysis(self, study_orthanc_id: str, scorer_sha256: str) -> Analysis | None:
+        """What a scorer said of all images of a study as they are now; None where it has judged none of them."""
         with self._database.read() as session:
-            return newest_priors(session, [study_orthanc_id]).get(study_orthanc_id, (None, 0))
+            found = [one for one in current_analyses(session, study_orthanc_id) if one.scorer.sha256 == scorer_sha256]
+        return merge(found) if found else None
 
     def load(self) -> ReportLoad:
         """What the slow path has to do at this moment."""

@@ -1,11 +1,12 @@
 // The details of one study, beside the list.
 
+import { showComparison } from "./comparison.js";
 import { showFilm } from "./film.js";
 import { findingLine } from "./findings.js";
 import { showPatientPriors } from "./patientpriors.js";
 import { offerActs, sharedFields } from "./rows.js";
 import { showSteps } from "./steps.js";
-import { hasViewer, viewerUrl } from "./viewer.js";
+import { hasViewer, viewerUrl, withPrior } from "./viewer.js";
 import { beingRead, byId, fill, fromTemplate, localTime, twoDecimals } from "./words.js";
 
 const REST_MS = 150; // what is asked for another study waits until the keyboard rests on it
@@ -32,8 +33,8 @@ export function showDetails(item) {
   showFindings(item);
   if (hasViewer()) {
     const link = byId("viewer");
-    link.href = viewerUrl(item.study_instance_uid);
-    link.dataset.uids = item.study_instance_uid;
+    link.href = viewerUrl(...withPrior(item));
+    link.dataset.uids = withPrior(item).join(" ");
   }
   if (isOther) {
     image = 1;
@@ -79,6 +80,7 @@ function fillFacts(item) {
       return line;
     }),
   });
+  showComparison(panel, item);
   byId("failure").hidden = !item.failure;
   byId("explanation").hidden = !item.explanation;
   byId("provenance").hidden = item.score === null;

@@ -18,7 +18,7 @@ import {
 import { act, canUndo, isMine, notice, undo } from "./readings.js";
 import { isSteady, rowOf, tbody } from "./rows.js";
 import * as store from "./store.js";
-import { followInViewer, onViewerLink, openInViewer } from "./viewer.js";
+import { followInViewer, onViewerLink, openInViewer, withPrior } from "./viewer.js";
 import { byId } from "./words.js";
 
 const SURPRISE_MS = 1_500; // a key that is pressed so soon after a row has left was meant for that one
@@ -44,7 +44,7 @@ async function doAct(item, state) {
   const next = ahead.find((other) => store.get(other)?.reading.state === "unread");
   if (!next) return;
   reveal(next, wasOpen || openUid() !== null);
-  followInViewer(store.get(next).study_instance_uid);
+  followInViewer(...withPrior(store.get(next)));
 }
 
 async function takeBack() {
@@ -75,7 +75,7 @@ function onKey(event) {
   } else if (event.key === "o") {
     event.preventDefault();
     const item = store.get(openUid() ?? currentUid());
-    if (item && !event.repeat && (onList || inPanel)) openInViewer(item.study_instance_uid);
+    if (item && !event.repeat && (onList || inPanel)) openInViewer(...withPrior(item));
   } else if (event.key in STEPS) {
     const isLetter = event.key === "j" || event.key === "k";
     if (inPanel && !isLetter) return; // these keys scroll the panel
@@ -152,7 +152,7 @@ function onAnyClick(event) {
   if (event.detail > 2) return;
   getSelection().removeAllRanges(); // a double click marks a word, too
   setOpen(uid);
-  openInViewer(item.study_instance_uid);
+  openInViewer(...withPrior(item));
 }
 
 export function startKeys() {

@@ -102,7 +102,7 @@ const isolated = (...texts) => texts.filter(Boolean).map((text) => `\u2068${text
 /** What is cut short is told in whole under the pointer. */
 function tellWhole(row, item) {
   const { shown, ideographic } = personName(item.patient_name);
-  const { prior, prior_count: count } = item;
+  const { prior, prior_count: count, comparison } = item;
   row.querySelector("td.patient").title = isolated(shown, ideographic, item.patient_id);
   row.querySelector("td.study").title = isolated(
     item.study_description, where(item), item.modality, item.accession_number,
@@ -111,7 +111,10 @@ function tellWhole(row, item) {
   row.querySelector("td.reason").title = isolated(item.reason);
   row.querySelector("td.acquired").title = item.acquired_at ? new Date(item.acquired_at).toLocaleString() : "";
   row.querySelector("td.prior").title = prior
-    ? isolated(counted(Math.max(count, 1), "prior", "priors"), prior.study_description, prior.modality)
+    ? isolated(
+        counted(Math.max(count, 1), "prior", "priors"), prior.study_description, prior.modality,
+        comparison?.clash, ...(comparison?.lines ?? []),
+      )
     : "";
 }
 
@@ -138,6 +141,7 @@ function drawn(item) {
       where: where(item),
       acquired: dayTime(item.acquired_at),
       prior: item.prior?.study_date,
+      prior_clash: item.comparison?.clash ? "clash" : "",
       reason: item.reason,
       waiting: waiting(item.received_at),
     });

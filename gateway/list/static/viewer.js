@@ -10,6 +10,10 @@ let opened = null; // its window, once this page has opened it
 
 export const hasViewer = () => Boolean(link);
 
+/** A study, and behind it the earlier one whose film it was compared with: the viewer hangs both. */
+export const withPrior = ({ study_instance_uid: uid, comparison }) =>
+  [uid, comparison?.study_instance_uid].filter(Boolean);
+
 /** Where the viewer shows these studies beside one another. */
 export const viewerUrl = (...uids) =>
   new URL(link.dataset.prefix + uids.map(encodeURIComponent).join(","), document.baseURI).href;
@@ -25,9 +29,9 @@ export function openInViewer(...uids) {
   else notice("The browser refused to open the viewer's window: allow pop-ups for this page.");
 }
 
-/** Where the viewer's window is open, show another study in it; the keyboard stays with the list. */
-export function followInViewer(uid) {
-  if (opened && !opened.closed) opened.location.href = viewerUrl(uid);
+/** Where the viewer's window is open, show other studies in it; the keyboard stays with the list. */
+export function followInViewer(...uids) {
+  if (opened && !opened.closed) opened.location.href = viewerUrl(...uids);
 }
 
 /** A click on a link to the viewer, unless the reader wants a window of another kind. */
