@@ -32,7 +32,7 @@ from tests.bad_films import chest
 from tests.language_films import explainer_at
 from tests.language_servers import MODEL, answer_json, scripted, send_json
 from tests.records import HOUR, NOON, Clock
-from tests.servers import OrthancServer, free_ports, study_id
+from tests.servers import OrthancServer, free_ports, orthanc_id
 from worker.explaining import Explaining
 from worker.pacs import Pacs
 from worker.predict import Predictor, PredictPipeline
@@ -152,10 +152,10 @@ class Site:
     def files(self) -> dict[str, bytes]:
         """The files that Orthanc holds of what Firstread wrote, by SOP Instance UID."""
         found = {}
-        for orthanc_id in self.orthanc.get("/instances"):
-            tags = self.orthanc.get(f"/instances/{orthanc_id}/simplified-tags")
+        for found_id in self.orthanc.get("/instances"):
+            tags = self.orthanc.get(f"/instances/{found_id}/simplified-tags")
             if tags.get("Manufacturer") == "Firstread":
-                answer = httpx.get(f"{self.orthanc.url}/instances/{orthanc_id}/file", trust_env=False)
+                answer = httpx.get(f"{self.orthanc.url}/instances/{found_id}/file", trust_env=False)
                 found[tags["SOPInstanceUID"]] = answer.raise_for_status().content
         return found
 
@@ -168,7 +168,10 @@ class Site:
 
 def _received(film: Dataset) -> ReceivedInstance:
     return ReceivedInstance(
-        orthanc_id=study_id(film.PatientID, film.StudyInstanceUID),
+        orthanc_id=orthanc_id(film.PatientID, film.StudyInstanceUID),
+        instance_orthanc_id=orthanc_id(
+            film.PatientID, film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID
+        ),
         study_instance_uid=film.StudyInstanceUID,
         series_instance_uid=film.SeriesInstanceUID,
         sop_instance_uid=film.SOPInstanceUID,

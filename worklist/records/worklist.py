@@ -15,7 +15,7 @@ from worklist.records.addresses import study_at
 from worklist.records.among import Texts, among
 from worklist.records.database import Database
 from worklist.records.events import changed_studies, newest_sequence
-from worklist.records.images import StoredImage, unscored_images
+from worklist.records.images import StoredImage, orthanc_ids, unscored_images
 from worklist.records.lines import ListedStudy, analysis_of, lines
 from worklist.records.places import BY_ARRIVAL, BY_READING, Places, count
 from worklist.records.priors import PriorLine, prior_lines
@@ -150,9 +150,11 @@ class Worklist:
             if row is None:
                 return None
             analysis = analysis_of(session, row)
+            known = orthanc_ids(session, row.orthanc_id)
             images = [
                 StoredImage(
                     study_orthanc_id=row.orthanc_id,
+                    orthanc_id=known.get(image.sop_instance_uid),
                     series_instance_uid=image.series_instance_uid,
                     sop_instance_uid=image.sop_instance_uid,
                     is_decoded=True,
