@@ -149,8 +149,8 @@ class Worklist:
             row = _row_at(session, address)
             if row is None:
                 return None
-            analysis = analysis_of(session, row)
             known = orthanc_ids(session, row.orthanc_id)
+            analysis = analysis_of(session, row)
             images = [
                 StoredImage(
                     study_orthanc_id=row.orthanc_id,
