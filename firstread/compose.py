@@ -8,6 +8,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from firstread.settings import Settings
 from worklist.errors import InvalidInput
+from worklist.pacs_connection import trusting
 from worklist.records import Database, JobRecords
 
 if TYPE_CHECKING:
@@ -30,10 +31,19 @@ def open_database(settings: Settings) -> Database:
 
 
 def build_orthanc_client(settings: Settings) -> OrthancClient:
-    """A client of Orthanc's REST interface."""
+    """A client of Orthanc's REST interface.
+
+    Raises:
+        InvalidInput: its certificate authority's file cannot be used.
+    """
     from gateway.intake.orthanc import OrthancClient  # noqa: PLC0415 - no worker needs it, and it is large
 
-    return OrthancClient(settings.orthanc_url, auth=settings.orthanc_auth, dicomweb_root=settings.orthanc_dicomweb_root)
+    return OrthancClient(
+        settings.orthanc_url,
+        auth=settings.orthanc_auth,
+        tls=trusting(settings.orthanc_ca_file),
+        dicomweb_root=settings.orthanc_dicomweb_root,
+    )
 
 
 def build_job_records(settings: Settings, database: Database) -> JobRecords:

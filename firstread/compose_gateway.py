@@ -23,6 +23,7 @@ from gateway.predict.routes import PredictLimits
 from gateway.room import Room
 from gateway.simulate.routes import SimulatedModel
 from worklist.errors import ModelUnavailable
+from worklist.pacs_connection import trusting
 from worklist.records import Database, IntakeRecords, Lease, PredictionRecords, ReadingRecords, UploadFiles, Worklist
 from worklist.triage import TriagePolicy
 
@@ -79,6 +80,7 @@ def build_gateway(settings: Settings) -> FastAPI:
                 url=settings.orthanc_url,
                 root=settings.orthanc_dicomweb_root,
                 auth=settings.orthanc_auth,
+                tls=trusting(settings.orthanc_ca_file),
                 check_drawable=orthanc.check_drawable,
             ),
             stow_bytes=settings.stow_mb * 1_000_000,

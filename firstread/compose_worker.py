@@ -118,8 +118,14 @@ def build_language_server(settings: Settings) -> OpenAiServer:
 def build_pacs(settings: Settings) -> Pacs:
     """Where images come from and results go."""
     from worker.pacs import Pacs
+    from worklist.pacs_connection import trusting
 
-    return Pacs(settings.orthanc_url, dicomweb_root=settings.orthanc_dicomweb_root, auth=settings.orthanc_auth)
+    return Pacs(
+        settings.orthanc_url,
+        dicomweb_root=settings.orthanc_dicomweb_root,
+        auth=settings.orthanc_auth,
+        tls=trusting(settings.orthanc_ca_file),
+    )
 
 
 def build_predictor(settings: Settings) -> Predictor:

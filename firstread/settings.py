@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     """User name for Orthanc, empty where it asks for none."""
     orthanc_password: SecretStr = SecretStr("")
     """Password for Orthanc."""
+    orthanc_ca_file: Path | None = None
+    """PEM file of the authority that Orthanc's certificate comes from, where it is the hospital's own; with https."""
     orthanc_dicomweb_root: str = "dicom-web"
     """Path of the DICOMweb plug-in below orthanc_url."""
     orthanc_aet: str = "ORTHANC"

@@ -45,7 +45,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 STUDY = "1.2.3"
 LATERAL = Failure(code="lateral_view", message="lateral view")
-LIMITS = JobLimits(lease=15 * SECOND, max_attempts=3, first_pause=SECOND, pacs_patience=HOUR, requeue_after=10 * SECOND)
+LIMITS = JobLimits(lease=15 * SECOND, max_attempts=3, first_pause=SECOND, pacs_patience=HOUR)
 ANN = Actor(name="Ann", source=ActorSource.TYPED)
 BEN = Actor(name="Ben", source=ActorSource.PROXY)
 EXPLAINER = Algorithm(name="words", version="2", sha256="1" * 64, device_uid="2.25.2")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import uuid4
 
 import structlog
 
 from worker.failures import log_failure
-from worklist.records import Job, JobRecords
+from worklist.records import Job, JobRecords, name_of_a_claim
 
 log = structlog.get_logger()
 
@@ -18,7 +17,7 @@ log = structlog.get_logger()
 @contextmanager
 def claimed(jobs: JobRecords, job_id: str) -> Iterator[Claim | None]:
     """The claim to a job; None where it is done, or another's. What is raised inside is kept with the job."""
-    holder = str(uuid4())
+    holder = name_of_a_claim()
     job = jobs.claim(job_id, holder)
     if job is None:
         yield None

@@ -19,7 +19,6 @@ from typing import Final
 import structlog
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
-from sqlalchemy.exc import SQLAlchemyError
 
 from worklist.job import Queue
 from worklist.records import JobRecords
@@ -85,7 +84,7 @@ class Heartbeat:
         while True:
             try:
                 self.beat()
-            except SQLAlchemyError as error:
+            except Exception as error:  # noqa: BLE001 - a heart that stops for whatever reason makes a worker seem dead
                 log.warning("no sign of life", error=type(error).__name__)
             time.sleep(_EVERY_S)
 

@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import re
+import ssl
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from dicom_sr.revision import InstanceReference
 from imaging.elements import PYDICOM_ERRORS
 from worker.encoding import encode
 from worklist.errors import PACS_FULL, InvalidInput, PacsUnavailable, UnusableImage
+from worklist.pacs_connection import no_answer
 from worklist.scope import MANUFACTURER, is_own_manufacturer
 
 _PAGE = 500
@@ -67,15 +69,24 @@ class Pacs:
         url: root of its interface.
         dicomweb_root: path of its DICOMweb plug-in below that.
         auth: user name and password, or None.
+        tls: whom to trust; None for what this machine trusts.
 
     Every method raises PacsUnavailable where it does not answer, refuses us or has no DICOMweb: a site can mend that.
     """
 
-    def __init__(self, url: str, *, dicomweb_root: str = "dicom-web", auth: tuple[str, str] | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        dicomweb_root: str = "dicom-web",
+        auth: tuple[str, str] | None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._url = url.rstrip("/")
         self._dicomweb = f"{self._url}/{dicomweb_root.strip('/')}"
         login = base64.b64encode(":".join(auth).encode()).decode() if auth else ""
         self._http = urllib3.PoolManager(
+            ssl_context=tls,
             timeout=urllib3.Timeout(connect=TIMEOUT_S[0], read=TIMEOUT_S[1]),
             retries=False,  # the job is retried, with everyone able to see it
             headers={"Authorization": f"Basic {login}"} if login else {},
@@ -309,9 +320,7 @@ class Pacs:
             except ProtocolError:  # it had closed the connection, which it does after a second of silence
                 answer = ask()
         except HTTPError as error:
-            raise PacsUnavailable(
-                "pacs_unavailable", f"no answer from Orthanc at {self._url} ({type(error).__name__}): start it"
-            ) from error
+            raise no_answer(self._url, error) from error
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise self._refusal(answer)
         return answer

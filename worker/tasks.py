@@ -6,28 +6,21 @@ is, stands in the records. A message may therefore come twice, late, or never.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 
+from worker.broker import TRANSPORT_OPTIONS, VISIBILITY_S, WorkerAmqp
 from worker.memory import FreedMemory
 from worklist.job import Queue
 
 if TYPE_CHECKING:
     from worker.heartbeat import Heartbeat  # and with it the database, which the main process does without
 
-VISIBILITY_S = 3600  # Redis hands an unacknowledged message to another worker after this long
-_KEEPALIVE: Final = {  # a broker whose host is gone is noticed within half a minute, not after hours
-    socket.TCP_KEEPIDLE: 10,
-    socket.TCP_KEEPINTVL: 5,
-    socket.TCP_KEEPCNT: 3,
-    socket.TCP_USER_TIMEOUT: 20_000,  # ms
-}
 _LOADING_S = 600  # in which a process may load its models; Celery's own 4 s would kill it, again and again
 
 
@@ -60,7 +53,7 @@ def build_worker(
         services: how each of its queues is served.
         build_heartbeat: called once in each worker process.
     """
-    app = Celery("firstread", broker=broker_url, set_as_current=False)
+    app = Celery("firstread", broker=broker_url, amqp=WorkerAmqp, set_as_current=False)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
@@ -74,12 +67,7 @@ def build_worker(
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={
-            "visibility_timeout": VISIBILITY_S,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "socket_keepalive_options": _KEEPALIVE,
-        },
+        broker_transport_options=TRANSPORT_OPTIONS,
     )
     freed = FreedMemory()
     loaded: dict[Queue, Callable[[str], None]] = {}

@@ -63,6 +63,18 @@ def next_state(state: ProcedureStepState, event: JobEvent) -> ProcedureStepState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """A wait that doubles with each message that was sent in vain, up to a longest one."""
+
+    first: timedelta
+    longest: timedelta
+
+    def after(self, sent: int) -> timedelta:
+        """How long to wait after so many messages, one at the least."""
+        return min(self.first * (1 << (sent - 1)), self.longest)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobLimits:
     """How patient the work is.
 
@@ -71,11 +83,14 @@ class JobLimits:
         max_attempts: claims after which a job fails.
         first_pause: pause before the second attempt; it doubles with each, up to a minute.
         pacs_patience: how long a job waits for an absent PACS before that counts as a failure.
-        requeue_after: how long a message may lie in the broker before another is sent; doubles with each.
+        requeue_after: how long a message may lie in the broker before another is sent.
+        resend_after: how long after a message was sent another is, where none lies in the broker and the job is still
+            in nobody's hands.
     """
 
     lease: timedelta = timedelta(seconds=15)
     max_attempts: int = 5
     first_pause: timedelta = timedelta(seconds=1)
     pacs_patience: timedelta = timedelta(hours=1)
-    requeue_after: timedelta = timedelta(seconds=10)
+    requeue_after: Patience = Patience(first=timedelta(seconds=20), longest=timedelta(minutes=10))
+    resend_after: Patience = Patience(first=timedelta(seconds=2), longest=timedelta(seconds=16))

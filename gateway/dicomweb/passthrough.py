@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from gateway.dicomweb.questions import accepted, check_viewport, drawn_instance,
 from gateway.dicomweb.spacing import without_unusable_spacing
 from gateway.problems import Problem, problem
 from worklist.errors import PacsUnavailable
+from worklist.pacs_connection import no_answer
 
 _ROOT = "dicom-web"
 _LEVELS = ("studies", "series", "instances")
@@ -56,6 +58,7 @@ class DicomWebOrigin:
         url: root of Orthanc.
         root: path of the DICOMweb plug-in below it.
         auth: user name and password, or None.
+        tls: whom to trust; None for what this machine trusts.
         check_drawable: told a SOP Instance UID, raises UnusableImage where drawing it might end Orthanc.
         patience_s: longest wait for an answer, and for each next piece of it.
     """
@@ -64,6 +67,7 @@ class DicomWebOrigin:
     check_drawable: Callable[[str], None]
     root: str = _ROOT
     auth: tuple[str, str] | None = None
+    tls: ssl.SSLContext | None = None
     patience_s: float = 60.0
 
     @property
@@ -78,6 +82,7 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
     orthanc = httpx.AsyncClient(
         base_url=f"{origin.url.rstrip('/')}/{root}",
         auth=origin.auth,
+        verify=origin.tls or True,
         timeout=httpx.Timeout(origin.patience_s, connect=_CONNECT_S),
         limits=httpx.Limits(keepalive_expiry=_IDLE_S),
         trust_env=False,
@@ -102,11 +107,7 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
         except httpx.HTTPError as error:
-            raise PacsUnavailable(
-                "pacs_unavailable",
-                f"no answer from Orthanc at {origin.url} ({type(error).__name__}): "
-                "start it or set FIRSTREAD_ORTHANC_URL",
-            ) from error
+            raise no_answer(origin.url, error) from error
         is_metadata = path.endswith("/metadata")
         return await _handed_on(answer, is_head=request.method == "HEAD", is_metadata=is_metadata)
 

@@ -23,6 +23,7 @@ from worklist.records import JobRecords
 _QUEUES: Final = (Queue.SCORE, Queue.REPORT)
 _MOST_A_WORKER = 16  # messages that wait in the broker for each of its workers
 _COUNT_WORKERS_S = 5.0
+_NO_ROOM = "'maxmemory'"  # in what Redis says then
 
 log = structlog.get_logger()
 
@@ -57,6 +58,7 @@ class Dispatcher:
         self._jobs = jobs
         self._sender = sender
         self._broker_was_lost = False
+        self._refusal: BrokerUnavailable | None = None  # of the last round
         self._counting: Connection | None = None
         self._rooms = {queue: _Room() for queue in _QUEUES}
         self._workers: dict[Queue, int] = {}
@@ -77,11 +79,17 @@ class Dispatcher:
         Raises:
             BrokerUnavailable: the broker took none or only some; the rest stays due.
         """
-        if self._broker_was_lost:
-            self.check_broker()
-            self._jobs.forget_enqueued()  # it may have come back empty
-            self._broker_was_lost = False
-        return sum(self._hand_out(queue, with_past=with_past) for queue in _QUEUES)
+        try:
+            if self._broker_was_lost:
+                check_broker(self._sender)
+                self._jobs.forget_enqueued()  # it may have come back empty
+                self._broker_was_lost = False
+            sent = sum(self._hand_out(queue, with_past=with_past) for queue in _QUEUES)
+        except BrokerUnavailable as error:
+            self._broker_was_lost, self._refusal = True, error
+            raise
+        self._refusal = None
+        return sent
 
     def send_prediction(self, prediction_id: str) -> None:
         """Ask for a prediction; this is no job of the list, so nobody asks again.
@@ -99,26 +107,31 @@ class Dispatcher:
         """Connect to the broker; returns what it is, such as redis.
 
         Raises:
-            BrokerUnavailable: it does not answer.
+            BrokerUnavailable: it does not answer, or took no message in the last round.
         """
         try:
-            return check_broker(self._sender)
+            answer = check_broker(self._sender)
         except BrokerUnavailable:
             self._broker_was_lost = True
             raise
+        if refusal := self._refusal:
+            raise refusal
+        return answer
 
     def _hand_out(self, queue: Queue, *, with_past: bool) -> int:
         workers = self._count_workers(queue)
-        due = self._jobs.due(_MOST_A_WORKER * workers, queue, with_past=with_past)
+        most = _MOST_A_WORKER * workers
         sent: list[str] = []
         try:
-            room = self._rooms[queue].left(self._count_waiting(queue), len(due), workers) if due else 0
+            # Mostly there is nothing to send or to miss, and the broker is not asked.
+            due = self._jobs.due(most, queue, with_past=with_past, nothing_waits=True)
+            waiting = self._count_waiting(queue) if due else 0
+            if waiting:
+                due = self._jobs.due(most, queue, with_past=with_past)
+            room = self._rooms[queue].left(waiting, len(due), workers) if due else 0
             for job_id, _ in due[:room]:
                 self._send(queue, job_id)
                 sent.append(job_id)
-        except BrokerUnavailable:
-            self._broker_was_lost = True
-            raise
         finally:
             if sent:
                 self._jobs.record_enqueued(sent)
@@ -201,6 +214,11 @@ def _errors_of(connection: Connection) -> tuple[type[Exception], ...]:
 
 
 def _unavailable(error: Exception) -> BrokerUnavailable:
+    if _NO_ROOM in str(error):
+        return BrokerUnavailable(
+            "broker_full",
+            "the broker has no room for a message: raise maxmemory in Redis, or free it; no work is lost meanwhile",
+        )
     return BrokerUnavailable(
         "broker_unavailable",
         f"the broker does not answer ({error}): start Redis, or set FIRSTREAD_BROKER_URL; no work is lost meanwhile",

@@ -51,7 +51,8 @@ _MOST_HINTS = 1000  # that are kept; the patrol finds the rest
 _REST_S = 0.1  # between two rounds: a burst rings five times a film, and each round has its price
 _TICK_S = 0.25  # how often it is looked whether a study has become complete
 _LONGEST_HELD_S = 120.0  # that the work of a look back waits for its end
-_HOUSEKEEPING_EVERY_S = 3.0
+_SWEEP_EVERY_S = 1.0
+_LAPSE_EVERY_S = 3.0
 _SAY_READ_EVERY_S = 10.0
 _BUDGET_EVERY_S = 3600.0
 
@@ -188,8 +189,8 @@ class Intake:
             return
         self._attempt(self._complete_quiet)
         for step, every_s in (
-            (self._lapse_claims, _HOUSEKEEPING_EVERY_S),
-            (self._sweep_jobs, _HOUSEKEEPING_EVERY_S),
+            (self._lapse_claims, _LAPSE_EVERY_S),
+            (self._sweep_jobs, _SWEEP_EVERY_S),
             (self._follow_budget, _BUDGET_EVERY_S),
         ):
             if time.monotonic() >= self._next.get(step.__name__, 0.0) and self._attempt(step):

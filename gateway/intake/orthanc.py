@@ -6,6 +6,7 @@ Each request has a time-out, so that a silent Orthanc can never hold the gateway
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from pyorthanc import Orthanc
 
 from imaging.headers import Header, read_header
 from worklist.errors import PacsUnavailable, UnusableImage
+from worklist.pacs_connection import no_answer
 from worklist.records import StoredImage
 from worklist.scope import is_own_object
 
@@ -69,6 +71,7 @@ class OrthancClient:
     Args:
         url: root of its REST interface.
         auth: user name and password, or None.
+        tls: whom to trust; None for what this machine trusts.
         dicomweb_root: path of its DICOMweb plug-in below the root.
         timeout_s: longest wait for any answer.
 
@@ -76,13 +79,19 @@ class OrthancClient:
     """
 
     def __init__(
-        self, url: str, *, auth: tuple[str, str] | None, dicomweb_root: str = "dicom-web", timeout_s: float = 10.0
+        self,
+        url: str,
+        *,
+        auth: tuple[str, str] | None,
+        tls: ssl.SSLContext | None = None,
+        dicomweb_root: str = "dicom-web",
+        timeout_s: float = 10.0,
     ) -> None:
         self.url = url.rstrip("/")
         self._dicomweb_root = dicomweb_root.strip("/")
         # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
         limits = httpx.Limits(keepalive_expiry=0.5)
-        options = {"auth": auth, "timeout": timeout_s, "trust_env": False, "limits": limits}
+        options = {"auth": auth, "timeout": timeout_s, "trust_env": False, "limits": limits, "verify": tls or True}
         self.rest = Orthanc(self.url, return_raw_response=True, base_url=self.url, **options)
 
     def close(self) -> None:
@@ -283,10 +292,7 @@ class OrthancClient:
         try:
             answer: httpx.Response = request(*arguments, **options)
         except httpx.HTTPError as error:
-            raise PacsUnavailable(
-                "pacs_unavailable",
-                f"no answer from Orthanc at {self.url} ({type(error).__name__}): start it or set FIRSTREAD_ORTHANC_URL",
-            ) from error
+            raise no_answer(self.url, error) from error
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise PacsUnavailable(
                 "pacs_refuses_login",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -31,6 +33,7 @@ from worklist.errors import ModelUnavailable, PacsUnavailable, UnusableImage
 from worklist.finding import Code, FindingType
 from worklist.job import Queue
 from worklist.order import OrderPriority
+from worklist.records import name_of_a_claim
 from worklist.records.documents import analysis_of_document, analysis_to_document
 from worklist.records.tables import AnalysisRow, JobRow, ReportRow
 from worklist.study import Failure, StudyState
@@ -115,6 +118,23 @@ def test_sweep_puts_back_and_at_last_fails(records: Records) -> None:
     assert study.failure is not None
     assert study.failure.code == "worker_lost"
     assert "firstread retry" in study.reason
+
+
+def test_a_job_whose_process_died_is_put_back_at_once(records: Records) -> None:
+    """On this machine nobody waits for its lease, neither the sweep nor who gets its message; others do."""
+    records.ingest(received("1.1"), received("1.2"))
+    program = "from worklist.records import name_of_a_claim; print(name_of_a_claim())"
+    dead = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    first = records.claim(Queue.SCORE, dead)
+    second = records.claim(Queue.SCORE, dead.replace(" ", "-elsewhere ", 1))
+    records.jobs.sweep()
+    assert records.due() == [first.job_id]
+    assert records.jobs.claim(first.job_id, dead)
+    assert records.jobs.claim(first.job_id, name_of_a_claim()) == first
+    records.jobs.sweep()
+    assert records.due() == []
+    assert records.jobs.claim(first.job_id, "another") is None
+    assert records.jobs.claim(second.job_id, "another") is None
 
 
 # ---- Errors ----
@@ -292,6 +312,21 @@ def test_messages_are_sent_again_ever_more_rarely(records: Records) -> None:
     records.jobs.record_enqueued([job_id])
     records.jobs.forget_enqueued()
     assert records.due() == [job_id]
+
+
+def test_a_message_that_is_lost_is_sent_again_at_once(records: Records) -> None:
+    """Where none waits in the broker and nobody has claimed its job: after 2, 4, 8 s and so on, 16 at the longest."""
+    records.ingest(received())
+    (job_id,) = records.due()
+    for pause_s in (2, 4, 8, 16, 16):
+        records.jobs.record_enqueued([job_id])
+        records.clock.forward(pause_s * SECOND)
+        assert records.jobs.due(9, nothing_waits=True) == []
+        records.clock.forward(timedelta(microseconds=1))
+        assert records.jobs.due(9, nothing_waits=True) == [(job_id, Queue.SCORE)]
+        assert records.jobs.due(9) == []
+    assert records.jobs.claim(job_id, "w")
+    assert records.jobs.due(9, nothing_waits=True) == []
 
 
 def test_a_job_that_was_put_back_is_sent_at_once(records: Records) -> None:

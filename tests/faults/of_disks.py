@@ -40,7 +40,7 @@ def logs_disk_full(moment: Moment) -> None:
     _fill(moment)
 
 
-@fault("Redis has no room for 20 s")
+@fault("Redis has no room for 20 s", tells=("broker",), tells_within_s=10)
 def redis_full(moment: Moment) -> None:
     """It answers, and takes no message."""
     with redis.Redis.from_url(moment.hospital.redis.url) as client:

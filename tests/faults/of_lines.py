@@ -13,11 +13,10 @@ _STORE = b"POST /dicom-web/studies"
 @fault(
     "every open connection to Redis goes silent; new ones work",
     tells=("work",),
-    recovers_within_s=120,
     tells_within_s=90,
 )
 def redis_half_open(moment: Moment) -> None:
-    """Nothing ends this fault but a worker that notices it, so most of it is recovery."""
+    """Nothing ends this fault but a program that notices it."""
     moment.hospital.to_redis.go_silent()
     moment.last(15)
 

@@ -72,10 +72,8 @@ def film_removed(moment: Moment) -> None:
 
 @fault("each message comes twice, shuffled, with junk between", plan=Plan(gateways=2, workers=2), is_quick=True)
 def messages_doubled(moment: Moment) -> None:
-    """What waits in Redis, five times over; junk ends the worker that takes it, so there is some of each kind once."""
+    """What waits in Redis, five times over, with junk of each kind behind it."""
     hospital = moment.hospital
-    junk = [*_JUNK, _unknown_task()]
-    moment.random.shuffle(junk)
     with redis.Redis.from_url(hospital.redis.url) as client:
         for _ in range(5):
             hospital.stream.send_at_once(2)
@@ -84,7 +82,8 @@ def messages_doubled(moment: Moment) -> None:
                 moment.random.shuffle(waiting)
                 for message in waiting:
                     client.lpush(queue.task, message)
-            client.lpush(moment.random.choice((Queue.SCORE, Queue.REPORT)).task, junk.pop())
+            for junk in (*_JUNK, _unknown_task()):
+                client.lpush(moment.random.choice((Queue.SCORE, Queue.REPORT)).task, junk)
             moment.last(2)
 
 

@@ -744,6 +744,21 @@ def test_a_broker_that_takes_no_write_is_told_in_a_line(site: Site, redis_server
     assert len(site.messages(Queue.SCORE)) == 1
 
 
+def test_a_message_that_was_lost_is_sent_again(site: Site) -> None:
+    """Who took it died before it claimed the job: where none waits any more, another one is sent soon."""
+    intake = site.intake()
+    intake.look()
+    site.send(film())
+    look_until(intake, lambda: bool(site.messages(Queue.SCORE)))
+    site.ahead = timedelta(seconds=3)
+    intake.tick()
+    assert len(site.messages(Queue.SCORE)) == 1
+    with redis.Redis.from_url(site.redis_url) as client:
+        client.delete(Queue.SCORE.task)
+    intake.tick()
+    assert len(site.messages(Queue.SCORE)) == 1
+
+
 def test_an_intake_that_is_stuck_does_not_count_as_reading(site: Site) -> None:
     """A round that never ends, say behind another session's lock, raises no error: its silence tells."""
     intake = site.intake()

@@ -24,9 +24,9 @@ from worklist.errors import PacsUnavailable, UnusableImage
 _LOOPBACK = "127.0.0.1"
 
 
-def pacs_of(orthanc: OrthancServer, **choices: str) -> Pacs:
+def pacs_of(orthanc: OrthancServer, dicomweb_root: str = "dicom-web") -> Pacs:
     """The worker's side of an Orthanc."""
-    return Pacs(orthanc.url, auth=None, **choices)
+    return Pacs(orthanc.url, auth=None, dicomweb_root=dicomweb_root)
 
 
 def uids(film: Dataset) -> tuple[str, str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 from sqlalchemy import text
 
 from gateway.health import Health, Readiness
@@ -21,8 +22,8 @@ from gateway.room import Room
 from tests.hospitals import Site, film, look_until, wait_until
 from tests.language_servers import scripted
 from tests.proxies import proxied
-from tests.servers import OrthancServer, free_ports, running
-from worklist.errors import PACS_FULL, PacsUnavailable
+from tests.servers import OrthancServer, RedisServer, free_ports, running
+from worklist.errors import PACS_FULL, BrokerUnavailable, PacsUnavailable
 from worklist.job import Queue
 from worklist.records import Database, IntakeRecords
 
@@ -45,14 +46,22 @@ def worker_lives(site: Site) -> None:
     site.jobs.say_alive((Queue.SCORE, Queue.REPORT))
 
 
-def health_of(site: Site, intake: Intake, orthanc_url: str = "", room: Room = ROOM, explainer_url: str = "") -> Health:
+def health_of(  # noqa: PLR0913 - each can be what fails
+    site: Site,
+    intake: Intake,
+    *,
+    orthanc_url: str = "",
+    room: Room = ROOM,
+    explainer_url: str = "",
+    dispatcher: Dispatcher | None = None,
+) -> Health:
     """The health of the gateway that an intake belongs to."""
     return Health(
         version="1",
         database=site.database,
         records=IntakeRecords(site.database, site.rules),
         jobs=site.jobs,
-        dispatcher=Dispatcher(site.jobs, build_sender(site.redis_url)),
+        dispatcher=dispatcher or Dispatcher(site.jobs, build_sender(site.redis_url)),
         orthanc=site.gateways.enter_context(closing(OrthancClient(orthanc_url or site.orthanc.url, auth=None))),
         intake=intake,
         room=room,
@@ -95,6 +104,27 @@ def test_work_that_nobody_takes_is_told(site: Site) -> None:
     assert ready.checks["work"].detail.startswith("nobody takes work of the queue score for 6")
     site.work()
     assert health.readiness().ready
+
+
+def test_a_broker_without_room_is_told_at_once(site: Site, redis_server: RedisServer) -> None:
+    """It answers, but whoever has a message for it is refused; once it takes them, all is well."""
+    intake = site.intake()
+    worker_lives(site)
+    dispatcher = Dispatcher(site.jobs, build_sender(site.redis_url))
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.config_set("maxmemory", "1")
+        try:
+            site.send(film())
+            look_until(intake, lambda: site.jobs.count_open() == 1)
+            with pytest.raises(BrokerUnavailable):
+                dispatcher.run()
+            refused = health_of(site, intake, dispatcher=dispatcher).readiness().checks["broker"]
+        finally:
+            client.config_set("maxmemory", "0")
+    assert not refused.ok
+    assert refused.detail.startswith("the broker has no room for a message: raise maxmemory in Redis")
+    assert dispatcher.run() == 1
+    assert health_of(site, intake, dispatcher=dispatcher).readiness().checks["broker"].ok
 
 
 def test_a_site_without_workers_is_not_ready(site: Site) -> None:
@@ -181,7 +211,7 @@ def test_many_who_ask_cost_one_question(site: Site) -> None:
     intake.look()
     worker_lives(site)
     with proxied(site.orthanc.url, slowly) as url, ThreadPoolExecutor(30) as pages:
-        health = health_of(site, intake, url)
+        health = health_of(site, intake, orthanc_url=url)
         answers = list(pages.map(lambda _: health.readiness(), range(30)))
     assert [answer.checks for answer in answers if not answer.ready] == []
     assert asked.count("GET /system") <= 2

@@ -9,7 +9,7 @@ from worklist.records.found import FoundReport, FoundReports
 from worklist.records.images import StoredImage
 from worklist.records.intake import FeedCursor, IntakeRecords, ReceivedReport
 from worklist.records.jobs import Job, JobRecords
-from worklist.records.leases import Lease, living_processes
+from worklist.records.leases import Lease, living_processes, name_of_a_claim
 from worklist.records.lines import ListedStudy
 from worklist.records.predictions import PredictionRecords
 from worklist.records.priors import PriorLine, PriorStudy
@@ -55,4 +55,5 @@ __all__ = [
     "Worklist",
     "is_of_the_database",
     "living_processes",
+    "name_of_a_claim",
 ]

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Select, and_, bindparam, case, func, not_, or_, select, true
 from sqlalchemy.orm import Session
 
-from worklist.job import Queue
+from worklist.job import Patience, Queue
 from worklist.procedure_step import ProcedureStepState
 from worklist.records.events import EventKind, lately
 from worklist.records.images import image_is_open
@@ -20,8 +20,7 @@ from worklist.triage import Urgency
 
 LONGEST_PAUSE: Final = timedelta(minutes=1)  # before the next try of a job; ...
 IMPOSSIBLE: Final = 2 * LONGEST_PAUSE  # ... a moment further ahead was written before the clock was set back
-_DOUBLINGS = 6  # of the wait before a message is sent again ...
-_LONGEST_WAIT = timedelta(minutes=10)  # ... and then each time after this long
+_COUNTED = range(1, 7)  # messages that were sent in vain; after more of them the wait is the longest
 _MOST_REASONS = 3
 _LATELY = timedelta(seconds=30)  # in which a worker that is at work has ended some job
 _CAN_WAIT = and_(StudyRow.is_past, or_(StudyRow.urgency.is_(None), StudyRow.urgency == Urgency.NONE))
@@ -40,7 +39,7 @@ def due_jobs(  # noqa: PLR0913 - each says which
     session: Session,
     now: datetime,
     limit: int,
-    requeue_after: timedelta,
+    patience: Patience,
     queue: Queue | None,
     *,
     with_past: bool,
@@ -53,12 +52,12 @@ def due_jobs(  # noqa: PLR0913 - each says which
         session: of the transaction.
         now: the present moment.
         limit: how many at most.
-        requeue_after: how long the first message of a job may lie in the broker.
+        patience: with a message that was sent, and brought nothing so far.
         queue: of this queue alone; None for all.
         with_past: whether what can wait is among them.
     """
-    waits = {f"sent_{sent}": now - requeue_after * 2**sent for sent in range(_DOUBLINGS)}
-    moments = {"now": now, "impossible": now + IMPOSSIBLE, "longest": now - _LONGEST_WAIT, **waits}
+    waits = {f"sent_{sent}": now - patience.after(sent) for sent in _COUNTED}
+    moments = {"now": now, "impossible": now + IMPOSSIBLE, "longest": now - patience.longest, **waits}
     return [
         (job_id, found)
         for job_id, found in session.execute(_statement(queue, with_past=with_past), {"most": limit, **moments})
@@ -116,10 +115,7 @@ def is_undelivered(session: Session, queues: Collection[Queue], now: datetime) -
 def _statement(queue: Queue | None, *, with_past: bool) -> Select[str, Queue]:
     # Built once: it is asked several times a second, and building it takes six times as long as running it.
     enqueued_at, moment = JobRow.enqueued_at, JobRow.not_before.type
-    waits = [
-        and_(JobRow.enqueues == sent, enqueued_at < bindparam(f"sent_{sent}", type_=moment))
-        for sent in range(_DOUBLINGS)
-    ]
+    waits = [and_(JobRow.enqueues == sent, enqueued_at < bindparam(f"sent_{sent}", type_=moment)) for sent in _COUNTED]
     now, impossible = bindparam("now", type_=moment), bindparam("impossible", type_=moment)
     forgotten = or_(enqueued_at.is_(None), *waits, enqueued_at < bindparam("longest", type_=moment), enqueued_at > now)
     is_ready = and_(JobRow.queue == Queue.REPORT, ~image_is_open(JobRow.study_orthanc_id))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, or_, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
@@ -22,7 +22,7 @@ from worklist.records.events import EventKind, record
 from worklist.records.failures import FailedWork
 from worklist.records.found import FoundReports, take_over
 from worklist.records.images import image_is_open
-from worklist.records.leases import living_workers, say_alive
+from worklist.records.leases import is_gone, living_workers, say_alive
 from worklist.records.policies import newest_policy, policies_in_force
 from worklist.records.reports import ReportSubject, StoredResult
 from worklist.records.studies import Study
@@ -73,15 +73,23 @@ class JobRecords:
         self._rules = rules
         self.limits = limits
 
-    def due(self, limit: int, queue: Queue | None = None, *, with_past: bool = True) -> list[tuple[str, Queue]]:
+    def due(
+        self, limit: int, queue: Queue | None = None, *, with_past: bool = True, nothing_waits: bool = False
+    ) -> list[tuple[str, Queue]]:
         """The jobs that the broker should hold a message for and may not: STAT first, then in reading order.
 
-        A report waits until no image of its study is still to be scored. Of one queue where one is named, and without
-        what a look back found and nobody has flagged where that is not wanted yet.
+        A report waits until no image of its study is still to be scored.
+
+        Args:
+            limit: how many at most.
+            queue: of this queue alone; None for all.
+            with_past: with what a look back found and nobody has flagged.
+            nothing_waits: no message waits in the broker, so that those which were sent a while ago, and whose jobs
+                nobody has claimed, are lost.
         """
+        patience = self.limits.resend_after if nothing_waits else self.limits.requeue_after
         with self._database.read() as session:
-            now = self._database.now(session)
-            return due_jobs(session, now, limit, self.limits.requeue_after, queue, with_past=with_past)
+            return due_jobs(session, self._database.now(session), limit, patience, queue, with_past=with_past)
 
     def record_enqueued(self, job_ids: Iterable[str]) -> None:
         """Note that the broker took a message for each of these jobs."""
@@ -99,16 +107,11 @@ class JobRecords:
             session.execute(update(JobRow).where(JobRow.job_id.in_(_scheduled())).values(enqueued_at=None, enqueues=0))
 
     def sweep(self) -> None:
-        """Put back the jobs whose holder has not renewed its lease, and fail those it happens to each time."""
+        """Put back the jobs whose holder died or has not renewed its lease, and fail those it happens to each time."""
         with self._database.read() as session:
             now = self._database.now(session)
-            lapsed = session.scalars(
-                select(JobRow.job_id).where(
-                    OPEN,
-                    JobRow.state == ProcedureStepState.IN_PROGRESS,
-                    or_(JobRow.lease_until < now, JobRow.lease_until > now + self.limits.lease + IMPOSSIBLE),
-                )
-            ).all()
+            held = session.scalars(select(JobRow).where(OPEN, JobRow.state == ProcedureStepState.IN_PROGRESS))
+            lapsed = [row.job_id for row in held if self._is_lapsed(row, now)]
         for job_id in lapsed:
             with self._database.write() as session:
                 now = self._database.now(session)
@@ -321,7 +324,8 @@ class JobRecords:
     def _is_lapsed(self, row: JobRow, now: datetime) -> bool:
         if row.state != ProcedureStepState.IN_PROGRESS or row.lease_until is None:
             return False
-        return not now <= row.lease_until <= now + self.limits.lease + IMPOSSIBLE
+        is_in_time = now <= row.lease_until <= now + self.limits.lease + IMPOSSIBLE
+        return not is_in_time or is_gone(row.holder or "")
 
     def _lock(self, session: Session, job_id: str, now: datetime) -> tuple[JobRow | None, Study | None]:
         # The study first, then the job: see the order of locks in studies.py.

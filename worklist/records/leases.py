@@ -12,6 +12,7 @@ import socket
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
@@ -26,6 +27,7 @@ LENGTH: Final = timedelta(seconds=10)
 _RENEW_AT: Final = LENGTH * 2 / 3  # of it left; so it is written every few seconds, not in each round
 _START_TIME: Final = 19  # place of the start time in /proc/PID/stat, behind the name
 _WORKER: Final = "worker"
+_CLAIM: Final = "/"  # behind the process, before what tells its claims apart
 _WORKER_LIFE: Final = timedelta(seconds=35)  # a worker says three times in it that it lives
 
 
@@ -114,6 +116,11 @@ def living_workers(session: Session, now: datetime) -> dict[Queue, int]:
     }
 
 
+def name_of_a_claim() -> str:
+    """What a claim to a job is held under: this process, so that its death is noticed, and no two claims alike."""
+    return f"{_this_process()}{_CLAIM}{uuid4()}"
+
+
 def living_processes(database: Database) -> list[str]:
     """What runs beside this process, as far as leases tell: gateway or worker, its host and its process's number.
 
@@ -122,7 +129,7 @@ def living_processes(database: Database) -> list[str]:
     with database.read() as session:
         now = database.now(session)
         rows = session.scalars(select(LeaseRow).where(LeaseRow.until > now).order_by(LeaseRow.name)).all()
-    held = [row for row in rows if row.holder != _this_process() and not _is_gone(row.holder)]
+    held = [row for row in rows if row.holder != _this_process() and not is_gone(row.holder)]
     # A worker has a lease for each of its queues.
     return list(
         dict.fromkeys(f"{_role(row.name)} on {row.holder.split()[0]} (process {_number(row.holder)})" for row in held)
@@ -139,12 +146,12 @@ def _number(holder: str) -> str:
 
 def _is_free(row: LeaseRow, now: datetime) -> bool:
     # Further ahead than a lease is long: written before the clock was set back.
-    return not now < row.until <= now + 2 * LENGTH or _is_gone(row.holder)
+    return not now < row.until <= now + 2 * LENGTH or is_gone(row.holder)
 
 
-def _is_gone(holder: str) -> bool:
+def is_gone(holder: str) -> bool:
     """Whether a holder was a process of this machine that has ended; False where that cannot be told."""
-    place, _, process = holder.rpartition(" ")
+    place, _, process = holder.partition(_CLAIM)[0].rpartition(" ")
     return place == _this_place() and process not in {_process(pid) for pid in (process.split("-")[0],) if pid}
 
 
