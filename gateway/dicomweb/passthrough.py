@@ -23,6 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from gateway.dicomweb.guards import GUARDS, require_host
 from gateway.dicomweb.questions import accepted, check_viewport, drawn_instance, plain_query
 from gateway.dicomweb.spacing import without_unusable_spacing
 from gateway.problems import Problem, problem
@@ -36,16 +37,9 @@ _CONNECT_S = 3.0
 _IDLE_S = 0.5  # Orthanc closes a connection that was idle for 1 s; one that it is just closing must not be used
 _RESOURCE = re.compile(r"[0-9A-Za-z][\w.,-]*(/[0-9A-Za-z][\w.,-]*)*", re.ASCII)  # no segment is "." or ".."
 _STORAGE = re.compile(r"studies(/[0-9.]+)?")
-_HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", re.ASCII)
 _ASKED = ("accept", "accept-charset", "content-type", "content-length", "range", "if-none-match", "if-modified-since")
 _ANSWERED = ("content-type", "content-length", "content-range", "content-location", "etag", "last-modified", "warning")
 _FAILED_SOP_SEQUENCE = "00081198"
-_GUARDS = {
-    # What a stored object holds is never run as a page of ours, and no cache on the way keeps it.
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cache-Control": "private, no-cache",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,15 +123,12 @@ def _allowed(request: Request, level: str, path: str) -> tuple[str, ...]:
 
 
 def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.Request:
-    host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        raise Problem(400, "no usable Host", "the Host header must hold a name or address, and a port if need be")
     headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
     query, accept = plain_query(request.scope["query_string"]), headers.get("accept", "*/*")
     check_viewport(query)
     headers["accept"] = accept if request.method == "POST" else accepted(path, accept)
     # Orthanc builds RetrieveURL and BulkDataURI from this; it wants the host without the quotes of RFC 7239.
-    headers["forwarded"] = f"host={host};proto={request.url.scheme}"
+    headers["forwarded"] = f"host={require_host(request)};proto={request.url.scheme}"
     headers["accept-encoding"] = "identity"  # images are compressed as they are
     return orthanc.build_request(
         "POST" if request.method == "POST" else "GET",  # Orthanc knows no HEAD
@@ -155,7 +146,7 @@ async def _handed_on(answer: httpx.Response, *, is_head: bool, is_metadata: bool
         )
     if answer.is_error and "content-type" not in answer.headers:
         return await _complaint(answer)
-    headers = {name: answer.headers[name] for name in _ANSWERED if name in answer.headers} | _GUARDS
+    headers = {name: answer.headers[name] for name in _ANSWERED if name in answer.headers} | GUARDS
     is_mended = is_metadata and headers.get("content-type", "").startswith("application/dicom+json")
     if is_mended:
         headers.pop("content-length", None)
@@ -193,12 +184,12 @@ async def _complaint(answer: httpx.Response) -> Response:
     await answer.aclose()
     status = HTTPStatus(answer.status_code)
     if body.startswith(b"<"):
-        return Response(body, status, _GUARDS, "application/dicom+xml")
+        return Response(body, status, GUARDS, "application/dicom+xml")
     try:
         told = json.loads(body)
     except ValueError:
         told = {"Message": body[:200].decode(errors="replace")}
     if isinstance(told, dict) and _FAILED_SOP_SEQUENCE in told:
-        return Response(body, status, _GUARDS, "application/dicom+json")
+        return Response(body, status, GUARDS, "application/dicom+json")
     detail = (told.get("Details") or told.get("Message") or "") if isinstance(told, dict) else ""
     return problem(status, status.phrase.lower(), str(detail) or f"Orthanc answers {answer.status_code}")
