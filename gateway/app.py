@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from gateway.access.actors import Actors
 from gateway.access.bodies import BodyLimit
-from gateway.access.proxies import ForwardedScheme
+from gateway.access.proxies import ForwardedAddress
+from gateway.dicomweb.guards import OneSlash
 from gateway.dicomweb.passthrough import DicomWebOrigin, build_dicomweb
 from gateway.dicomweb.searches import build_searches
 from gateway.fhir import build_fhir
@@ -81,7 +82,8 @@ def build_app(parts: GatewayParts) -> FastAPI:
 
     app = FastAPI(title="Firstread", version=parts.site.version, lifespan=lifespan)
     install_problems(app)
-    app.add_middleware(ForwardedScheme, actors=parts.actors)
+    app.add_middleware(ForwardedAddress, actors=parts.actors)
+    app.add_middleware(OneSlash, prefixes=parts.dicomweb.prefixes)
     stow = dict.fromkeys(parts.dicomweb.prefixes, parts.stow_bytes)
     app.add_middleware(BodyLimit, limits={"/predict": parts.predict_limits.request_bytes, **stow})
     app.include_router(

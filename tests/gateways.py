@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,13 +21,14 @@ _STOP_S = 20.0
 
 
 @contextmanager
-def running_gateway(folder: Path, orthanc_url: str, *, viewer_dir: Path | None = None) -> Iterator[str]:
+def running_gateway(folder: Path, orthanc_url: str, *, viewer_dir: Path | None = None, **choices: Any) -> Iterator[str]:
     """A gateway without workers or broker; yields its root, without a slash at the end.
 
     Args:
         folder: where its database lives.
         orthanc_url: root of Orthanc.
         viewer_dir: OHIF's files; None for no viewer.
+        choices: further settings.
     """
     database_url = f"sqlite:///{folder / 'firstread.db'}"
     with closing(Database(database_url)) as database:
@@ -37,6 +39,7 @@ def running_gateway(folder: Path, orthanc_url: str, *, viewer_dir: Path | None =
         orthanc_url=orthanc_url,
         upload_dir=folder / "uploads",
         viewer_dir=viewer_dir,
+        **choices,
     )
     with served(build_gateway(settings)) as url:
         yield url

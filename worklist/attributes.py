@@ -68,6 +68,11 @@ class Attribute:
     is_returned: bool = False
 
     @property
+    def is_of_studies(self) -> bool:
+        """Whether it is told of a study: its own, or its patient's."""
+        return self.level in {Level.PATIENT, Level.STUDY}
+
+    @property
     def matching(self) -> Matching:
         """How it matches."""
         return _BY_VR.get(self.vr, Matching.TEXT) if self.is_key else Matching.NONE
@@ -94,7 +99,7 @@ NumberOfStudyRelatedSeries     00201206 IS STUDY   none returned -
 NumberOfStudyRelatedInstances  00201208 IS STUDY   none returned -
 RequestingPhysician            00321032 PN STUDY   key  -        -
 RequestedProcedureDescription  00321060 LO STUDY   key  -        -
-ReportingPriority              00401009 CS STUDY   ours returned reporting_priority
+ReportingPriority              00401009 SH STUDY   ours returned reporting_priority
 Modality                       00080060 CS SERIES  key  -        -
 SeriesInstanceUID              0020000E UI SERIES  key  -        -
 SeriesNumber                   00200011 IS SERIES  key  -        -

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import uuid4
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -15,8 +15,6 @@ from worklist.attributes import (
     PRIVATE_CREATOR_TAG,
     READING,
     URGENCY,
-    Attribute,
-    Level,
     attribute,
 )
 from worklist.triage import Urgency
@@ -43,13 +41,9 @@ def of_study(found: FoundStudy, retrieve_url: str, asked: Collection[str]) -> Di
     elements = {
         one.tag: element(one.vr, texts.get(one.keyword, ""))
         for one in ATTRIBUTES
-        if one.is_returned or one.keyword in wanted or _is_of_all(one, texts, asked)
+        if one.is_returned or (one.is_of_studies and (one.keyword in wanted or EVERYTHING in asked))
     }
     return dict(sorted((elements | private_elements(found)).items()))
-
-
-def _is_of_all(one: Attribute, texts: Mapping[str, str], asked: Collection[str]) -> bool:
-    return EVERYTHING in asked and one.keyword in texts and one.level in {Level.PATIENT, Level.STUDY}
 
 
 def private_elements(found: FoundStudy) -> DicomJson:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
+from typing import Final
 
 from gateway.problems import Problem
+
+JSON: Final = "application/dicom+json"
+PLAIN_JSON: Final = "application/json"
+XML: Final = "application/dicom+xml"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

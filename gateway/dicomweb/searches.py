@@ -14,7 +14,7 @@ from fastapi.responses import Response
 
 from gateway.dicomweb.datasets import EVERYTHING, DicomJson, multipart_xml, of_study
 from gateway.dicomweb.guards import GUARDS, require_host
-from gateway.dicomweb.media import chosen
+from gateway.dicomweb.media import JSON, PLAIN_JSON, XML, chosen
 from gateway.problems import Problem
 from gateway.search.studies import FoundStudy, StudySearch
 from worklist.attributes import Level, attribute
@@ -22,9 +22,7 @@ from worklist.errors import InvalidInput
 from worklist.matching import Key, key_of
 
 MOST_RESULTS: Final = 5000  # of one answer; a Warning tells of more (PS3.18 section 8.3.4.4)
-JSON: Final = "application/dicom+json"
-_XML: Final = "application/dicom+xml"
-_PLAIN_JSON: Final = "application/json"
+_LEVELS: Final = {"series": Level.SERIES, "instances": Level.IMAGE}
 _MOST_PARAMETERS: Final = 200
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _FIELD = re.compile(r"[A-Za-z0-9]{1,64}(\.[A-Za-z0-9]{1,64}){0,8}", re.ASCII)
@@ -86,20 +84,36 @@ def read_search(query: bytes, level: Level) -> Search:
     )
 
 
+def check_search(path: str, query: bytes) -> None:
+    """Refuse a search for series or instances that cannot be meant; what can is Orthanc's to answer.
+
+    Args:
+        path: the resource, without the root of the service; one that is no search is none of our business.
+        query: as it was sent.
+
+    Raises:
+        Problem: 400.
+    """
+    level = _LEVELS.get(path.rpartition("/")[2])
+    if level:
+        read_search(query, level)
+
+
 def build_searches(search: StudySearch, prefixes: Iterable[str]) -> APIRouter:
     """The route of studies, under each beginning of the DICOMweb service's paths."""
     router = APIRouter()
 
     def studies(request: Request) -> Response:
         asked = read_search(request.scope["query_string"], Level.STUDY)
-        media_type = chosen(asked.accept or request.headers.get("accept", ""), (JSON, _PLAIN_JSON, _XML))
+        media_type = chosen(asked.accept or request.headers.get("accept", ""), (JSON, PLAIN_JSON, XML))
         limit = min(MOST_RESULTS if asked.limit is None else asked.limit, MOST_RESULTS)
         is_cut = asked.limit is None or asked.limit > limit
         try:
             page = search.page(asked.keys, offset=asked.offset, limit=limit, is_counted=is_cut)
         except InvalidInput as error:
             raise _bad(error.message, code=error.code) from error
-        service = f"{request.url.scheme}://{require_host(request)}{request.url.path.removesuffix('/').removesuffix('/studies')}"
+        root = request.url.path.removesuffix("/").removesuffix("/studies")
+        service = f"{request.url.scheme}://{require_host(request)}{root}"
         datasets = [
             of_study(found, f"{service}/studies/{found.texts['StudyInstanceUID']}", asked.fields)
             for found in page.studies
@@ -120,7 +134,7 @@ def build_searches(search: StudySearch, prefixes: Iterable[str]) -> APIRouter:
 
 
 def _answer(datasets: Sequence[DicomJson], media_type: str) -> Response:
-    if media_type == _XML:
+    if media_type == XML:
         body, media_type = multipart_xml(datasets)
     else:
         body = json.dumps(datasets, ensure_ascii=False, separators=(",", ":")).encode()
@@ -142,7 +156,7 @@ def _add_further(
 
 def _is_further(field: str) -> bool:
     known = attribute(field)
-    return known is None or known.level not in {Level.PATIENT, Level.STUDY}
+    return known is None or not known.is_of_studies
 
 
 def _identity(dataset: DicomJson) -> tuple[Any, ...]:
