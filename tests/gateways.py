@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,7 +20,9 @@ _STOP_S = 20.0
 
 
 @contextmanager
-def running_gateway(folder: Path, orthanc_url: str, *, viewer_dir: Path | None = None, **choices: Any) -> Iterator[str]:
+def running_gateway(
+    folder: Path, orthanc_url: str, *, viewer_dir: Path | None = None, **choices: object
+) -> Iterator[str]:
     """A gateway without workers or broker; yields its root, without a slash at the end.
 
     Args:
@@ -33,13 +34,15 @@ def running_gateway(folder: Path, orthanc_url: str, *, viewer_dir: Path | None =
     database_url = f"sqlite:///{folder / 'firstread.db'}"
     with closing(Database(database_url)) as database:
         migrations.upgrade(database)
-    settings = Settings(
-        database_url=database_url,
-        broker_url="redis://127.0.0.1:1/0",  # nobody listens there
-        orthanc_url=orthanc_url,
-        upload_dir=folder / "uploads",
-        viewer_dir=viewer_dir,
-        **choices,
+    settings = Settings.model_validate(
+        {
+            "database_url": database_url,
+            "broker_url": "redis://127.0.0.1:1/0",  # nobody listens there
+            "orthanc_url": orthanc_url,
+            "upload_dir": folder / "uploads",
+            "viewer_dir": viewer_dir,
+            **choices,
+        }
     )
     with served(build_gateway(settings)) as url:
         yield url
