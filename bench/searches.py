@@ -7,8 +7,10 @@ list asks it for the studies of that page alone, by their identifiers. So pages 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +62,10 @@ def measure_searches(studies: int = STUDIES, unread: int = UNREAD) -> list[Figur
     return figures
 
 
+def _times(ask: Callable[[], httpx.Response]) -> list[float]:
+    return times(lambda _: ask().raise_for_status())
+
+
 def _stored(server: OrthancServer, count: int) -> list[tuple[str, str]]:
     """Identifier and UID of studies that Orthanc then holds."""
     with (
@@ -78,9 +84,9 @@ def _measure(name: str, search: StudySearch) -> list[Figure]:
     figures = []
     with served(app) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
         for title, query in _QUERIES.items():
-            path = f"/dicom-web/studies?{query}"
-            assert http.get(path).json()  # noqa: S101 - else it measures nothing
-            taken = times(lambda _, path=path: http.get(path).raise_for_status())
+            ask = partial(http.get, f"/dicom-web/studies?{query}")
+            assert ask().json()  # noqa: S101 - else it measures nothing
+            taken = _times(ask)
             most = _TARGETS.get(title)
             figures.append(Figure(name=f"{name}: {title}, p50", value=percentile(taken, 50), unit="ms"))
             figures.append(Figure(name=f"{name}: {title}, p95", value=percentile(taken, 95), unit="ms", at_most=most))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from xml.etree import ElementTree as ET
 
 import httpx
@@ -53,12 +54,16 @@ def web(orthanc_server: OrthancServer, tmp_path_factory: pytest.TempPathFactory)
         _wait_until(lambda: client.get("/ready").json()["checks"]["feed"]["ok"])
         for number in (1, READ, 3, STAT, 5):
             orthanc_server.post(FILMS[number])
-            _wait_until(lambda uid=FILMS[number].StudyInstanceUID: uid in client.get("/worklist").text)
+            _wait_until(partial(_is_listed, client, FILMS[number].StudyInstanceUID))
         read = f"/worklist/{FILMS[READ].StudyInstanceUID}/state"
         client.put(read, json={"state": "read", "by": "A reader"}).raise_for_status()
         client.base_url = httpx.URL(f"{url}/dicom-web")
         yield client
     orthanc_server.delete_everything()
+
+
+def _is_listed(client: httpx.Client, study_instance_uid: str) -> bool:
+    return study_instance_uid in client.get("/worklist").text
 
 
 def _wait_until(is_so: Callable[[], bool]) -> None:
