@@ -73,6 +73,11 @@ def key_of(name: str, value: str, level: Level = Level.STUDY) -> Key | None:
     return _MAKERS[asked.matching](asked, text)
 
 
+def is_uid(text: str) -> bool:
+    """Whether a text can be a UID (PS3.5 section 9.1); components with leading zeros are let pass, as they occur."""
+    return bool(_UID.fullmatch(text)) and len(text) <= LONGEST_UID
+
+
 def _asked(name: str, level: Level) -> Attribute:
     known = attribute(name)
     if known is None:
@@ -107,7 +112,7 @@ def _uid_key(asked: Attribute, text: str) -> Key:
     for uid in uids:
         if "*" in uid or "?" in uid:
             raise _bad(asked.keyword, "is a UID, which has no wildcards")
-        if not _UID.fullmatch(uid) or len(uid) > LONGEST_UID:
+        if not is_uid(uid):
             raise _bad(asked.keyword, f"takes UIDs of digits and dots, {LONGEST_UID} characters at most")
     return Key(attribute=asked, value="\\".join(uids), matches=frozenset(uids).__contains__)
 

@@ -12,7 +12,7 @@ import re
 
 from gateway.dicomweb.media import JSON, PLAIN_JSON, XML, MediaRange, accepts, chosen
 from gateway.problems import Problem
-from worklist.matching import LONGEST_UID
+from worklist.matching import is_uid
 
 _LARGEST_VIEWPORT_PX = 4096
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -25,7 +25,6 @@ _THUMBNAIL = b"viewport=128,128"
 _PICTURES = ("image/jpeg", "image/png")
 _DATASETS = (JSON, PLAIN_JSON, XML)
 _LEVELS = ("studies", "series", "instances")
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
 _VIEWPORT = re.compile(rb"([0-9]{1,4}),([0-9]{1,4})((,-?[0-9]{0,5}(\.[0-9]{1,6})?){4})?")
 
 
@@ -102,7 +101,7 @@ def check_uid(path: str) -> None:
         Problem: 400, the path ends with no UID.
     """
     uid = path.partition("/")[2]
-    if uid and not (_UID.fullmatch(uid) and len(uid) <= LONGEST_UID):
+    if uid and not is_uid(uid):
         raise Problem(400, "no usable UID", f"{uid[:64]} is no Study Instance UID")
 
 
