@@ -28,6 +28,7 @@ from bench.migration import measure_migration
 from bench.order import measure_order
 from bench.pages import measure_pages
 from bench.parts import measure_parts
+from bench.searches import measure_searches
 from bench.simulation import measure_simulation
 from bench.whole import measure_whole
 from firstread.models_command import processor
@@ -73,6 +74,7 @@ _TABLES: Mapping[str, tuple[str, Callable[[], list[Figure]]]] = {
     "whole": ("The whole site", measure_whole),
     "attach": ("The first attach to a large PACS", measure_attach),
     "lists": ("The lists of 100,000 studies", measure_lists),
+    "searches": ("QIDO-RS before 100,000 studies, 5,000 to be read", measure_searches),
     "pages": ("Open pages", measure_pages),
     "migration": ("An old database", measure_migration),
     "embedded": (embedded.TABLE, measure_embedded),

@@ -57,15 +57,15 @@ def fill(site: Site, studies: int, span: timedelta) -> None:
         with httpx.Client(base_url=site.orthanc_url, trust_env=False, timeout=60) as http:
             wait_until_ready("Orthanc", lambda: _answers(http), site.log("filling"))
             with ThreadPoolExecutor(_AT_ONCE) as senders:
-                for answer in senders.map(lambda film: http.post("/instances", content=film), _films(studies)):
+                for answer in senders.map(lambda film: http.post("/instances", content=film), films(studies)):
                     answer.raise_for_status()
     finally:
         supervisor.stop()
     _date_back(storage / "index", span)
 
 
-def _films(count: int) -> Iterator[bytes]:
-    """Films as files: one, with other UIDs of the same length and another patient each."""
+def films(count: int) -> Iterator[bytes]:
+    """Small films as files: one, with other UIDs of the same length and another patient each."""
     film = chest_dx(simulate_film(1, finding=None, rows=_ROWS, columns=_COLUMNS).astype(np.uint16), bits_stored=12)
     film.PatientID = film.PatientName = _patient(0)
     film.StudyDescription, film.ViewPosition, film.SyntheticData = "Chest PA", "PA", "YES"

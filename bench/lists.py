@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,10 +52,10 @@ def measure_lists(studies: int = STUDIES, unread: int = UNREAD) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="firstread-bench-") as folder:
         root = Path(folder)
         root.chmod(0o755)
-        for name, url in _databases(root):
+        for name, url in databases(root):
             with closing(Database(url)) as database:
                 migrations.upgrade(database)
-                _fill(database, studies, unread)
+                fill_records(database, studies, unread)
                 figures += _measure(name, database)
     return figures
 
@@ -67,7 +67,8 @@ def _postgres(folder: Path) -> Iterator[str]:
         yield server.url(server.create_database())
 
 
-def _databases(root: Path) -> Iterator[tuple[str, str]]:
+def databases(root: Path) -> Iterator[tuple[str, str]]:
+    """Name and URL of an empty database of each kind, for as long as the next one is not asked for."""
     yield "SQLite", f"sqlite:///{root / 'firstread.db'}"
     with _postgres(root / "postgres") as url:
         yield "PostgreSQL", url
@@ -97,11 +98,11 @@ def _measure(name: str, database: Database) -> list[Figure]:
         jobs.sweep()
         readings.lapse()
 
-    first, pages = _times(lambda _: page(0)), _times(page)
-    single = _times(lambda number: worklist.find(uids[number]))
-    priors = _times(lambda number: worklist.priors(uids[number]))
+    first, pages = times(lambda _: page(0)), times(page)
+    single = times(lambda number: worklist.find(uids[number]))
+    priors = times(lambda number: worklist.priors(uids[number]))
     started = time.process_time()
-    busy = len(_times(page))
+    busy = len(times(page))
     page_cpu_ms = (time.process_time() - started) * 1000 / busy
     return [
         Figure(name=f"{name}: any page of 100, our own processor time", value=page_cpu_ms, unit="ms"),
@@ -112,20 +113,21 @@ def _measure(name: str, database: Database) -> list[Figure]:
         Figure(name=f"{name}: one study, p50", value=percentile(single, 50), unit="ms"),
         Figure(name=f"{name}: one study, p95", value=percentile(single, 95), unit="ms", at_most=5),
         Figure(name=f"{name}: priors of a study, p95", value=percentile(priors, 95), unit="ms", at_most=5),
-        Figure(name=f"{name}: counts, p95", value=percentile(_times(lambda _: worklist.counts()), 95), unit="ms"),
-        Figure(name=f"{name}: claim and its change, p95", value=percentile(_times(change), 95), unit="ms"),
-        Figure(name=f"{name}: what is asked every second, p50", value=percentile(_times(tick), 50), unit="ms"),
+        Figure(name=f"{name}: counts, p95", value=percentile(times(lambda _: worklist.counts()), 95), unit="ms"),
+        Figure(name=f"{name}: claim and its change, p95", value=percentile(times(change), 95), unit="ms"),
+        Figure(name=f"{name}: what is asked every second, p50", value=percentile(times(tick), 50), unit="ms"),
         Figure(name=f"{name}: waiting for changes", value=_idle_share(database), unit="% of a core", at_most=5),
     ]
 
 
-def _times(work: Callable[[int], object]) -> list[float]:
-    times = []
+def times(work: Callable[[int], object]) -> list[float]:
+    """Times of some runs of a piece of work, told its number, in milliseconds."""
+    measured = []
     for number in range(_REPEATS):
         started = time.perf_counter()
         work(number)
-        times.append((time.perf_counter() - started) * 1000)
-    return times[5:]
+        measured.append((time.perf_counter() - started) * 1000)
+    return measured[5:]
 
 
 def _idle_share(database: Database) -> float:
@@ -158,7 +160,15 @@ def _policy() -> TriagePolicy:
     )
 
 
-def _fill(database: Database, studies: int, unread: int) -> None:
+def fill_records(database: Database, studies: int, unread: int, known: Sequence[tuple[str, str]] = ()) -> None:
+    """Give a database the records of a hospital.
+
+    Args:
+        database: with all tables, and no rows.
+        studies: how many.
+        unread: how many of them, the newest, are to be read.
+        known: Orthanc's identifiers and Study Instance UIDs of the newest ones; the others have made-up ones.
+    """
     now, policy, chance = datetime.now(UTC), _policy(), random.Random(0)  # noqa: S311 - no secret
     JobRecords(database, SiteRules(), JobLimits()).adopt_policy(policy)
     for start in range(0, studies, _AT_ONCE):
@@ -167,7 +177,8 @@ def _fill(database: Database, studies: int, unread: int) -> None:
         }
         for number in range(start, min(start + _AT_ONCE, studies)):
             at = now - timedelta(seconds=30 * number)
-            _add(rows, number, at, harm=chance.random() ** 3, is_read=number >= unread, policy=policy)
+            named = known[number] if number < len(known) else (f"o{number}", f"1.2.826.0.1.3680043.{number}")
+            _add(rows, number, named, at, harm=chance.random() ** 3, is_read=number >= unread, policy=policy)
         with database.write() as session:
             for table, values in rows.items():
                 session.execute(insert(table), values)
@@ -178,19 +189,21 @@ def _fill(database: Database, studies: int, unread: int) -> None:
 def _add(  # noqa: PLR0913 - what one study differs by
     rows: dict[type, list[dict[str, Any]]],
     number: int,
+    named: tuple[str, str],
     at: datetime,
     *,
     harm: float,
     is_read: bool,
     policy: TriagePolicy,
 ) -> None:
-    uid, image = f"1.2.826.0.1.3680043.{number}", f"1.2.826.0.1.3680043.{number}.1.1"
+    orthanc_id, uid = named
+    image = f"{uid}.1.1"
     document = analysis_to_document(_analysis(uid, image, harm, at))
     head_start = policy.head_start(harm)
     rows[StudyRow].append(
         {
             "study_instance_uid": uid,
-            "orthanc_id": f"o{number}",
+            "orthanc_id": orthanc_id,
             "patient_id": f"P{number % _PATIENTS}",
             "patient_name": f"Doe^Jane{number}",
             "patient_sex": "F",
@@ -231,7 +244,7 @@ def _add(  # noqa: PLR0913 - what one study differs by
     rows[InstanceRow].append(
         {
             "sop_instance_uid": image,
-            "study_orthanc_id": f"o{number}",
+            "study_orthanc_id": orthanc_id,
             "series_instance_uid": f"{uid}.1",
             "digest": "d",
             "scope_code": None,
@@ -240,7 +253,7 @@ def _add(  # noqa: PLR0913 - what one study differs by
     )
     rows[AnalysisRow].append(
         {
-            "study_orthanc_id": f"o{number}",
+            "study_orthanc_id": orthanc_id,
             "sop_instance_uid": image,
             "digest": "d",
             "scorer_sha256": _SCORER.sha256,
@@ -250,7 +263,7 @@ def _add(  # noqa: PLR0913 - what one study differs by
     )
     rows[ReportRow].append(
         {
-            "study_orthanc_id": f"o{number}",
+            "study_orthanc_id": orthanc_id,
             "revision": 1,
             "document": document,
             "policy_digest": policy.digest,
@@ -262,7 +275,7 @@ def _add(  # noqa: PLR0913 - what one study differs by
     rows[ResultRow].extend(
         {
             "sop_instance_uid": f"{uid}.9.{place}",
-            "study_orthanc_id": f"o{number}",
+            "study_orthanc_id": orthanc_id,
             "series_instance_uid": f"{uid}.{8 if place else 9}",
             "sop_class_uid": "1.2.840.10008.5.1.4.1.1.88.33",
             "revision": 1,

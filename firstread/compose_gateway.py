@@ -21,10 +21,21 @@ from gateway.list.pages import SiteFacts
 from gateway.list.viewer import OPEN_STUDY
 from gateway.predict.routes import PredictLimits
 from gateway.room import Room
+from gateway.search.pacs import PacsStudies
+from gateway.search.studies import StudySearch
 from gateway.simulate.routes import SimulatedModel
 from worklist.errors import ModelUnavailable
 from worklist.pacs_connection import trusting
-from worklist.records import Database, IntakeRecords, Lease, PredictionRecords, ReadingRecords, UploadFiles, Worklist
+from worklist.records import (
+    Database,
+    IntakeRecords,
+    Lease,
+    PredictionRecords,
+    ReadingRecords,
+    StudySearches,
+    UploadFiles,
+    Worklist,
+)
 from worklist.triage import TriagePolicy
 
 
@@ -83,6 +94,7 @@ def build_gateway(settings: Settings) -> FastAPI:
                 tls=trusting(settings.orthanc_ca_file),
                 check_drawable=orthanc.check_drawable,
             ),
+            search=StudySearch(StudySearches(database), PacsStudies(orthanc)),
             stow_bytes=settings.stow_mb * 1_000_000,
             doorbell_secret=settings.doorbell_secret.get_secret_value(),
             room=_room(settings, database),

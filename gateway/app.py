@@ -13,8 +13,10 @@ from fastapi import FastAPI
 
 from gateway.access.actors import Actors
 from gateway.access.bodies import BodyLimit
-from gateway.access.proxies import ForwardedScheme
+from gateway.access.proxies import ForwardedAddress
+from gateway.dicomweb.guards import OneSlash
 from gateway.dicomweb.passthrough import DicomWebOrigin, build_dicomweb
+from gateway.dicomweb.searches import build_searches
 from gateway.fhir import build_fhir
 from gateway.health import Health, build_health
 from gateway.intake.dispatch import Dispatcher
@@ -28,6 +30,7 @@ from gateway.list.worklist import build_worklist
 from gateway.predict.routes import PredictLimits, build_predict, sweep
 from gateway.problems import install_problems
 from gateway.room import Room
+from gateway.search.studies import StudySearch
 from gateway.simulate.routes import SimulatedModel, build_simulate
 from worklist.records import Database, IntakeRecords, JobRecords, PredictionRecords, ReadingRecords, Worklist
 
@@ -51,6 +54,7 @@ class GatewayParts:
     simulated: SimulatedModel
     site: SiteFacts
     dicomweb: DicomWebOrigin
+    search: StudySearch
     stow_bytes: int
     doorbell_secret: str
     room: Room
@@ -78,7 +82,8 @@ def build_app(parts: GatewayParts) -> FastAPI:
 
     app = FastAPI(title="Firstread", version=parts.site.version, lifespan=lifespan)
     install_problems(app)
-    app.add_middleware(ForwardedScheme, actors=parts.actors)
+    app.add_middleware(ForwardedAddress, actors=parts.actors)
+    app.add_middleware(OneSlash, prefixes=parts.dicomweb.prefixes)
     stow = dict.fromkeys(parts.dicomweb.prefixes, parts.stow_bytes)
     app.add_middleware(BodyLimit, limits={"/predict": parts.predict_limits.request_bytes, **stow})
     app.include_router(
@@ -89,6 +94,7 @@ def build_app(parts: GatewayParts) -> FastAPI:
     app.include_router(build_predict(parts.predictions, parts.dispatcher, parts.predict_limits))
     app.include_router(build_pages(parts.worklist, parts.jobs, parts.site, parts.actors))
     app.include_router(build_simulate(parts.jobs, parts.simulated, parts.site))
+    app.include_router(build_searches(parts.search, parts.dicomweb.prefixes))
     app.include_router(build_dicomweb(parts.dicomweb))
     app.include_router(build_doorbell(parts.intake, parts.doorbell_secret))
     mount_static(app)

@@ -20,23 +20,29 @@ _STOP_S = 20.0
 
 
 @contextmanager
-def running_gateway(folder: Path, orthanc_url: str, *, viewer_dir: Path | None = None) -> Iterator[str]:
+def running_gateway(
+    folder: Path, orthanc_url: str, *, viewer_dir: Path | None = None, **choices: object
+) -> Iterator[str]:
     """A gateway without workers or broker; yields its root, without a slash at the end.
 
     Args:
         folder: where its database lives.
         orthanc_url: root of Orthanc.
         viewer_dir: OHIF's files; None for no viewer.
+        choices: further settings.
     """
     database_url = f"sqlite:///{folder / 'firstread.db'}"
     with closing(Database(database_url)) as database:
         migrations.upgrade(database)
-    settings = Settings(
-        database_url=database_url,
-        broker_url="redis://127.0.0.1:1/0",  # nobody listens there
-        orthanc_url=orthanc_url,
-        upload_dir=folder / "uploads",
-        viewer_dir=viewer_dir,
+    settings = Settings.model_validate(
+        {
+            "database_url": database_url,
+            "broker_url": "redis://127.0.0.1:1/0",  # nobody listens there
+            "orthanc_url": orthanc_url,
+            "upload_dir": folder / "uploads",
+            "viewer_dir": viewer_dir,
+            **choices,
+        }
     )
     with served(build_gateway(settings)) as url:
         yield url

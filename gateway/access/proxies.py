@@ -1,4 +1,4 @@
-"""Behind a reverse proxy with TLS: the scheme that the browser used, so that addresses in answers begin with https."""
+"""Behind a reverse proxy: the scheme and the name that the caller used, of which addresses in answers are made."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from gateway.access.actors import Actors
 _LOOPBACK = {"127.0.0.1", "::1"}
 
 
-class ForwardedScheme:
+class ForwardedAddress:
     """Takes the scheme from X-Forwarded-Proto of a trusted proxy, or of one on this machine, and from nobody else.
 
-    A scheme that is not so does no harm but in the addresses of the answer; a name does, and is not believed for that.
+    The name is taken from X-Forwarded-Host of a trusted proxy alone: a scheme that is not so does no harm but in the
+    addresses of the answer; a name may, and anybody on this machine can send one.
 
     Args:
         app: the application behind it.
@@ -25,11 +26,16 @@ class ForwardedScheme:
         self._actors = actors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, with the scheme that its reader sees."""
+        """Pass a request on, with the scheme and the name that its reader sees."""
         if scope["type"] == "http":
             connection = HTTPConnection(scope)
             stated = connection.headers.get("X-Forwarded-Proto", "").strip().lower()
             is_near = connection.client is not None and connection.client.host in _LOOPBACK
-            if stated in {"http", "https"} and (is_near or self._actors.is_trusted(connection)):
+            is_trusted = self._actors.is_trusted(connection)
+            if stated in {"http", "https"} and (is_near or is_trusted):
                 scope = {**scope, "scheme": stated}
+            host = connection.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
+            if host and is_trusted:
+                others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+                scope = {**scope, "headers": [(b"host", host.encode("latin-1")), *others]}
         await self._app(scope, receive, send)

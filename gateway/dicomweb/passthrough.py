@@ -24,7 +24,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gateway.dicomweb.questions import accepted, check_viewport, drawn_instance, plain_query
+from gateway.dicomweb.guards import GUARDS, require_host
+from gateway.dicomweb.questions import accepted, check_uid, drawn, drawn_instance, plain_query
+from gateway.dicomweb.searches import check_search
 from gateway.dicomweb.spacing import without_unusable_spacing
 from gateway.problems import Problem, problem
 from worklist.errors import PacsUnavailable
@@ -37,17 +39,11 @@ _RETRIEVAL = ("GET", "HEAD", "OPTIONS")
 _CONNECT_S = 3.0
 _IDLE_S = 0.5  # Orthanc closes a connection that was idle for 1 s; one that it is just closing must not be used
 _RESOURCE = re.compile(r"[0-9A-Za-z][\w.,-]*(/[0-9A-Za-z][\w.,-]*)*", re.ASCII)  # no segment is "." or ".."
-_STORAGE = re.compile(r"studies(/[0-9.]+)?")
-_HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?", re.ASCII)
+_STORAGE = re.compile(r"studies(/[^/]+)?")
 _ASKED = ("accept", "accept-charset", "content-type", "content-length", "range", "if-none-match", "if-modified-since")
 _ANSWERED = ("content-type", "content-length", "content-range", "content-location", "etag", "last-modified", "warning")
 _FAILED_SOP_SEQUENCE = "00081198"
-_GUARDS = {
-    # What a stored object holds is never run as a page of ours, and no cache on the way keeps it.
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cache-Control": "private, no-cache",
-}
+_SOP_SEQUENCES = (_FAILED_SOP_SEQUENCE, "00081199")  # what could not be stored, and what was
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,33 +90,36 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
         async with orthanc:
             yield
 
-    async def resource(request: Request, level: str, below: str = "") -> Response:
-        path = "/".join(filter(None, (level, below.removesuffix("/"))))
-        allowed = _allowed(request, level, path)
+    async def resource(request: Request, path: str) -> Response:
+        path = path.removesuffix("/")
+        allowed = _allowed(request, path)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ", ".join(allowed)})
+        if request.method == "POST":
+            check_uid(path)
         question = _question(orthanc, request, path)
-        if drawn := drawn_instance(path):
-            await run_in_threadpool(origin.check_drawable, drawn)
+        if instance := drawn_instance(path):
+            await run_in_threadpool(origin.check_drawable, instance)
         try:
             answer = await orthanc.send(question, stream=True)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
         except httpx.HTTPError as error:
             raise no_answer(origin.url, error) from error
+        if request.method == "POST" and answer.is_success:
+            return await _stored(answer)
         is_metadata = path.endswith("/metadata")
         return await _handed_on(answer, is_head=request.method == "HEAD", is_metadata=is_metadata)
 
     router = APIRouter(lifespan=lifespan)
     for prefix in origin.prefixes:
-        for path in (f"{prefix}{{level}}", f"{prefix}{{level}}/{{below:path}}"):
-            router.add_api_route(path, resource, methods=_METHODS, include_in_schema=False)
+        router.add_api_route(f"{prefix}{{path:path}}", resource, methods=_METHODS, include_in_schema=False)
     return router
 
 
-def _allowed(request: Request, level: str, path: str) -> tuple[str, ...]:
+def _allowed(request: Request, path: str) -> tuple[str, ...]:
     """The methods that a resource has, that of the request among them."""
-    if level not in _LEVELS or not _RESOURCE.fullmatch(path):
+    if path.partition("/")[0] not in _LEVELS or not _RESOURCE.fullmatch(path):
         raise Problem(404, "no such resource", f"{path} is no DICOMweb resource below studies, series or instances")
     allowed = (*_RETRIEVAL, "POST") if _STORAGE.fullmatch(path) else _RETRIEVAL
     if request.method not in allowed:
@@ -130,15 +129,16 @@ def _allowed(request: Request, level: str, path: str) -> tuple[str, ...]:
 
 
 def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.Request:
-    host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        raise Problem(400, "no usable Host", "the Host header must hold a name or address, and a port if need be")
     headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
-    query, accept = plain_query(request.scope["query_string"]), headers.get("accept", "*/*")
-    check_viewport(query)
-    headers["accept"] = accept if request.method == "POST" else accepted(path, accept)
+    asked, accept = request.scope["query_string"], headers.get("accept", "*/*")
+    if request.method == "POST":
+        query, headers["accept"] = plain_query(asked), accept
+    else:
+        check_search(path, asked)
+        path, query = drawn(path, plain_query(asked))
+        headers["accept"] = accepted(path, accept)
     # Orthanc builds RetrieveURL and BulkDataURI from this; it wants the host without the quotes of RFC 7239.
-    headers["forwarded"] = f"host={host};proto={request.url.scheme}"
+    headers["forwarded"] = f"host={require_host(request)};proto={request.url.scheme}"
     headers["accept-encoding"] = "identity"  # images are compressed as they are
     return orthanc.build_request(
         "POST" if request.method == "POST" else "GET",  # Orthanc knows no HEAD
@@ -156,7 +156,7 @@ async def _handed_on(answer: httpx.Response, *, is_head: bool, is_metadata: bool
         )
     if answer.is_error and "content-type" not in answer.headers:
         return await _complaint(answer)
-    headers = {name: answer.headers[name] for name in _ANSWERED if name in answer.headers} | _GUARDS
+    headers = {name: answer.headers[name] for name in _ANSWERED if name in answer.headers} | GUARDS
     is_mended = is_metadata and headers.get("content-type", "").startswith("application/dicom+json")
     if is_mended:
         headers.pop("content-length", None)
@@ -184,6 +184,25 @@ class _Piecewise(StreamingResponse):
             await self._answer.aclose()
 
 
+async def _stored(answer: httpx.Response) -> Response:
+    """What STOW-RS says that it stored; Orthanc may say that all went well where it found nothing to store."""
+    body = await answer.aread()
+    await answer.aclose()
+    try:
+        told = json.loads(body)
+        is_named = any(told.get(sequence, {}).get("Value") for sequence in _SOP_SEQUENCES)
+    except (ValueError, AttributeError):
+        is_named = any(f'tag="{sequence}"'.encode() in body for sequence in _SOP_SEQUENCES) and b"<Item" in body
+    if not is_named:
+        detail = (
+            'nothing was stored: send multipart/related; type="application/dicom" with one part, '
+            "Content-Type: application/dicom, for each instance; if it was that, look at the PACS's disk and log"
+        )
+        raise Problem(409, "nothing stored", detail)
+    headers = {name: answer.headers[name] for name in _ANSWERED if name in answer.headers} | GUARDS
+    return Response(body, answer.status_code, headers)
+
+
 async def _complaint(answer: httpx.Response) -> Response:
     """An error to which Orthanc gives no media type.
 
@@ -194,12 +213,12 @@ async def _complaint(answer: httpx.Response) -> Response:
     await answer.aclose()
     status = HTTPStatus(answer.status_code)
     if body.startswith(b"<"):
-        return Response(body, status, _GUARDS, "application/dicom+xml")
+        return Response(body, status, GUARDS, "application/dicom+xml")
     try:
         told = json.loads(body)
     except ValueError:
         told = {"Message": body[:200].decode(errors="replace")}
     if isinstance(told, dict) and _FAILED_SOP_SEQUENCE in told:
-        return Response(body, status, _GUARDS, "application/dicom+json")
+        return Response(body, status, GUARDS, "application/dicom+json")
     detail = (told.get("Details") or told.get("Message") or "") if isinstance(told, dict) else ""
     return problem(status, status.phrase.lower(), str(detail) or f"Orthanc answers {answer.status_code}")

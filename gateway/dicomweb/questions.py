@@ -9,9 +9,10 @@ whole, and what would make Orthanc do otherwise never reaches it.
 from __future__ import annotations
 
 import re
-from email.message import Message
 
+from gateway.dicomweb.media import JSON, PLAIN_JSON, XML, MediaRange, accepts, chosen
 from gateway.problems import Problem
+from worklist.matching import is_uid
 
 _LARGEST_VIEWPORT_PX = 4096
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -20,6 +21,10 @@ _WHOLE = re.compile(r"studies/[^/]+(/series/[^/]+(/instances/[^/]+)?)?")
 _FRAMES = re.compile(r"studies/[^/]+/series/[^/]+/instances/[^/]+/frames/[^/]+")
 _DRAWN = re.compile(r"studies/[^/]+/series/[^/]+/instances/([^/]+)(?:/frames/[^/]+)?/(?:rendered|thumbnail)")
 _AS_STORED = 'multipart/related; type="{}"; transfer-syntax=*'
+_THUMBNAIL = b"viewport=128,128"
+_PICTURES = ("image/jpeg", "image/png")
+_DATASETS = (JSON, PLAIN_JSON, XML)
+_LEVELS = ("studies", "series", "instances")
 _VIEWPORT = re.compile(rb"([0-9]{1,4}),([0-9]{1,4})((,-?[0-9]{0,5}(\.[0-9]{1,6})?){4})?")
 
 
@@ -72,6 +77,34 @@ def drawn_instance(path: str) -> str | None:
     return drawn[1]
 
 
+def drawn(path: str, query: bytes) -> tuple[str, bytes]:
+    """Path and query for what is drawn: Orthanc 1.10 has no thumbnails, but draws in any size.
+
+    Args:
+        path: the resource, without the root of the service.
+        query: a plain query.
+
+    Raises:
+        Problem: 400, the size is none that can be drawn.
+    """
+    check_viewport(query)
+    if path.rpartition("/")[2] != "thumbnail":
+        return path, query
+    is_sized = any(parameter.startswith(b"viewport=") for parameter in query.split(b"&"))
+    return f"{path.removesuffix('thumbnail')}rendered", query if is_sized else _THUMBNAIL
+
+
+def check_uid(path: str) -> None:
+    """Refuse to store to what is no study (PS3.18 section 10.5.3.1).
+
+    Raises:
+        Problem: 400, the path ends with no UID.
+    """
+    uid = path.partition("/")[2]
+    if uid and not is_uid(uid):
+        raise Problem(400, "no usable UID", f"{uid[:64]} is no Study Instance UID")
+
+
 def accepted(path: str, accept: str) -> str:
     """The media type to ask Orthanc for; films and frames always as they are stored (PS3.18 section 8.7.3.5.2).
 
@@ -80,8 +113,14 @@ def accepted(path: str, accept: str) -> str:
         accept: what the caller takes; one that names no transfer syntax gets what is stored, too.
 
     Raises:
-        Problem: 400, Orthanc would have to transcode.
+        Problem: 406, there is nothing that the caller takes, or Orthanc would have to transcode.
     """
+    last = path.rpartition("/")[2]
+    if last == "rendered":
+        return chosen(accept, _PICTURES)
+    if last == "metadata" or last in _LEVELS:
+        media_type = chosen(accept, _DATASETS)
+        return f'multipart/related; type="{media_type}"' if media_type == XML else media_type
     if _FRAMES.fullmatch(path):
         media_type = "application/octet-stream"
     elif _WHOLE.fullmatch(path):
@@ -89,18 +128,12 @@ def accepted(path: str, accept: str) -> str:
     else:
         return accept
     as_stored = _AS_STORED.format(media_type)
-    if any(_takes(one, media_type) for one in accept.split(",")):
+    if any(_takes(one, media_type) for one in accepts(accept)):
         return as_stored
-    raise Problem(400, "not as it is stored", f"images come as they are stored: ask for {as_stored}")
+    raise Problem(406, "not as it is stored", f"images come as they are stored: ask for {as_stored}")
 
 
-def _takes(media_range: str, media_type: str) -> bool:
-    header = Message()
-    header["Content-Type"] = media_range.strip()
-    (kind, _), *named = header.get_params(failobj=[("", "")])
-    parameters = {name.lower(): value for name, value in named}
-    return (
-        kind.lower() in {"*/*", "multipart/*", "multipart/related"}
-        and parameters.get("type", media_type) in {media_type, "*/*"}
-        and parameters.get("transfer-syntax", "*") == "*"
-    )
+def _takes(media_range: MediaRange, media_type: str) -> bool:
+    # One part alone is not answered: a study has several.
+    is_multipart = media_range.kind in {"*/*", "multipart/*", "multipart/related"}
+    return is_multipart and media_range.takes(media_type) and media_range.parameters.get("transfer-syntax", "*") == "*"

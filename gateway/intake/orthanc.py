@@ -88,7 +88,7 @@ class OrthancClient:
         timeout_s: float = 10.0,
     ) -> None:
         self.url = url.rstrip("/")
-        self._dicomweb_root = dicomweb_root.strip("/")
+        self.dicomweb_root = dicomweb_root.strip("/")
         # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
         limits = httpx.Limits(keepalive_expiry=0.5)
         options = {"auth": auth, "timeout": timeout_s, "trust_env": False, "limits": limits, "verify": tls or True}
@@ -277,7 +277,7 @@ class OrthancClient:
 
     def dicomweb_get(self, path: str, accept: str) -> bytes | None:
         """The body of a DICOMweb answer; None for 404."""
-        url = f"/{self._dicomweb_root}/{path}"
+        url = f"/{self.dicomweb_root}/{path}"
         answer = self.ask(self.rest.get, url, headers={"Accept": accept}, absent_ok=True)
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.content
 

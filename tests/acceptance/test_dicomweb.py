@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -35,6 +36,7 @@ from worklist.site import SiteRules
 
 BIG_MB = 96
 PIECE = bytes(1024 * 1024)
+STORED = b'{"00081199": {"vr": "SQ", "Value": [{}]}}'  # what STOW-RS answers, in short
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +155,21 @@ def test_addresses_follow_the_name_by_which_the_gateway_was_called(web: httpx.Cl
         assert web.get("/studies", headers={"Host": host}).status_code == 400
 
 
+@pytest.mark.parametrize(("trusted", "is_believed"), [(frozenset({"127.0.0.1"}), True), (frozenset(), False)])
+def test_a_trusted_proxy_says_by_which_name_it_was_called(
+    orthanc: OrthancServer, tmp_path: Path, trusted: frozenset[str], *, is_believed: bool
+) -> None:
+    """X-Forwarded-Host counts from a trusted proxy, for studies and for what Orthanc writes, and from nobody else."""
+    film = chest(7)
+    orthanc.post(film)
+    headers = {"X-Forwarded-Host": "pacs.hospital.example", "X-Forwarded-Proto": "https"}
+    with running_gateway(tmp_path, orthanc.url, trusted_proxies=trusted) as url:
+        for path in ("studies", "series"):
+            (found,) = httpx.get(f"{url}/dicom-web/{path}", headers=headers, trust_env=False).json()
+            (address,) = found["00081190"]["Value"]
+            assert address.startswith("https://pacs.hospital.example/dicom-web/studies/") is is_believed
+
+
 def test_a_common_client_retrieves_the_same_object(gateway: str, film: Dataset) -> None:
     """dicomweb-client, which knows nothing of us, gets the instance back with every element."""
     client = DICOMwebClient(f"{gateway}/dicom-web")
@@ -204,6 +221,35 @@ def test_store_refuses_a_film_of_another_study(web: httpx.Client) -> None:
     assert film.SOPInstanceUID in answer.text
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"content": b"", "headers": {"Content-Type": 'multipart/related; type="application/dicom"; boundary=a'}},
+        {
+            "content": b"--b\r\n\r\nx\r\n--b--",
+            "headers": {"Content-Type": 'multipart/related; type="application/dicom"; boundary=a'},
+        },
+        {"content": None, "headers": {"Accept": "application/dicom+xml"}},
+    ],
+    ids=["empty", "another boundary", "no closing boundary"],
+)
+def test_nothing_stored_is_no_success(web: httpx.Client, orthanc: OrthancServer, sent: dict[str, Any]) -> None:
+    """Where Orthanc answers 200 and names no instance, nothing was stored, and the answer says so."""
+    if sent["content"] is None:
+        whole = multipart([part10(chest(5))]).removesuffix(b"\r\n--firstread--")
+        sent = {"content": whole, "headers": {**MULTIPART, **sent["headers"]}}
+    answer = web.post("/studies", **sent)
+    assert (answer.status_code, answer.json()["title"]) == (409, "nothing stored")
+    assert orthanc.get("/instances") == []
+
+
+def test_nothing_is_stored_to_what_is_no_study(web: httpx.Client) -> None:
+    """A UID that is none is refused before anything is sent on."""
+    for uid in ("nope", "1." + "2" * 63, "1..2"):
+        answer = web.post(f"/studies/{uid}", content=multipart([part10(chest(6))]), headers=MULTIPART)
+        assert (answer.status_code, answer.json()["title"]) == (400, "no usable UID")
+
+
 MULTIPART = {
     "Content-Type": 'multipart/related; type="application/dicom"; boundary=firstread',
     "Accept": "application/dicom+json",
@@ -214,6 +260,30 @@ def multipart(files: list[bytes]) -> bytes:
     """The body of a STOW-RS request."""
     head = b"--firstread\r\nContent-Type: application/dicom\r\n\r\n"
     return b"\r\n".join([head + file for file in files] + [b"--firstread--"])
+
+
+def test_thumbnails_are_small_pictures(web: httpx.Client, film: Dataset) -> None:
+    """Orthanc has none: an image and a frame are drawn at 128 pixels, or in the size that is asked for."""
+    for path, size in (("/thumbnail", 128), ("/frames/1/thumbnail", 128), ("/thumbnail?viewport=64,64", 64)):
+        answer = web.get(f"{path_of(film)}{path}", headers={"Accept": "image/*"})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+        assert max(Image.open(io.BytesIO(answer.content)).size) == size
+    assert web.get(f"{path_of(film)}/thumbnail?viewport=99999,9").status_code == 400
+
+
+def test_a_root_that_ends_in_a_slash_is_served(gateway: str, film: Dataset) -> None:
+    """A client that joins its root and the path with two slashes is understood."""
+    for path in ("//studies", "///series", f"/{path_of(film)}/metadata"):
+        answer = httpx.get(f"{gateway}/dicom-web{path}", trust_env=False)
+        assert (answer.status_code, len(answer.json())) == (200, 1)
+
+
+@pytest.mark.parametrize("path", ["/studies", "/series", "/metadata", "/rendered", ""])
+def test_what_nobody_can_give_is_not_acceptable(web: httpx.Client, film: Dataset, path: str) -> None:
+    """406 and what there is instead, where the caller takes nothing of it (PS3.18 section 8.7)."""
+    address = path if path in {"/studies", "/series"} else f"{path_of(film)}{path}"
+    refused = web.get(address, headers={"Accept": "text/html, application/pdf"})
+    assert (refused.status_code, refused.headers["content-type"]) == (406, "application/problem+json")
 
 
 # ---- What it keeps out ----
@@ -315,9 +385,11 @@ def test_big_images_pass_without_being_held() -> None:
                 left -= len(asked.rfile.read(min(left, len(PIECE))))
             received.append(int(asked.headers["Content-Length"]))
         asked.send_response(200)
-        for name, value in (length if asked.command == "GET" else {"Content-Length": "0"}).items():
+        for name, value in (length if asked.command == "GET" else {"Content-Length": str(len(STORED))}).items():
             asked.send_header(name, value)
         asked.end_headers()
+        if asked.command == "POST":
+            asked.wfile.write(STORED)
         for _ in range(BIG_MB if asked.command == "GET" else 0):
             asked.wfile.write(PIECE)
 

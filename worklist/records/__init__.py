@@ -17,6 +17,7 @@ from worklist.records.readings import ReadingRecords
 from worklist.records.rebuilding import RebuildRecords
 from worklist.records.received import ReceivedInstance
 from worklist.records.reports import FailedImage, ReportSubject, StoredResult
+from worklist.records.searches import SearchedStudy, StudySearches
 from worklist.records.upload_files import UploadFiles
 from worklist.records.worklist import GoneStudy, ListCounts, Shown, Worklist
 
@@ -47,10 +48,12 @@ __all__ = [
     "ReceivedReport",
     "ReportLoad",
     "ReportSubject",
+    "SearchedStudy",
     "Shown",
     "StoredImage",
     "StoredResult",
     "StudyFacts",
+    "StudySearches",
     "UploadFiles",
     "Worklist",
     "is_of_the_database",

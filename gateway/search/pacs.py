@@ -1,0 +1,94 @@
+"""What Orthanc's index tells of studies: which of them meet some keys, and what they are.
+
+Its own interface is asked, and not its DICOMweb plug-in: it takes names in any script, tells studies apart that share
+a UID, and describes a page of a hundred in two requests.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.intake.orthanc import OrthancClient
+from worklist.errors import InvalidInput, PacsUnavailable
+from worklist.matching import Key
+
+_AT_ONCE: Final = 500  # studies of one question
+
+
+class PacsStudies:
+    """The studies that Orthanc holds.
+
+    Args:
+        orthanc: the connection. Every method raises PacsUnavailable where it does not answer.
+    """
+
+    def __init__(self, orthanc: OrthancClient) -> None:
+        self._orthanc = orthanc
+
+    def matched(self, keys: Sequence[Key]) -> list[str]:
+        """Orthanc's identifiers of the studies that meet some keys, in its own order.
+
+        Raises:
+            InvalidInput: bad_key, one is of an attribute that Orthanc does not know.
+        """
+        if not keys:
+            return list(self._orthanc.ask(self._orthanc.rest.get, "/studies").json())
+        query = {key.attribute.keyword: key.value for key in keys}
+        try:
+            return list(self._post("/tools/find", {"Level": "Study", "Query": query, "Expand": False}))
+        except PacsUnavailable as error:
+            unknown = [key.attribute.keyword for key in keys if not key.attribute.tag]
+            if error.code != "pacs_error" or not unknown:
+                raise
+            raise InvalidInput(
+                "bad_key", f"{', '.join(unknown)}: no attribute by which studies are searched"
+            ) from error
+
+    def told(self, orthanc_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Text values by keyword of some studies, by Orthanc's identifier; one that is gone is left out."""
+        told: dict[str, dict[str, str]] = {}
+        for start in range(0, len(orthanc_ids), _AT_ONCE):
+            told |= self._told(orthanc_ids[start : start + _AT_ONCE])
+        return told
+
+    def _told(self, orthanc_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        studies = self._content(orthanc_ids, "Study")
+        series: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for one in self._content(orthanc_ids, "Series"):
+            series[one["ParentStudy"]].append(one)
+        return {study["ID"]: _texts(study, series[study["ID"]]) for study in studies}
+
+    def elements(self, study_instance_uids: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Further attributes of some studies in the DICOM JSON model, which Orthanc reads from their files.
+
+        Args:
+            study_instance_uids: whose.
+            names: keywords or tags; what Orthanc does not know it leaves out.
+        """
+        if not study_instance_uids:
+            return []
+        question = f"studies?StudyInstanceUID={','.join(study_instance_uids)}&includefield={','.join(names)}"
+        path = f"/{self._orthanc.dicomweb_root}/{question}"
+        accept = {"Accept": "application/dicom+json"}
+        return list(self._orthanc.ask(self._orthanc.rest.get, path, headers=accept).json())
+
+    def _content(self, orthanc_ids: Sequence[str], level: str) -> list[dict[str, Any]]:
+        asked = {"Resources": list(orthanc_ids), "Level": level, "Metadata": False}
+        return list(self._post("/tools/bulk-content", asked))
+
+    def _post(self, path: str, content: object) -> Any:  # noqa: ANN401 - JSON
+        return self._orthanc.ask(self._orthanc.rest.post, path, json=content).json()
+
+
+def _texts(study: Mapping[str, Any], series: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    modalities = sorted({str(one["MainDicomTags"].get("Modality", "")) for one in series} - {""})
+    texts = {str(keyword): str(text) for keyword, text in study["PatientMainDicomTags"].items()}
+    texts |= {str(keyword): str(text) for keyword, text in study["MainDicomTags"].items()}
+    return texts | {
+        "ModalitiesInStudy": "\\".join(modalities),
+        "NumberOfStudyRelatedSeries": str(len(series)),
+        "NumberOfStudyRelatedInstances": str(sum(len(one["Instances"]) for one in series)),
+        "InstanceAvailability": "ONLINE",
+    }
