@@ -14,7 +14,14 @@ from imaging.elements import quiet, read_value
 from imaging.geometry import patient_side
 from imaging.windowing import render
 from worklist.errors import UnusableImage
-from worklist.finding import MIRRORED_FILM, TURNED_FILM, ImageReference, QualityNote, Side
+from worklist.finding import (
+    MIRRORED_FILM,
+    ONE_OF_SEVERAL_FRAMES,
+    TURNED_FILM,
+    ImageReference,
+    QualityNote,
+    Side,
+)
 
 _LOW_RESOLUTION_PX = 512
 _LOW_CONTRAST = 0.25  # between the 5th and 95th percentile; the lowest of 500 films of ChestX-ray14 is 0.33
@@ -45,12 +52,21 @@ def read_radiograph(dataset: Dataset) -> Radiograph:
     Raises:
         UnusableImage: missing_identifier, no_pixel_data, pixel_data_truncated, pixel_data_damaged,
             unsupported_transfer_syntax, unsupported_photometric_interpretation, image_too_small, image_too_large,
-            invalid_pixel_attributes, invalid_rescale, invalid_modality_lut or blank_image.
+            invalid_pixel_attributes, invalid_rescale, invalid_modality_lut, invalid_palette or blank_image.
     """
     with quiet():
         layout = PixelLayout.of(dataset)
         image = _reference(dataset, layout)
-        pixels, notes = render(dataset, layout, decode(dataset, layout))
+        stored = decode(dataset, layout)
+        several = f"The image has {stored.frames} frames, and only the first was looked at."
+        try:
+            pixels, notes = render(dataset, layout, stored)
+        except UnusableImage as error:
+            raise UnusableImage(
+                error.code, f"{error.message} {several}" if stored.frames > 1 else error.message
+            ) from error
+        if stored.frames > 1:
+            notes = (QualityNote(code=ONE_OF_SEVERAL_FRAMES, message=several), *notes)
         return Radiograph(image=image, pixels=pixels, quality=(*notes, *_judge(dataset, pixels)))
 
 
