@@ -216,6 +216,9 @@ def _echo(settings: Settings, orthanc: OrthancClient) -> str:
     if actual != settings.orthanc_aet:
         raise _wrong(f"Orthanc calls itself {actual}, not {settings.orthanc_aet}: set FIRSTREAD_ORTHANC_AET={actual}")
     where = f"{settings.orthanc_aet} at {settings.orthanc_dicom_host}:{settings.orthanc_dicom_port}"
+    for name, title in (("FIRSTREAD_AET", settings.aet), ("FIRSTREAD_ORTHANC_AET", settings.orthanc_aet)):
+        if not title.isascii():
+            raise _wrong(f"{name}={title} is no AE title: set 1 to 16 characters of ASCII")
     caller = AE(ae_title=settings.aet)
     caller.add_requested_context(Verification)
     caller.connection_timeout = caller.acse_timeout = caller.dimse_timeout = 5

@@ -11,7 +11,7 @@ from pydicom import Dataset
 
 from imaging.decoding import PixelLayout, decode
 from imaging.elements import quiet, read_value
-from imaging.geometry import patient_side
+from imaging.geometry import patient_side, pixel_aspect
 from imaging.windowing import render
 from worklist.errors import UnusableImage
 from worklist.finding import (
@@ -37,11 +37,13 @@ class Radiograph:
         pixels: float32, shape (rows, columns), 0..1, MONOCHROME2 sense (0 is black, air), full resolution,
             windowed as the radiologist would see it.
         quality: what the pixel preparation noticed.
+        pixel_aspect: height of a pixel over its width.
     """
 
     image: ImageReference
     pixels: npt.NDArray[np.float32]
     quality: tuple[QualityNote, ...] = ()
+    pixel_aspect: float = 1.0
 
 
 def read_radiograph(dataset: Dataset) -> Radiograph:
@@ -67,7 +69,12 @@ def read_radiograph(dataset: Dataset) -> Radiograph:
             ) from error
         if stored.frames > 1:
             notes = (QualityNote(code=ONE_OF_SEVERAL_FRAMES, message=several), *notes)
-        return Radiograph(image=image, pixels=pixels, quality=(*notes, *_judge(dataset, pixels)))
+        return Radiograph(
+            image=image,
+            pixels=pixels,
+            quality=(*notes, *_judge(dataset, pixels)),
+            pixel_aspect=pixel_aspect(dataset),
+        )
 
 
 def _reference(dataset: Dataset, layout: PixelLayout) -> ImageReference:

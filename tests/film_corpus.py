@@ -56,7 +56,7 @@ def film(bits: int = 16) -> Greys:
 
 def values_of(bits: int, *, is_signed: bool = False) -> npt.NDArray[np.int64]:
     """The film's values: 0 to the largest, or from the most negative on."""
-    whole = np.rint(film(bits) * (2**bits - 1)).astype(np.int64)
+    whole: npt.NDArray[np.int64] = np.rint(film(bits) * (2**bits - 1)).astype(np.int64)
     return whole - 2 ** (bits - 1) if is_signed else whole
 
 

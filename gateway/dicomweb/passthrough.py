@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gateway.dicomweb.questions import accepted, check_viewport, drawn_instance, plain_query
+from gateway.dicomweb.questions import accepted, check_page, check_viewport, drawn_instance, plain_query
 from gateway.dicomweb.spacing import without_unusable_spacing
 from gateway.problems import Problem, problem
 from worklist.errors import PacsUnavailable
@@ -135,6 +135,7 @@ def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.
     headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
     query, accept = plain_query(request.scope["query_string"]), headers.get("accept", "*/*")
     check_viewport(query)
+    check_page(query)
     headers["accept"] = accept if request.method == "POST" else accepted(path, accept)
     # Orthanc builds RetrieveURL and BulkDataURI from this; it wants the host without the quotes of RFC 7239.
     headers["forwarded"] = f"host={host};proto={request.url.scheme}"

@@ -20,6 +20,7 @@ _WHOLE = re.compile(r"studies/[^/]+(/series/[^/]+(/instances/[^/]+)?)?")
 _FRAMES = re.compile(r"studies/[^/]+/series/[^/]+/instances/[^/]+/frames/[^/]+")
 _DRAWN = re.compile(r"studies/[^/]+/series/[^/]+/instances/([^/]+)(?:/frames/[^/]+)?/(?:rendered|thumbnail)")
 _AS_STORED = 'multipart/related; type="{}"; transfer-syntax=*'
+_COUNT = re.compile(rb"[0-9]{1,9}")
 _VIEWPORT = re.compile(rb"([0-9]{1,4}),([0-9]{1,4})((,-?[0-9]{0,5}(\.[0-9]{1,6})?){4})?")
 
 
@@ -53,6 +54,21 @@ def check_viewport(query: bytes) -> None:
         if not size or not all(0 < int(side) <= _LARGEST_VIEWPORT_PX for side in size.group(1, 2)):
             detail = f"viewport takes a width and a height from 1 to {_LARGEST_VIEWPORT_PX} pixels, such as 512,512"
             raise Problem(400, "no usable viewport", detail)
+
+
+def check_page(query: bytes) -> None:
+    """Refuse a limit or offset that is no number, on which Orthanc fails (PS3.18 section 8.3.4.4).
+
+    Args:
+        query: a plain query.
+
+    Raises:
+        Problem: 400, one of them is none.
+    """
+    for parameter in query.split(b"&"):
+        name, _, value = parameter.partition(b"=")
+        if name in {b"limit", b"offset"} and not _COUNT.fullmatch(value):
+            raise Problem(400, f"no usable {name.decode()}", f"{name.decode()} takes a whole number from 0 on")
 
 
 def drawn_instance(path: str) -> str | None:
