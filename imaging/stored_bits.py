@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_SAMPLED_ROWS = 64
+_SAMPLED_ROWS = 48
 _LEAST_PAIRS = 12  # of neighboring pixels on both sides of a wrap
 _CLEARLY = 3.0  # how much rougher a reading is at its wraps than the one that is taken instead
 _OVERSHOOT = 0.01  # of the pixels may be too large for Bits Stored, as lossy compression leaves them
@@ -163,10 +163,11 @@ def _sign(bits: Bits, rows: Codes, meaning: Meaning) -> Meaning:
     stated = meaning.reading
     half = 1 << (stated.shift + stated.bits - 1)
     upper = (rows & half) != 0
-    across = upper[:, 2:-1] != upper[:, 1:-2]
-    if np.count_nonzero(across) < _LEAST_PAIRS:
+    places = np.flatnonzero(upper[:, 2:-1] != upper[:, 1:-2])
+    if places.size < _LEAST_PAIRS:
         return meaning
-    before, left, right, behind = (rows[:, begin : rows.shape[1] - 3 + begin][across] for begin in range(4))
+    row, column = np.divmod(places, rows.shape[1] - 3)
+    before, left, right, behind = (rows[row, column + step] for step in range(4))
     inside = (before != left) & (right != behind)  # an edge of a plain area tells nothing
     left, right = left[inside], right[inside]
     if left.size < _LEAST_PAIRS:

@@ -179,7 +179,7 @@ def _kind(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
     is_radiograph = modality in rules.modalities
     refused = Failure(code=NOT_A_RADIOGRAPH, message=f"not a radiograph (modality {modality or 'not stated'})")
     if sop_class_uid in _RADIOGRAPH_CLASSES:
-        return None if is_radiograph else refused
+        return None if is_radiograph or modality in _MODALITY_NOT_STATED else refused
     if sop_class_uid in _SECONDARY_CAPTURE_CLASSES:
         # A screenshot of a chest CT names the chest too, but says that it is CT.
         may_be_film = modality in _MODALITY_NOT_STATED and _says_chest(_texts(header, *_IMAGE_TEXTS), rules)

@@ -50,7 +50,7 @@ def check_broker(sender: Celery) -> str:
     with connected(sender) as connection:
         kind = str(connection.transport.driver_type)
         if kind == "redis":
-            connection.default_channel.client.set("firstread-can-write", "1", ex=1)
+            connection.default_channel.client.set("firstread-can-write", "1", ex=1)  # type: ignore[attr-defined]  # Redis
         return kind
 
 
