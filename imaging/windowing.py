@@ -39,7 +39,8 @@ def render(dataset: Dataset, layout: PixelLayout, stored: Stored) -> tuple[Greys
     """
     words, codes = stored.words, np.arange(2**stored.bits.container)
     if layout.samples > 1:
-        return _look_up(codes / (2 ** min(stored.bits.precision or stored.bits.stored, 16) - 1), words), ()
+        largest = 2 ** min(stored.bits.precision or stored.bits.stored, stored.bits.container) - 1
+        return _look_up(np.minimum(codes / largest, 1), words), ()
     meaning = decide(stored.bits, words)
     values = meaning.reading.values(codes)
     if layout.photometric_interpretation == "PALETTE COLOR":
@@ -116,7 +117,7 @@ def _padding(dataset: Dataset, reading: Reading, values: npt.NDArray[Any]) -> np
         return np.zeros(values.shape, np.bool_)
     bounds = np.array([value, value if limit is None else limit])
     if reading.is_signed:  # some writers store a negative value under the VR US
-        bounds[bounds >= 2**15] -= 2**16
+        bounds[bounds >= values.size / 2] -= values.size
     return np.asarray((values >= bounds.min()) & (values <= bounds.max()))
 
 

@@ -74,7 +74,7 @@ _NOTES = {
     "inverted_film": "The film is inverted (air is white) and was scored with black air.",
     "unusual_film": "The film looks unlike most upright frontal chest films, so the score is less certain.",
     "cut_off_film": "Part of the lung fields may lie outside the film.",
-    "small_field": "Most of the film is unexposed border, so the chest itself is scored at low resolution.",
+    "small_field": "Most of the film is unexposed border, so little of its detail shows the chest.",
     "border": "A wide border lies around the exposed part of the film; the exposed part alone was scored.",
     "tilted_film": "The film looks tilted by some 10 to 45 degrees; it was scored as it lies, so trust its score less.",
 }
