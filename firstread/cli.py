@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import warnings
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -313,6 +314,8 @@ def doctor(*, as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command; every expected failure is one line on stderr."""
+    # pydicom's quote the headers of patients' images.
+    warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
     for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a script's background job starts with it ignored
         signal.signal(stop, signal.default_int_handler)
     try:

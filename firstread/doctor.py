@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import
 from rich.console import Console
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
@@ -113,6 +114,9 @@ def _database(settings: Settings) -> str:
 
 @contextmanager
 def _current_database(settings: Settings) -> Iterator[Database]:
+    file = make_url(settings.database_url).database
+    if settings.database_url.startswith("sqlite") and file and not Path(file).parent.is_dir():
+        raise _wrong(f"the folder {Path(file).parent} does not exist: make it, or set FIRSTREAD_DATABASE_URL")
     database = open_database(settings)
     try:
         current, newest = migrations.revisions(database)
@@ -216,6 +220,9 @@ def _echo(settings: Settings, orthanc: OrthancClient) -> str:
     if actual != settings.orthanc_aet:
         raise _wrong(f"Orthanc calls itself {actual}, not {settings.orthanc_aet}: set FIRSTREAD_ORTHANC_AET={actual}")
     where = f"{settings.orthanc_aet} at {settings.orthanc_dicom_host}:{settings.orthanc_dicom_port}"
+    for name, title in (("FIRSTREAD_AET", settings.aet), ("FIRSTREAD_ORTHANC_AET", settings.orthanc_aet)):
+        if not title.isascii():
+            raise _wrong(f"{name}={title} is no AE title: set 1 to 16 characters of ASCII")
     caller = AE(ae_title=settings.aet)
     caller.add_requested_context(Verification)
     caller.connection_timeout = caller.acse_timeout = caller.dimse_timeout = 5

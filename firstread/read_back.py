@@ -43,7 +43,14 @@ def read_report(source: str, settings: Settings) -> TriageReport:
     """
     path = Path(source)
     if path.exists():
-        return parse(read_image_file(path))
+        try:
+            return parse(read_image_file(path))
+        except InvalidInput as error:
+            if error.code != "not_an_image":
+                raise
+            raise InvalidInput(
+                "not_a_report", f"{path} is no DICOM file: name an AI triage report, or a Study Instance UID"
+            ) from error
     if not _STUDY.fullmatch(source):
         raise InvalidInput("no_such_file", f"{source} is neither a file nor a Study Instance UID: check the path")
     reports: list[TriageReport] = []

@@ -11,9 +11,12 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, uid
-from pydicom.encaps import get_frame
 
-from imaging.elements import PYDICOM_ERRORS, read_integer, read_value
+from imaging.codestream import Codestream, Color, read_codestream
+from imaging.color import grey_of, interleave, luma_of_subsampled
+from imaging.elements import read_integer, read_value
+from imaging.frames import encapsulated_frames, native_frames, truncated
+from imaging.stored_bits import Bits
 from worklist.errors import UnusableImage
 
 MIN_SIDE_PX = 64
@@ -35,10 +38,11 @@ _DECODERS: dict[str, Callable[..., npt.NDArray[Any]]] = {
 }
 _RLE_HEADER_BYTES = 64
 _END_WITHIN_BYTES = 64
-_MONOCHROME = {"MONOCHROME1", "MONOCHROME2"}
-_LUMINANCE_FIRST = {"YBR_FULL", "YBR_FULL_422"}
+_ONE_SAMPLE = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
+_LUMINANCE_FIRST = {"YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"}
 _RED_GREEN_BLUE = {"RGB", "YBR_ICT", "YBR_RCT"}  # JPEG 2000 decoders undo ICT and RCT themselves
-_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as PS3.3 C.7.6.3.1.2
+_SUBSAMPLED = {"YBR_FULL_422", "YBR_PARTIAL_422"}
+_OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,12 +73,13 @@ class PixelLayout:
         if rows * columns > MAX_PIXELS:
             raise UnusableImage("image_too_large", f"{size}; no radiograph needs more than {MAX_PIXELS:,}.")
         photometric = str(read_value(dataset, "PhotometricInterpretation") or "").strip().upper()
-        if photometric not in _MONOCHROME | _LUMINANCE_FIRST | _RED_GREEN_BLUE:
+        if photometric not in _ONE_SAMPLE | _LUMINANCE_FIRST | _RED_GREEN_BLUE:
             raise UnusableImage(
                 "unsupported_photometric_interpretation",
-                f"Photometric Interpretation is {photometric[:16] or 'missing'}; MONOCHROME, RGB and YBR are read.",
+                f"Photometric Interpretation is {photometric[:16] or 'missing'}; MONOCHROME, PALETTE COLOR, RGB and "
+                "YBR are read.",
             )
-        samples = 1 if photometric in _MONOCHROME else 3
+        samples = 1 if photometric in _ONE_SAMPLE else 3
         read_integer(dataset, "SamplesPerPixel", samples, samples, default=samples)
         allocated = read_integer(dataset, "BitsAllocated", 8, 16)
         if allocated not in {8, 16}:
@@ -89,7 +94,7 @@ class PixelLayout:
             samples=samples,
             bits_allocated=allocated,
             bits_stored=stored,
-            high_bit=read_integer(dataset, "HighBit", stored - 1, allocated - 1, default=stored - 1),
+            high_bit=read_integer(dataset, "HighBit", 0, 65535, default=stored - 1),
             is_signed=read_integer(dataset, "PixelRepresentation", 0, 1, default=0) == 1,
             photometric_interpretation=photometric,
             transfer_syntax_uid=uid.UID(str(stated or as_read)),
@@ -111,25 +116,46 @@ class PixelLayout:
         return ">" if self.transfer_syntax_uid == uid.ExplicitVRBigEndian else "<"
 
 
-def decode(dataset: Dataset, layout: PixelLayout) -> npt.NDArray[Any]:
-    """Stored values of the first frame, uint8 or uint16, shape (rows, columns); signed ones as two's complement."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Stored:
+    """What the pixel data hold.
+
+    Attributes:
+        words: uint8 or uint16, shape (rows, columns); of a color image its luminance, 0 to the largest of its bits.
+        bits: what header and codestream say of them.
+        frames: how many frames there are; the first is here.
+    """
+
+    words: npt.NDArray[Any]
+    bits: Bits
+    frames: int
+
+
+def decode(dataset: Dataset, layout: PixelLayout) -> Stored:
+    """The stored words of the first frame.
+
+    Raises:
+        UnusableImage: no_pixel_data, pixel_data_truncated, pixel_data_damaged, unsupported_transfer_syntax or
+            invalid_pixel_attributes.
+    """
     syntax = layout.transfer_syntax_uid
     data = read_value(dataset, "PixelData")
     if not isinstance(data, bytes) or not data:
         raise UnusableImage(
             "no_pixel_data", "The object holds no pixel data: it is no image, or was sent without them."
         )
-    planar = layout.samples > 1 and read_integer(dataset, "PlanarConfiguration", 0, 1, default=0) == 1
+    stated = max(1, read_integer(dataset, "NumberOfFrames", 0, 2**31, default=1))
+    stream: Codestream | None = None
     if syntax in _NATIVE:
-        values = _native(data, layout, as_words=dataset["PixelData"].VR == "OW")
-        values = _interleave(values, layout) if planar else values.reshape(layout.shape)
+        values, frames = _native(dataset, data, layout, stated)
     elif syntax in _DECODERS or syntax == uid.RLELossless:
+        found = encapsulated_frames(data, stated, are_codestreams=syntax != uid.RLELossless)
+        frames = max(found.count, stated)
         try:
-            frame = get_frame(data, 0, number_of_frames=read_integer(dataset, "NumberOfFrames", 1, 2**31, default=1))
-        except PYDICOM_ERRORS as error:
-            raise _truncated("they end before the first frame does") from error
-        try:
-            values = _run_lengths(frame, layout) if syntax == uid.RLELossless else _codestream(frame, layout)
+            if syntax == uid.RLELossless:
+                values = _run_lengths(found.first, layout)
+            else:
+                values, stream = _codestream(found.first, layout)
         except (RuntimeError, ValueError, TypeError) as error:  # what the decoders of imagecodecs derive from
             raise UnusableImage(
                 "pixel_data_damaged", f"The {syntax.name} pixel data cannot be decoded; send the image again."
@@ -139,33 +165,50 @@ def decode(dataset: Dataset, layout: PixelLayout) -> npt.NDArray[Any]:
             "unsupported_transfer_syntax",
             f"The pixel data are encoded as {syntax.name} ({syntax}), which Firstread cannot decode.",
         )
-    if values.shape != layout.shape or values.itemsize * 8 > layout.bits_allocated:
+    if values.shape != layout.shape or values.itemsize > 2:  # noqa: PLR2004 - no radiograph has more than 16 bits
         raise UnusableImage(
             "invalid_pixel_attributes",
             f"The encoded image ({values.shape}, {values.itemsize * 8} bits) is not what its header describes "
             f"({layout.shape}, {layout.bits_allocated} bits).",
         )
-    if layout.photometric_interpretation in _LUMINANCE_FIRST:
-        values = values[..., 0]
-    elif layout.photometric_interpretation in _RED_GREEN_BLUE:
-        values = np.rint(values @ _LUMINANCE)
-    return values.astype(f"u{layout.bits_allocated // 8}", copy=False)
+    words = values.view(f"u{values.itemsize}") if values.dtype.kind == "i" else values
+    if layout.samples > 1:
+        words = grey_of(words, _color(layout, stream), is_partial="PARTIAL" in layout.photometric_interpretation)
+    bits = Bits(
+        container=words.itemsize * 8,
+        stored=layout.bits_stored,
+        high_bit=layout.high_bit,
+        is_signed=layout.is_signed,
+        precision=stream.precision if stream else None,
+        is_stream_signed=values.dtype.kind == "i",
+        has_overlay=any((group << 16) + 0x0102 in dataset for group in _OVERLAY_GROUPS),
+    )
+    return Stored(words=words, bits=bits, frames=frames)
 
 
-def _interleave(planes: npt.NDArray[Any], layout: PixelLayout) -> npt.NDArray[Any]:
-    """Color planes, one after the other, as (rows, columns, samples); grey ones as (rows, columns)."""
-    return np.moveaxis(planes.reshape(layout.samples, layout.rows, layout.columns), 0, 2).reshape(layout.shape)
+def _color(layout: PixelLayout, stream: Codestream | None) -> Color:
+    """What the samples are: as the codestream says, or else the header."""
+    if stream and stream.color:
+        return stream.color
+    return Color.YBR if layout.photometric_interpretation in _LUMINANCE_FIRST else Color.RGB
 
 
-def _native(data: bytes, layout: PixelLayout, *, as_words: bool) -> npt.NDArray[Any]:
-    """Uncompressed values (PS3.5 section 8.1.1, A.1 to A.3)."""
+def _native(dataset: Dataset, data: bytes, layout: PixelLayout, stated: int) -> tuple[npt.NDArray[Any], int]:
+    """Uncompressed values (PS3.5 section 8.1.1, A.1 to A.3), and how many frames there are."""
     width = layout.bits_allocated // 8
+    subsampled = layout.rows * layout.columns * 2 * width
+    if layout.photometric_interpretation in _SUBSAMPLED and len(data) < layout.count * width * stated:
+        words = np.frombuffer(native_frames(data, subsampled, stated).first, f"{layout.byte_order}u{width}")
+        return luma_of_subsampled(words, layout.rows, layout.columns), stated
     needed = layout.count * width
-    if len(data) < needed:
-        raise _truncated(f"{len(data):,} of {needed:,} bytes arrived")
-    if width == 1 and as_words and layout.byte_order == ">":
+    found = native_frames(data, needed, stated)
+    if width == 1 and dataset["PixelData"].VR == "OW" and layout.byte_order == ">":
         data = np.frombuffer(data[: needed + needed % 2], ">u2").astype("<u2").tobytes()
-    return np.frombuffer(data, f"{layout.byte_order}u{width}", layout.count)
+    values = np.frombuffer(data, f"{layout.byte_order}u{width}", layout.count)
+    if layout.samples == 1:
+        return values.reshape(layout.shape), max(found.count, stated)
+    planar = read_integer(dataset, "PlanarConfiguration", 0, 1, default=0) == 1
+    return interleave(values, layout.rows, layout.columns, are_planes_stated=planar), max(found.count, stated)
 
 
 def _run_lengths(frame: bytes, layout: PixelLayout) -> npt.NDArray[Any]:
@@ -174,51 +217,31 @@ def _run_lengths(frame: bytes, layout: PixelLayout) -> npt.NDArray[Any]:
     segments, *offsets = struct.unpack("<16I", frame[:_RLE_HEADER_BYTES].ljust(_RLE_HEADER_BYTES, b"\0"))
     used = offsets[: layout.samples * width]
     if segments != len(used) or used != sorted(used) or used[0] < _RLE_HEADER_BYTES or used[-1] >= len(frame):
-        raise _truncated("the header of the RLE frame does not match its content")
+        raise truncated("the header of the RLE frame does not match its content")
     room = (layout.count + layout.samples) * width  # a segment may end in one byte too many
     values = np.frombuffer(imagecodecs.dicomrle_decode(frame, f"u{width}", out=room), f"u{width}")
     if values.size < layout.count:
-        raise _truncated("the RLE frame ends early")
-    return _interleave(values[: layout.count], layout)
+        raise truncated("the RLE frame ends early")
+    planes = values[: layout.count].reshape(layout.samples, layout.rows, layout.columns)
+    return np.moveaxis(planes, 0, 2).reshape(layout.shape)
 
 
-def _codestream(frame: bytes, layout: PixelLayout) -> npt.NDArray[Any]:
+def _codestream(frame: bytes, layout: PixelLayout) -> tuple[npt.NDArray[Any], Codestream]:
     """A JPEG, JPEG-LS or JPEG 2000 frame, decoded; its own size is checked first, for it decides the memory taken."""
-    size = _codestream_size(frame)
-    if size is None:
+    stream = read_codestream(frame)
+    if stream is None:
         raise ValueError("no start of an image in the frame")
-    if size != (layout.rows, layout.columns, layout.samples):
+    if (stream.rows, stream.columns, stream.samples) != (layout.rows, layout.columns, layout.samples):
         raise UnusableImage(
             "invalid_pixel_attributes",
-            f"The encoded image has {size[1]} x {size[0]} pixels of {size[2]} samples, but its header says "
-            f"{layout.columns} x {layout.rows} of {layout.samples}.",
+            f"The encoded image has {stream.columns} x {stream.rows} pixels of {stream.samples} samples, but its "
+            f"header says {layout.columns} x {layout.rows} of {layout.samples}.",
         )
     # libjpeg fills the rest of a cut-off film with grey without a word, so the end marker is looked for here.
     if layout.transfer_syntax_uid in _JPEG and frame.rstrip(b"\0").rfind(b"\xff\xd9", -_END_WITHIN_BYTES) < 0:
-        raise _truncated("the encoded image has no end")
+        raise truncated("the encoded image has no end")
     options = {}
     if layout.samples > 1 and layout.transfer_syntax_uid in _JPEG:
-        space = "RGB" if layout.photometric_interpretation == "RGB" else "YCBCR"
+        space = "RGB" if _color(layout, stream) is Color.RGB else "YCBCR"
         options = {"colorspace": space, "outcolorspace": space}
-    return np.asarray(_DECODERS[layout.transfer_syntax_uid](frame, **options))
-
-
-def _codestream_size(frame: bytes) -> tuple[int, int, int] | None:
-    """(rows, columns, samples) that a JPEG 2000 (ISO/IEC 15444-1 A.5.1) or JPEG (10918-1 B.2.2) codestream states."""
-    try:
-        if not frame.startswith(b"\xff\xd8"):
-            start = frame.index(b"\xff\x4f\xff\x51")
-            right, bottom, left, top, samples = struct.unpack_from(">4I16xH", frame, start + 8)
-            return (bottom - top, right - left, samples)
-        position = 2
-        while (marker := frame[position + 1]) not in {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}:
-            # Before a marker there may be any number of bytes FF (ISO/IEC 10918-1 B.1.1.2).
-            position += 1 if marker == 0xFF else 2 + int.from_bytes(frame[position + 2 : position + 4], "big")  # noqa: PLR2004
-        rows, columns, samples = struct.unpack_from(">2HB", frame, position + 5)
-    except (struct.error, IndexError, ValueError):
-        return None
-    return (rows, columns, samples)
-
-
-def _truncated(what: str) -> UnusableImage:
-    return UnusableImage("pixel_data_truncated", f"The pixel data are incomplete ({what}); send the image again.")
+    return np.asarray(_DECODERS[layout.transfer_syntax_uid](frame, **options)), stream

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydicom import Dataset
 
-from imaging.elements import upper_words
+from imaging.elements import first_number, read_value, upper_words
 from worklist.finding import Region, Side
+
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+_OBLONG = 5.0  # the highest ratio that is believed
+_SQUARE = 0.01  # by which the sides of a pixel may differ in a square one
 
 
 def patient_side(orientation: object) -> Side | None:
@@ -23,6 +29,22 @@ def patient_side(orientation: object) -> Side | None:
     if rows_run_to[:1] not in {"", "L", "R"} or columns_run_to[:1] not in {"", "F"}:
         return None
     return Side.LEFT if rows_run_to.startswith("R") else Side.RIGHT
+
+
+def pixel_aspect(dataset: Dataset) -> float:
+    """Height of a pixel over its width: 1 for a square one, and where nothing usable is stated.
+
+    That is the first of Pixel Spacing (0028,0030), Imager Pixel Spacing (0018,1164), Nominal Scanned Pixel Spacing
+    (0018,2010) and Pixel Aspect Ratio (0028,0034) that holds two positive numbers (PS3.3 10.7, C.7.6.3.1.7).
+    """
+    for keyword in _SPACINGS:
+        value = read_value(dataset, keyword)
+        if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:  # noqa: PLR2004 - row, column
+            continue
+        height, width = (first_number(part) for part in value)
+        if height and width and height > 0 and width > 0 and 1 / _OBLONG <= height / width <= _OBLONG:
+            return 1.0 if abs(height / width - 1) < _SQUARE else height / width
+    return 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,10 +11,17 @@ from pydicom import Dataset
 
 from imaging.decoding import PixelLayout, decode
 from imaging.elements import quiet, read_value
-from imaging.geometry import patient_side
+from imaging.geometry import patient_side, pixel_aspect
 from imaging.windowing import render
 from worklist.errors import UnusableImage
-from worklist.finding import MIRRORED_FILM, TURNED_FILM, ImageReference, QualityNote, Side
+from worklist.finding import (
+    MIRRORED_FILM,
+    ONE_OF_SEVERAL_FRAMES,
+    TURNED_FILM,
+    ImageReference,
+    QualityNote,
+    Side,
+)
 
 _LOW_RESOLUTION_PX = 512
 _LOW_CONTRAST = 0.25  # between the 5th and 95th percentile; the lowest of 500 films of ChestX-ray14 is 0.33
@@ -30,11 +37,13 @@ class Radiograph:
         pixels: float32, shape (rows, columns), 0..1, MONOCHROME2 sense (0 is black, air), full resolution,
             windowed as the radiologist would see it.
         quality: what the pixel preparation noticed.
+        pixel_aspect: height of a pixel over its width.
     """
 
     image: ImageReference
     pixels: npt.NDArray[np.float32]
     quality: tuple[QualityNote, ...] = ()
+    pixel_aspect: float = 1.0
 
 
 def read_radiograph(dataset: Dataset) -> Radiograph:
@@ -45,13 +54,27 @@ def read_radiograph(dataset: Dataset) -> Radiograph:
     Raises:
         UnusableImage: missing_identifier, no_pixel_data, pixel_data_truncated, pixel_data_damaged,
             unsupported_transfer_syntax, unsupported_photometric_interpretation, image_too_small, image_too_large,
-            invalid_pixel_attributes, invalid_rescale, invalid_modality_lut or blank_image.
+            invalid_pixel_attributes, invalid_rescale, invalid_modality_lut, invalid_palette or blank_image.
     """
     with quiet():
         layout = PixelLayout.of(dataset)
         image = _reference(dataset, layout)
-        pixels, notes = render(dataset, layout, decode(dataset, layout))
-        return Radiograph(image=image, pixels=pixels, quality=(*notes, *_judge(dataset, pixels)))
+        stored = decode(dataset, layout)
+        several = f"The image has {stored.frames} frames, and only the first was looked at."
+        try:
+            pixels, notes = render(dataset, layout, stored)
+        except UnusableImage as error:
+            raise UnusableImage(
+                error.code, f"{error.message} {several}" if stored.frames > 1 else error.message
+            ) from error
+        if stored.frames > 1:
+            notes = (QualityNote(code=ONE_OF_SEVERAL_FRAMES, message=several), *notes)
+        return Radiograph(
+            image=image,
+            pixels=pixels,
+            quality=(*notes, *_judge(dataset, pixels)),
+            pixel_aspect=pixel_aspect(dataset),
+        )
 
 
 def _reference(dataset: Dataset, layout: PixelLayout) -> ImageReference:

@@ -101,6 +101,8 @@ ON_BOTH_SIDES: Final = frozenset({FindingType.CARDIOMEGALY, FindingType.PULMONAR
 
 MIRRORED_FILM: Final = "mirrored_film"  # code of a quality note: the patient's left is at the left edge
 TURNED_FILM: Final = "turned_film"  # another: it lies on its side or head, and nothing is known of the sides on it
+CONTRADICTORY_HEADER: Final = "contradictory_header"  # its pixels are not what its header says; they were believed
+ONE_OF_SEVERAL_FRAMES: Final = "one_of_several_frames"  # the others were not looked at
 _ON_A_SIDE: Final = 0.8  # of a region's width; see Region.side
 
 

@@ -23,11 +23,12 @@ NOT_A_RADIOGRAPH = "not_a_radiograph"
 FOR_PROCESSING = "for_processing"
 NOT_AN_IMAGE = "not_an_image"
 NOT_CHEST = "not_chest"
+DERIVED = "derived_image"
 LATERAL_VIEW = "lateral_view"
 CHILD = "child"
 
 # The radiographs among them; of several codes the first says most about a study.
-REFUSED_RADIOGRAPHS = (CHILD, LATERAL_VIEW, NOT_CHEST, FOR_PROCESSING)
+REFUSED_RADIOGRAPHS = (CHILD, LATERAL_VIEW, NOT_CHEST, DERIVED, FOR_PROCESSING)
 # What an image turned out to be once its pixels were looked at, whatever its header says; the gates raise these.
 NOT_CHEST_FILM = "not_chest_film"
 LATERAL_FILM = "lateral_film"
@@ -65,6 +66,7 @@ WARD_OF = ("RequestingService", "CurrentPatientLocation", "InstitutionalDepartme
 
 HEADER_KEYWORDS = (
     *("SOPClassUID", "Modality", "Rows", "ViewPosition", "PatientOrientation", "PatientAge", "PatientBirthDate"),
+    *("PresentationIntentType", "ImageType", "PhotometricInterpretation", "DerivationDescription"),
     *_IMAGE_TEXTS,
     *_STUDY_TEXTS,
     *_DATES,
@@ -81,6 +83,20 @@ _CHEST = re.compile(
 _CHEST_ADJECTIVE = re.compile(  # these speak of the thoracic spine where a spine is named beside them
     r"\b(?:TH?ORA[CKZ]\w*|PIERSIOW\w*|HRUDN\w*|GRUDN\w*|PRSN\w*|ГРУДН\w*|ГРЪД\w*|ΘΩΡΑΚ\w*)\b"
 )
+_NEAR_CHEST = re.compile(
+    r"\b(?:PECHO|HEART|CORAZON|COR|COEUR|CUORE|HERZ|HART|CORACAO|PEITO|PETTO|POITRINE|SERCE|SRDCE|KALP)\b"
+)
+_DERIVED_TEXTS = (
+    "SeriesDescription",
+    "ProtocolName",
+    "AcquisitionDeviceProcessingDescription",
+    "DerivationDescription",
+)
+_DERIVED_WORDS = re.compile(
+    r"\bHEAT ?MAPS?\b|\bSALIENCY\b|\bBONE SUPPRESS\w*|\b(?:BONES?|RIBS?) (?:SUPPRESSED|SUBTRACTED|SUPPRESSION)\b|"
+    r"\bSOFT TISSUE (?:IMAGE|ONLY)\b|\bDUAL ENERGY\b|\bSUBTRACTION\b|\bDES (?:BONE|SOFT)\b"
+)
+_TISSUE = re.compile(r"\b(?:BONE|SOFT TISSUE|SOFT_TISSUE)\b")
 _SPINE_WORDS = (
     r"SPINE|SPINAL|VERTEBR|LUMB|WIRBEL|WERVEL|ПОЗВОН|ΣΠΟΝΔΥΛ|椎|척추|흉추|"
     r"\b(?:BWS|LWS|HWS|COLUMNA|COLUNA|COLONN[AE]|RACHIS|KREGOS\w*|KRALJEZNIC\w*|OMURGA\w*)\b"
@@ -128,7 +144,14 @@ def assess_scope(header: Mapping[str, str], rules: ScopeRules) -> Failure | None
         header: attribute values by DICOM keyword, as text; absent ones may be missing.
         rules: the site's choices.
     """
-    return _kind(header, rules) or _body_part(header, rules) or _view(header) or _child(header)
+    return (
+        _kind(header, rules)
+        or _intent(header)
+        or _derived(header)
+        or _body_part(header, rules)
+        or _view(header)
+        or _child(header)
+    )
 
 
 def is_own_manufacturer(manufacturer: str) -> bool:
@@ -156,7 +179,7 @@ def _kind(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
     is_radiograph = modality in rules.modalities
     refused = Failure(code=NOT_A_RADIOGRAPH, message=f"not a radiograph (modality {modality or 'not stated'})")
     if sop_class_uid in _RADIOGRAPH_CLASSES:
-        return None if is_radiograph else refused
+        return None if is_radiograph or modality in _MODALITY_NOT_STATED else refused
     if sop_class_uid in _SECONDARY_CAPTURE_CLASSES:
         # A screenshot of a chest CT names the chest too, but says that it is CT.
         may_be_film = modality in _MODALITY_NOT_STATED and _says_chest(_texts(header, *_IMAGE_TEXTS), rules)
@@ -168,14 +191,37 @@ def _kind(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
     return refused
 
 
+def _intent(header: Mapping[str, str]) -> Failure | None:
+    if _plain(header.get("PresentationIntentType", "")) != "FOR PROCESSING":
+        return None
+    return Failure(code=FOR_PROCESSING, message="raw image for processing by its Presentation Intent Type")
+
+
+def _derived(header: Mapping[str, str]) -> Failure | None:
+    """Copies that show something else than the film did: a film that is merely derived, as an export is, passes."""
+    words = _texts(header, *_DERIVED_TEXTS)
+    kinds = header.get("ImageType", "").upper().split("\\")
+    is_derived = kinds[0].strip() == "DERIVED"
+    is_color = "MONOCHROME" not in header.get("PhotometricInterpretation", "MONOCHROME").upper()
+    is_drawn = is_color and is_derived and header.get("SOPClassUID", "").strip() in _SECONDARY_CAPTURE_CLASSES
+    named = _DERIVED_WORDS.search(words) or (is_derived and _TISSUE.search(f"{words} | {' | '.join(kinds[2:])}"))
+    if not named and not is_drawn:
+        return None
+    what = named.group().lower() if named else "a color copy"
+    return Failure(code=DERIVED, message=f"derived image ({what}), not an original film: only originals are scored")
+
+
 def _body_part(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
     # What is said of the image outweighs what is said of the study, which may cover several parts.
     body_part = _plain(header.get("BodyPartExamined", ""))
     image, study = _texts(header, *_IMAGE_TEXTS), _texts(header, *_STUDY_TEXTS)
     if _says_chest(image, rules):
         return None
-    if body_part not in _NOT_STATED:
+    is_chest_study = _says_chest(study, rules) and not _OTHER.search(study)
+    if body_part not in _NOT_STATED and not is_chest_study and not _NEAR_CHEST.search(body_part):
         return Failure(code=NOT_CHEST, message=f"body part is {body_part.lower()}, not chest")
+    if body_part not in _NOT_STATED and not _OTHER.search(_texts(header, *_IMAGE_TEXTS[1:])):
+        return None  # a device's menu is often left at its default: the gates see what the film shows
     if not _OTHER.search(image) and (_says_chest(study, rules) or not _OTHER.search(study)):
         return None
     named = _OTHER.search(image) or _OTHER.search(study)

@@ -42,13 +42,17 @@ def build_sender(broker_url: str) -> Celery:
 
 
 def check_broker(sender: Celery) -> str:
-    """Connect to the broker; returns what it is, such as redis.
+    """Connect to the broker, and see that it takes what is written; returns what it is, such as redis.
 
     Raises:
-        BrokerUnavailable: it does not answer, or its URL names nothing that could.
+        BrokerUnavailable: it does not answer, refuses writing as a replica or a full one does, or its URL names
+            nothing that could.
     """
     with connected(sender) as connection:
-        return str(connection.transport.driver_type)
+        kind = str(connection.transport.driver_type)
+        if kind == "redis":
+            connection.default_channel.client.set("firstread-can-write", "1", ex=1)  # type: ignore[attr-defined]  # Redis
+        return kind
 
 
 class Dispatcher:

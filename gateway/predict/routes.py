@@ -277,6 +277,8 @@ async def _received(request: Request, size: int, limits: PredictLimits) -> Async
 
 async def _read(form: FormData, limits: PredictLimits) -> _Upload:
     file = form.get("file")
+    if len(form.getlist("file")) > 1:
+        raise InvalidInput("several_files", "there are several files: send one film, as the only part named file")
     if not isinstance(file, UploadFile):
         raise InvalidInput("no_file", "there is no file: send it as the part named file, with a file name")
     if (file.size or 0) > limits.upload_bytes:

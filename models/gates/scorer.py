@@ -31,7 +31,16 @@ from models import Scorer
 from models.steps import Steps, image_in_words
 from worklist.card import ScorerCard
 from worklist.errors import FirstreadError, ModelUnavailable, OutOfScope, UnusableImage
-from worklist.finding import TURNED_FILM, Algorithm, Analysis, Finding, QualityNote, Region
+from worklist.finding import (
+    CONTRADICTORY_HEADER,
+    ONE_OF_SEVERAL_FRAMES,
+    TURNED_FILM,
+    Algorithm,
+    Analysis,
+    Finding,
+    QualityNote,
+    Region,
+)
 from worklist.scope import LATERAL_FILM, NOT_CHEST_FILM, SEEN_OUT_OF_SCOPE
 from worklist.step import StepName
 from worklist.words import joined
@@ -49,6 +58,9 @@ _LEAST_RANGE = 0.03  # between the 5th and 95th percentile
 _LEAST_GREY = 0.2  # share of the exposed part that is neither black nor white
 _LEAST_EXPOSED = 0.1  # share of the film inside its borders
 _SMALL_FIELD = 0.4
+_WHOLE_FIELD = 0.75  # share of the film from which on it is scored with its border, as the films of the card were
+_TURN = 30  # degrees; see Gates._is_tilted
+_STILL_FRONTAL, _FRONTAL_NO_MORE = 0.95, 0.02
 _BLACK, _WHITE = 0.02, 0.98
 
 _REFUSALS = {
@@ -65,7 +77,9 @@ _NOTES = {
     "inverted_film": "The film is inverted (air is white) and was scored with black air.",
     "unusual_film": "The film looks unlike most upright frontal chest films, so the score is less certain.",
     "cut_off_film": "Part of the lung fields may lie outside the film.",
-    "small_field": "Most of the film is unexposed border, so the chest itself is scored at low resolution.",
+    "small_field": "Most of the film is unexposed border, so little of its detail shows the chest.",
+    "border": "A wide border lies around the exposed part of the film; the exposed part alone was scored.",
+    "tilted_film": "The film looks tilted by some 10 to 45 degrees; it was scored as it lies, so trust its score less.",
 }
 
 # A gate that breaks must not hold a sick patient's film back: it is scored, and says what nobody looked at.
@@ -73,6 +87,7 @@ _UNCHECKED = QualityNote(
     code="scope_not_checked",
     message="It could not be checked whether the film is an upright frontal chest film: see the worker's log.",
 )
+_TOLD_OF_A_REFUSAL = {CONTRADICTORY_HEADER, ONE_OF_SEVERAL_FRAMES}
 
 Greys = npt.NDArray[np.float32]
 
@@ -106,12 +121,14 @@ class Checked:
     Attributes:
         radiograph: the image put right; its rows and columns are those of its pixels.
         stored: the image as it came.
-        quarter_turns: counterclockwise, from the stored image to the upright one.
+        quarter_turns: counterclockwise, from the exposed part with square pixels to the upright one.
+        exposed: what was cut out of the stored image, in its pixels; None for all of it.
     """
 
     radiograph: Radiograph
     stored: Radiograph
     quarter_turns: int = 0
+    exposed: Region | None = None
 
     def restore(self, analysis: Analysis) -> Analysis:
         """An Analysis of the upright image as one of the stored image, its boxes in stored pixels."""
@@ -125,7 +142,13 @@ class Checked:
         for _ in range(self.quarter_turns):
             box = Region(x=rows - box.y - box.height, y=box.x, width=box.height, height=box.width)
             rows, columns = columns, rows
-        return box
+        whole = Region(x=0, y=0, width=self.stored.image.columns, height=self.stored.image.rows)
+        part = self.exposed or whole
+        across, down = part.width / columns, part.height / rows  # 1 where the pixels were square
+        x, y = math.floor(box.x * across), math.floor(box.y * down)
+        right = min(math.ceil((box.x + box.width) * across), part.width)
+        bottom = min(math.ceil((box.y + box.height) * down), part.height)
+        return Region(x=part.x + x, y=part.y + y, width=right - x, height=bottom - y)
 
 
 class Gates:
@@ -170,6 +193,18 @@ class Gates:
             OutOfScope: not_chest_film or lateral_film.
             UnusableImage: blank_image, burned_out_film, underexposed_film, collimated_film or unclear_orientation.
         """
+        try:
+            return self._check(radiograph)
+        except UnusableImage as error:
+            # A film that is refused may have been misread, or another frame be meant: the reader must learn of it.
+            told = [note.message for note in radiograph.quality if note.code in _TOLD_OF_A_REFUSAL]
+            if not told:
+                raise
+            is_misread = any(note.code == CONTRADICTORY_HEADER for note in radiograph.quality)
+            kind, code = (UnusableImage, CONTRADICTORY_HEADER) if is_misread else (type(error), error.code)
+            raise kind(code, " ".join((error.message, *told))) from error
+
+    def _check(self, radiograph: Radiograph) -> Checked:
         sample = _sample(radiograph.pixels)
         exposed = exposed_part(sample)
         if fault := _exposure_fault(sample, exposed):
@@ -190,16 +225,34 @@ class Gates:
             "unusual_film": verdict.frontal[way] < self._doubtful,
             "cut_off_film": verdict.cut_off >= self._cut_off,
             "small_field": exposed.size < _SMALL_FIELD * sample.size,
+            "border": exposed.size < _WHOLE_FIELD * sample.size,
+            "tilted_film": way % 4 == 0 and self._is_tilted(exposed, way),
         }
         notes = tuple(QualityNote(code=code, message=_NOTES[code]) for code, applies in codes.items() if applies)
         kept = tuple(note for note in radiograph.quality if not codes.get(note.code))
-        if not notes:
+        if not notes and radiograph.pixel_aspect == 1:
             return Checked(radiograph=radiograph, stored=radiograph)
-        greys = 1 - radiograph.pixels if way >= WAYS // 2 else radiograph.pixels
+        part = _region_of(sample, exposed, radiograph) if codes["border"] else None
+        greys = radiograph.pixels
+        if part:
+            greys = greys[part.y : part.y + part.height, part.x : part.x + part.width]
+        greys = _square_pixels(greys, radiograph.pixel_aspect)
+        greys = 1 - greys if way >= WAYS // 2 else greys
         pixels = np.ascontiguousarray(np.rot90(greys, turned_by))
         image = replace(radiograph.image, rows=pixels.shape[0], columns=pixels.shape[1])
         upright = Radiograph(image=image, pixels=pixels, quality=(*kept, *notes))
-        return Checked(radiograph=upright, stored=radiograph, quarter_turns=turned_by)
+        return Checked(radiograph=upright, stored=radiograph, quarter_turns=turned_by, exposed=part)
+
+    def _is_tilted(self, exposed: Greys, way: int) -> bool:
+        """Whether turning the film further one way makes a likely frontal film of it still, and the other way none.
+
+        An upright film bears as much to either side.
+        """
+        image = Image.fromarray(np.ascontiguousarray(exposed))
+        grey = float(np.median(exposed))
+        turned = (image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=grey) for angle in (-_TURN, _TURN))
+        low, high = sorted(self._ask(np.asarray(one)).frontal[way] for one in turned)
+        return high >= _STILL_FRONTAL and low <= _FRONTAL_NO_MORE
 
     def judge(self, pixels: Greys) -> Verdict:
         """What the network says of an image's pixels, float32, (rows, columns), 0..1, whatever their exposure."""
@@ -277,6 +330,29 @@ def exposed_part(sample: Greys) -> Greys:
                 return sample
             part = part[live[0] : live[-1] + 1].T
     return part
+
+
+def _region_of(sample: Greys, exposed: Greys, radiograph: Radiograph) -> Region:
+    """Where an exposed part of a sample, which is a view of it, lies on the film, in stored pixels."""
+    offset = exposed.__array_interface__["data"][0] - sample.__array_interface__["data"][0]
+    top, left = divmod(offset // sample.itemsize, sample.shape[1])
+    down, across = radiograph.pixels.shape[0] / sample.shape[0], radiograph.pixels.shape[1] / sample.shape[1]
+    x, y = round(left * across), round(top * down)
+    return Region(
+        x=x,
+        y=y,
+        width=round((left + exposed.shape[1]) * across) - x,
+        height=round((top + exposed.shape[0]) * down) - y,
+    )
+
+
+def _square_pixels(greys: Greys, aspect: float) -> Greys:
+    """The film with square pixels, of the size of the smaller side of those that it has."""
+    if aspect == 1:
+        return greys
+    rows, columns = greys.shape
+    size = (columns, round(rows * aspect)) if aspect > 1 else (round(columns / aspect), rows)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(greys)).resize(size, Image.Resampling.BILINEAR))
 
 
 def squeeze(greys: Greys, side_px: int) -> Greys:

@@ -540,13 +540,13 @@ BAD: dict[str, tuple[str, Callable[[], Dataset]]] = {
     "12 bits allocated": ("invalid_pixel_attributes", lambda: film_dataset(ramp(), BitsAllocated=12)),
     "more bits stored than allocated": ("invalid_pixel_attributes", lambda: film_dataset(ramp(), BitsStored=17)),
     "no Bits Stored": ("invalid_pixel_attributes", lambda: without("BitsStored")),
-    "High Bit below": ("invalid_pixel_attributes", lambda: film_dataset(ramp(), HighBit=3)),
     "three grey samples": ("invalid_pixel_attributes", lambda: film_dataset(ramp(), SamplesPerPixel=3)),
     "no polarity": ("unsupported_photometric_interpretation", lambda: without("PhotometricInterpretation")),
-    "palette": (
+    "CMYK": (
         "unsupported_photometric_interpretation",
-        lambda: film_dataset(ramp(), PhotometricInterpretation="PALETTE COLOR"),
+        lambda: film_dataset(ramp(), PhotometricInterpretation="CMYK"),
     ),
+    "no palette": ("invalid_palette", lambda: film_dataset(ramp(), PhotometricInterpretation="PALETTE COLOR")),
     "slope not a number": ("invalid_rescale", lambda: film_dataset(ramp(), RescaleSlope="nan")),
     "slope infinite": ("invalid_rescale", lambda: film_dataset(ramp(), RescaleSlope=float("inf"))),
     "slope zero": ("invalid_rescale", lambda: film_dataset(ramp(), RescaleSlope=0)),
@@ -653,10 +653,12 @@ def test_fill_bytes_before_a_marker_are_passed_over() -> None:
     np.testing.assert_array_equal(found.pixels, plain.pixels)
 
 
-def test_a_codestream_with_more_bits_than_its_header_is_refused() -> None:
-    """Sixteen encoded bits under a header of eight would wrap around, and are refused."""
+def test_a_codestream_with_more_bits_than_its_header_is_read_whole() -> None:
+    """Of sixteen encoded bits under a header of eight all are read, since the decoder obeys the codestream."""
     dataset = encapsulated(ramp("u1", high=255), uid.JPEGLSLossless, imagecodecs.jpegls_encode(ramp(high=65535)))
-    assert code_of(dataset) == "invalid_pixel_attributes"
+    found = read_radiograph(dataset)
+    expected = read_radiograph(film_dataset(ramp(high=65535)))
+    np.testing.assert_allclose(found.pixels, expected.pixels, atol=1e-6)
 
 
 def small_file(syntax: uid.UID) -> bytes:

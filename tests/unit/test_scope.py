@@ -113,6 +113,37 @@ def test_the_image_outweighs_its_study() -> None:
     assert refusal(StudyDescription="Trauma: chest, pelvis") is None
 
 
+@pytest.mark.parametrize("body_part", ["SKULL", "SPINE", "PECHO", "HEART", "CORAZON", "COR PULM", "COEUR", "HERZ"])
+def test_a_body_part_left_at_its_default_hides_no_chest(body_part: str) -> None:
+    """Where the study is one of the chest alone, or the part is another word for it, the pixels decide."""
+    assert refusal(BodyPartExamined=body_part, StudyDescription="XR CHEST 1 VIEW") is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ImageType": "DERIVED\\PRIMARY\\\\BONE"},
+        {"ImageType": "DERIVED\\PRIMARY", "SeriesDescription": "Chest PA bone suppressed"},
+        {"ImageType": "DERIVED\\PRIMARY", "SeriesDescription": "Chest soft tissue"},
+        {"SOPClassUID": SECONDARY_CAPTURE, "ImageType": "DERIVED\\SECONDARY", "PhotometricInterpretation": "RGB"},
+        {"DerivationDescription": "Heat map of an algorithm"},
+    ],
+)
+def test_derived_images_are_no_films(values: dict[str, str]) -> None:
+    """A copy that shows something else than the film did is out of scope."""
+    assert refusal(**{"BodyPartExamined": "CHEST", **values}) == "derived_image"
+
+
+def test_a_merely_derived_film_is_looked_at() -> None:
+    """A film that was exported or compressed calls itself derived, and shows what it did."""
+    assert refusal(BodyPartExamined="CHEST", ImageType="DERIVED\\PRIMARY", SeriesDescription="Chest PA") is None
+
+
+def test_an_image_for_processing_is_told_by_its_intent() -> None:
+    """The CR class is one for both, so the intent tells what is raw."""
+    assert refusal(BodyPartExamined="CHEST", PresentationIntentType="FOR PROCESSING") == "for_processing"
+
+
 def test_a_body_part_that_nobody_knows_is_not_taken_for_the_chest() -> None:
     """It is refused, in words that tell a site what to add."""
     failure = assess_scope(header(BodyPartExamined="Dada"), ScopeRules())
@@ -189,7 +220,8 @@ def test_a_frontal_view_is_looked_at(values: dict[str, str]) -> None:
         ({"SOPClassUID": DIGITAL, "Modality": "DX"}, None),
         ({"SOPClassUID": DIGITAL, "Modality": "dx "}, None),
         ({"SOPClassUID": DIGITAL, "Modality": "MG"}, "not_a_radiograph"),
-        ({"SOPClassUID": DIGITAL, "Modality": ""}, "not_a_radiograph"),
+        ({"SOPClassUID": DIGITAL, "Modality": ""}, None),
+        ({"SOPClassUID": COMPUTED, "Modality": "OT"}, None),
         ({"SOPClassUID": DIGITAL_FOR_PROCESSING, "Modality": "DX"}, "for_processing"),
         ({"SOPClassUID": CT, "Modality": "CT"}, "not_a_radiograph"),
         ({"SOPClassUID": CT, "Modality": "DX"}, "not_a_radiograph"),
