@@ -104,11 +104,11 @@ def test_pages_fit_together_across_the_seam(web: httpx.Client, size: int) -> Non
 
 
 def test_the_seam_holds_for_what_meets_a_key(web: httpx.Client) -> None:
-    """Of the men, the one that was read comes after those on the list, page by page too."""
-    men = [number for number in found(web) if FILMS[number].PatientSex == "F"]
-    assert men[0] == STAT
-    assert found(web, "PatientSex=F") == men
-    assert [number for offset in range(3) for number in found(web, f"PatientSex=F&limit=1&offset={offset}")] == men
+    """Of the women, those who are not on the list come after the one who is, page by page too."""
+    women = found(web, "PatientSex=F")
+    assert women[0] == STAT
+    assert sorted(women) == [READ, STAT, UNSEEN]
+    assert [number for offset in range(4) for number in found(web, f"PatientSex=F&limit=1&offset={offset}")] == women
 
 
 def test_each_study_tells_its_place(web: httpx.Client) -> None:
