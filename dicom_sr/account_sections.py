@@ -59,6 +59,7 @@ def _account(account: Account) -> list[ContentItem]:
         *text(codes.EXPLAINED_AT, account.explained_at.isoformat()),
         number(codes.EXPLAINED_IN, account.elapsed_ms, codes.MILLISECOND, relationship=CONTAINS),
         *text(codes.PROMPT_SHA256, account.prompt_sha256),
+        *text(codes.FILM_ALONE, "yes" if account.saw_film_alone else ""),
         *text(codes.LOOKED_AT, account.sop_instance_uid),
         *text(codes.INSTEAD_OF, account.instead_of),
         *text(codes.WHY_INSTEAD, account.why),

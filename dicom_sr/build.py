@@ -34,6 +34,7 @@ from worklist.comparison import comparison_digest
 from worklist.errors import PermanentError
 from worklist.finding import Algorithm, Analysis, ImageReference
 from worklist.scope import OWN_SERIES_FROM
+from worklist.step import steps_digest
 from worklist.triage import Triage, TriagePolicy
 
 __all__ = ["InstanceReference", "Results", "Revision", "build_failure_report", "build_results", "revision_of_series"]
@@ -116,6 +117,7 @@ def build_results(  # noqa: PLR0913 - one study, one run, and what the site want
         hashlib.sha256(explained.explanation.encode()).hexdigest(),
         *([account_digest(explained.account)] if explained.account else ()),
         *([comparison_digest(explained.prior)] if explained.prior else ()),
+        *([steps_digest(explained.steps)] if explained.steps else ()),
         policy.digest,
         unscored,
     )

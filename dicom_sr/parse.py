@@ -33,6 +33,7 @@ from worklist.finding import (
     Snippet,
 )
 from worklist.scope import is_own_manufacturer
+from worklist.step import Step
 from worklist.study import Failure
 from worklist.triage import Triage, TriagePolicy, Urgency
 
@@ -240,6 +241,7 @@ def _analysis(
         prompt_version=explainer.text(codes.PROMPT_VERSION),
         snippets=tuple(_snippets(section(codes.PREVIOUS_FINDINGS))),
         account=parsed_account(explainer),
+        steps=tuple(map(Step.of_line, section(codes.STEPS).texts(codes.STEP))),
     )
 
 

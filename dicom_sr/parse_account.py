@@ -35,6 +35,7 @@ def parsed_account(section: Section) -> Account | None:
         statements=tuple(_statements(section)),
         comparison=Comparison(change=Change(change), compared_with=section.texts(codes.COMPARED)) if change else None,
         uncertainty=section.text(codes.UNCERTAINTY),
+        saw_film_alone=section.find(codes.FILM_ALONE) is not None,
         checks=tuple(_check(text) for text in section.texts(codes.CHECK)),
     )
 

@@ -46,6 +46,7 @@ def parsed_policy(section: Section, card_section: Section, card: ScorerCard) -> 
             high_head_start=section.hours(codes.HIGH_HEAD_START),
             alert_budget=section.number(codes.ALERT_BUDGET),
             weights=weights or None,
+            language_model_may_raise=section.find(codes.MAY_RAISE) is not None,
         ),
         flag_from=section.number(codes.FLAG_FROM),
         budget_basis=section.text(codes.BUDGET_BASIS),
@@ -73,6 +74,7 @@ def parsed_triage(  # noqa: PLR0913 - what a triage was made of
         shown=tuple(finding for finding in analysis.findings if finding.type.key not in hidden),
         named=tuple(_named(by_key[key], policy, sides[key]) for key in policy_section.texts(codes.NAMED_FINDING)),
         policy_digest=policy_section.text(codes.POLICY_SHA256),
+        is_raised_by_words=policy_section.find(codes.RAISED) is not None,
     )
 
 

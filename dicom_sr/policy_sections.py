@@ -21,6 +21,7 @@ from worklist.words import two_places
 
 _HOUR = timedelta(hours=1)
 _FOR_MACHINES = "The same, coded for machines:"
+_YES = "yes"
 
 
 def policy_section(policy: TriagePolicy, triage: Triage) -> list[ContentItem]:
@@ -46,6 +47,8 @@ def policy_section(policy: TriagePolicy, triage: Triage) -> list[ContentItem]:
             number(codes.ALERT_BUDGET, float(site.alert_budget), codes.SHARE, relationship=CONTAINS),
         ],
         text(codes.BUDGET_BASIS, policy.budget_basis),
+        text(codes.MAY_RAISE, _YES if site.language_model_may_raise else ""),
+        text(codes.RAISED, _YES if triage.is_raised_by_words else ""),
         text(codes.LEADING_FINDING, triage.leading.type.key if triage.leading else ""),
         *(text(codes.NAMED_FINDING, named.finding.type.key) for named in triage.named),
         text(codes.POLICY_SHA256, triage.policy_digest),
@@ -86,6 +89,8 @@ def kind_items(kind: FindingType) -> list[ContentItem]:
 
 def _what_it_did(policy: TriagePolicy, triage: Triage) -> str:
     harm = f"Harm of waiting {two_places(triage.harm)}, flagged from {two_places(policy.flag_from)} on"
+    if triage.is_raised_by_words:
+        harm = f"{harm}, by what the language model states alone"
     if not triage.head_start:
         return f"{harm}: the AI does not move the study."
     return f"{harm}: the AI places the study as if it had arrived {_span(triage.head_start)} earlier."

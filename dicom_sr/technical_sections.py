@@ -77,6 +77,11 @@ def unscored_section(scorer: Algorithm, source: Source) -> list[ContentItem]:
     )
 
 
+def steps_section(analysis: Analysis) -> list[ContentItem]:
+    """How the result came about, a line a step, which is read back as it stands; none of an earlier version."""
+    return section(codes.STEPS, *(text(codes.STEP, step.line) for step in analysis.steps))
+
+
 def processing_section(revision: Revision, summary: Code, unscored: int) -> list[ContentItem]:
     """Which run it was, when, and how it went (CID 6047)."""
     return section(

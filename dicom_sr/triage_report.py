@@ -28,6 +28,7 @@ from dicom_sr.technical_sections import (
     numbers_section,
     processing_section,
     scorer_section,
+    steps_section,
     unscored_section,
 )
 from worklist.card import ScorerCard
@@ -97,6 +98,7 @@ def triage_content(  # noqa: PLR0913 - what was found, by which rule, on which i
         scorer_section(analysis, sources),
         explainer_section(analysis),
         prior_section(analysis.prior),
+        steps_section(analysis),
         processing_section(revision, _summary(triage, unscored), unscored),
     )
 
@@ -141,7 +143,7 @@ def _places(images: Sequence[ImageReference], sources: Mapping[str, Source]) -> 
 
 
 def _impression(analysis: Analysis, triage: Triage, places: Mapping[str, str]) -> str:
-    flag, named = triage.urgency.label, "; ".join(_on_image(named, analysis, places) for named in triage.named)
+    flag, named = triage.flag, "; ".join(_on_image(named, analysis, places) for named in triage.named)
     if triage.urgency is Urgency.NONE:
         return f"{flag}. {named or 'No finding is certain enough to name'}. {_NO_NEGATIVE} Not a diagnosis."
     return f"{flag}. {named}. Not a diagnosis." if named else f"{flag}, none certain enough to name. Not a diagnosis."

@@ -39,6 +39,7 @@ _QUIET_S = 2.0
 _Arguments = TypeVarTuple("_Arguments")
 _Outcome = TypeVar("_Outcome")
 _WORKERS = ((Queue.SCORE,), (Queue.REPORT, Queue.PREDICT))  # a process for each: a third would cost its memory
+_LOADING_S = 900  # a worker reads every byte of a licensed model before it begins
 _PATIENCE_S = 1800  # a demo that has not ended by then never will
 _UNFINISHED = {"waiting", "scored"}
 _STOP_S = 2.0
@@ -139,7 +140,10 @@ def running_site(site: Site) -> Iterator[Supervisor]:
             supervisor.start(program)
         wait_until_ready("Redis", lambda: _redis_answers(site), site.log("redis"))
         wait_until_ready("Orthanc", lambda: _http_answers(f"{site.orthanc_url}/system"), site.log("orthanc"))
-        wait_until_ready("the gateway", lambda: _http_answers(f"{site.gateway_url}/ready"), site.log("gateway"))
+        wait_until_ready("the gateway", lambda: _http_answers(f"{site.gateway_url}/health"), site.log("gateway"))
+        wait_until_ready(
+            "the workers", lambda: _is_ready(site, supervisor), site.log("worker-report"), timeout_s=_LOADING_S
+        )
         yield supervisor
     finally:
         supervisor.stop()
@@ -337,6 +341,11 @@ def _redis_answers(site: Site) -> bool:
             return bool(client.ping())
     except redis.RedisError:
         return False
+
+
+def _is_ready(site: Site, supervisor: Supervisor) -> bool:
+    supervisor.require_no_end()
+    return _http_answers(f"{site.gateway_url}/ready")
 
 
 def _http_answers(url: str) -> bool:

@@ -50,6 +50,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self._running: dict[str, tuple[Program, subprocess.Popen[bytes]]] = {}
+        self._ended: list[Program] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._watch = threading.Thread(target=self._keep_alive, name="supervisor", daemon=True)
@@ -65,6 +66,16 @@ class Supervisor:
         """The present process id of a program."""
         with self._lock:
             return self._running[name][1].pid
+
+    def require_no_end(self) -> None:
+        """Make sure that every program has run since it was started.
+
+        Raises:
+            PermanentError: program_ended, with its last words.
+        """
+        with self._lock:
+            for program in self._ended:
+                raise PermanentError("program_ended", f"{program.name} ended by itself; {_last_words(program.log)}")
 
     def stop(self) -> None:
         """Stop every program, the last started first, and wait until all are gone."""
@@ -83,6 +94,7 @@ class Supervisor:
                 for name, (program, process) in self._running.items():
                     if process.poll() is not None:
                         _kill_group(process)
+                        self._ended.append(program)
                         self._running[name] = (program, _spawn(program))
 
 
@@ -125,10 +137,14 @@ def wait_until_ready(what: str, is_ready: Callable[[], bool], log: Path | None =
         if is_ready():
             return
         time.sleep(0.1)
+    raise PermanentError("not_started", f"{what} did not start within {timeout_s:.0f} s; {_last_words(log)}")
+
+
+def _last_words(log: Path | None) -> str:
     words = ""
     if log and log.exists():
         words = " | ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:])
-    raise PermanentError("not_started", f"{what} did not start within {timeout_s:.0f} s; see {log}: {words}")
+    return f"see {log}: {words}"
 
 
 def _spawn(program: Program) -> subprocess.Popen[bytes]:

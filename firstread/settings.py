@@ -143,6 +143,9 @@ class Settings(BaseSettings):
     """At most so many of a hundred studies are flagged: by the card at first, by the site's own last 1,000 later."""
     weights: dict[str, _Share] | None = None
     """Harm of waiting by finding, 0 to 1, instead of the card's, as JSON: {"cardiomegaly": 0.1}."""
+    language_model_may_raise: bool = False
+    """Whether a finding that a language model states on a film may flag a study that the scores do not flag: never as
+    critical, never beyond the least head start, and only where the model was shown no text of the record."""
 
     prior_after_days: int = Field(default=30, ge=0, le=_A_CENTURY_D)
     """Age of the study date, days, from which a study is taken for a prior and stands aside; 0 takes none for one."""
@@ -243,6 +246,7 @@ class Settings(BaseSettings):
             high_head_start=timedelta(hours=self.high_head_start_h),
             alert_budget=self.alert_budget_percent / 100,
             weights=self.weights or None,
+            language_model_may_raise=self.language_model_may_raise,
         )
 
     @property

@@ -2,21 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from imaging.geometry import SquareGeometry
-from worklist.finding import Region
+from imaging.radiograph import Radiograph
+from models.steps import Steps
+from worklist.finding import IN_A_LUNG, Finding, Region
+from worklist.step import StepName, StepVerdict
+from worklist.words import counted
 
+_MOST_REGIONS: Final = 3
 _OUTLINED_PARTS = 96  # along the longer side of a map, about: finer ones would cost time and show nothing more
 # Chosen on the hand-drawn boxes of ChestX-ray14 (Wang et al., CVPR 2017) with an earlier network; how the boxes of the
 # shipped one point is measured in models/cards/embedded.md.
 _OUTLINE_LEVEL = 0.6  # of the way from the film's median evidence to its peak
 _LEAST_PEAK = 1.5  # calibrated log odds by which the peak must stand above the median
 _DIFFUSE_SHARE = 0.3  # of the film: evidence spread wider than this points nowhere
+
+
+def localize(
+    findings: Sequence[Finding],
+    evidence_of: Callable[[Finding], npt.NDArray[np.float32] | None],
+    geometry: SquareGeometry,
+    *,
+    radiograph: Radiograph,
+    steps: Steps,
+) -> tuple[Finding, ...]:
+    """The findings, the first three that have a place with their box, and with their side where they lie in a lung.
+
+    Args:
+        findings: most probable first; those below their threshold get no box.
+        evidence_of: the map (h, w) of one of them, in calibrated log odds; None where the scorer has none to rely on.
+        geometry: how the image lies in the network's square.
+        radiograph: what was scored.
+        steps: what takes the trace; where this step fails, the findings come back without places.
+    """
+    positive = [finding for finding in findings if finding.is_positive]
+    placed: dict[str, Finding] = {}
+    given = f"maps of evidence of {counted(len(positive), 'finding')} at the threshold"
+    with steps.step(StepName.LOCALIZE, given) as outcome:
+        for finding in positive:
+            evidence = evidence_of(finding) if len(placed) < _MOST_REGIONS else None
+            region = None if evidence is None else locate(evidence, geometry)
+            if region:
+                in_a_lung = finding.type in IN_A_LUNG
+                side = region.side(radiograph.image.columns, radiograph.quality) if in_a_lung else None
+                placed[finding.type.key] = replace(finding, region=region, side=side)
+        if not positive:
+            outcome.end("no finding reaches its threshold", StepVerdict.LEFT_OUT)
+        elif placed:
+            outcome.end(counted(len(placed), "box", "boxes"))
+        else:
+            outcome.end("no box: the evidence points to no place", StepVerdict.NOTHING)
+    return tuple(placed.get(finding.type.key, finding) for finding in findings)
 
 
 def locate(evidence: npt.NDArray[np.float32], geometry: SquareGeometry) -> Region | None:

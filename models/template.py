@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 
 from imaging.radiograph import Radiograph
 from models.context import NO_CONTEXT, StudyContext
+from models.steps import Steps
 from models.terms import MENTIONS, SENTENCE_END, TERMS
 from worklist.account import Account
 from worklist.finding import MIRRORED_FILM, TURNED_FILM, Algorithm, Analysis, FindingType, ImageReference, Snippet
+from worklist.step import StepName, StepVerdict
 from worklist.triage import Triage, Urgency
 from worklist.uids import device_uid
-from worklist.words import in_a_sentence, joined
+from worklist.words import counted, in_a_sentence, joined
 
 VERSION = "4"
 
@@ -79,11 +81,19 @@ class TemplateExplainer:
         """
         named = tuple(named.finding.type for named in triage.named)
         others = tuple(finding.type for finding in analysis.findings if finding.type not in named)
-        return analysis.explained(
-            " ".join(filter(None, (_summary(triage), _changes(triage, context), _limits(analysis, triage)))),
+        steps, reports = Steps(), context.prior_reports
+        given = f"what the triage may put into words, {counted(len(reports), 'earlier report')}"
+        with steps.step(StepName.EXPLAIN, given, raising=Exception) as outcome:
+            words = " ".join(filter(None, (_summary(triage), _changes(triage, context), _limits(analysis, triage))))
+            snippets = quote(reports, first=named, then=others)
+            outcome.end(f"the template's words, {counted(len(snippets), 'quotation')}")
+        with steps.step(StepName.CHECK, "the template's words") as outcome:
+            outcome.end("fixed sentences need none of the language model's layers", StepVerdict.LEFT_OUT)
+        return analysis.after(steps.taken).explained(
+            words,
             explainer=self._algorithm,
             prompt_version=f"template-{VERSION}",
-            snippets=quote(context.prior_reports, first=named, then=others),
+            snippets=snippets,
             account=Account(explained_at=datetime.now(UTC)),
         )
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from PIL import Image, ImageDraw, ImageFilter
 
 from gateway.access.actors import Actors
@@ -84,7 +84,7 @@ def running_list(
 ) -> Iterator[ListGateway]:
     """The list on a free loopback port."""
     gateway = ListGateway(url="", listed=listed)
-    with served(_pacs(listed)) as pacs, closing(OrthancClient(pacs, auth=None)) as orthanc:
+    with served(_pacs()) as pacs, closing(OrthancClient(pacs, auth=None)) as orthanc:
         app = list_app(listed, orthanc, trusted_proxies=trusted_proxies, heartbeat=heartbeat, site=site)
 
         @app.get("/ready")
@@ -97,7 +97,7 @@ def running_list(
             yield gateway
 
 
-def _pacs(listed: FilledList) -> FastAPI:
+def _pacs() -> FastAPI:
     app = FastAPI()
 
     @app.get("/dicom-web/studies/{study}/series/{series}/instances/{instance}/rendered")
@@ -105,14 +105,9 @@ def _pacs(listed: FilledList) -> FastAPI:
         del study, series, instance
         return Response(_picture(), media_type="image/png")
 
-    @app.post("/tools/lookup")
-    async def lookup(request: Request) -> list[dict[str, str]]:
-        study = (await request.body()).decode().rsplit(".", 2)[0]  # the UIDs of FilledList
-        return [{"Type": "Instance", "ID": f"of-{listed.orthanc_id(study)}"}]
-
-    @app.get("/instances/{instance}/study")
-    def study(instance: str) -> dict[str, str]:
-        return {"ID": instance.removeprefix("of-")}
+    @app.get("/instances/{instance}")
+    def instance(instance: str) -> dict[str, str]:
+        return {"ID": instance}
 
     @app.get("/instances/{instance}/content/{tag}")
     def element(instance: str, tag: str) -> Response:

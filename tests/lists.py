@@ -89,7 +89,7 @@ class FilledList:
 
     database: Database
     rules: SiteRules = field(default_factory=SiteRules)
-    orthanc_id: Callable[[str], str] = "orthanc-{}".format
+    orthanc_id: Callable[..., str] = "orthanc-{}".format
 
     def __post_init__(self) -> None:
         """Put the policy of the tests' scorer into force."""
@@ -138,6 +138,7 @@ class FilledList:
         uid = uid or uid_of(number)
         values: dict[str, Any] = {
             "orthanc_id": self.orthanc_id(uid),
+            "instance_orthanc_id": self.orthanc_id(uid, f"{uid}.1", f"{uid}.1.1"),
             "study_instance_uid": uid,
             "series_instance_uid": f"{uid}.1",
             "sop_instance_uid": f"{uid}.1.1",
@@ -220,6 +221,7 @@ class FilledList:
             [
                 ReceivedInstance(
                     orthanc_id=self.orthanc_id(uid),
+                    instance_orthanc_id=self.orthanc_id(uid, f"{uid}.1", f"{uid}.1.{number}"),
                     study_instance_uid=uid,
                     series_instance_uid=f"{uid}.1",
                     sop_instance_uid=f"{uid}.1.{number}",

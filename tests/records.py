@@ -123,6 +123,7 @@ def received(  # noqa: PLR0913 - what sets one instance apart from another
     """An instance as the intake describes it, with more of its texts; Orthanc's identifier is the UID behind an "o"."""
     return ReceivedInstance(
         orthanc_id=f"o{study}",
+        instance_orthanc_id=f"o{study}.1.{image}",
         study_instance_uid=study,
         series_instance_uid=f"{study}.1",
         sop_instance_uid=f"{study}.1.{image}",

@@ -45,9 +45,9 @@ def find_shared_data() -> Path:
     return folder
 
 
-def study_id(patient_id: str, study_instance_uid: str) -> str:
-    """Orthanc's identifier of a patient's study."""
-    digest = hashlib.sha1(f"{patient_id}|{study_instance_uid}".encode(), usedforsecurity=False).hexdigest()
+def orthanc_id(patient_id: str, *uids: str) -> str:
+    """Orthanc's identifier of a patient's study, or of the series or instance to which more UIDs lead."""
+    digest = hashlib.sha1("|".join((patient_id, *uids)).encode(), usedforsecurity=False).hexdigest()
     return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
 
 

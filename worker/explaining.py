@@ -17,9 +17,12 @@ from typing import Final
 from imaging.radiograph import Radiograph
 from models import Explainer
 from models.context import StudyContext
+from models.steps import Steps
 from worklist.finding import Analysis, ImageReference
 from worklist.records import ExplanationRecords, Job, ReportLoad
+from worklist.step import StepName, StepVerdict
 from worklist.triage import Triage
+from worklist.words import counted, joined
 
 _NEWEST_SHARE: Final = 0.3  # of the newest film in the running mean of a model's time
 _WITHIN_S: Final = 3600.0  # arrivals are counted over so long, ...
@@ -104,15 +107,18 @@ class Explaining:
             context: earlier film and reports, where somebody has looked for them.
         """
         self._pace.arrive()
+        known, steps = context or StudyContext(), Steps()
+        self._find_priors(job, steps)
+        self._compare(known, steps)
         facts = self._records.facts(job.study_orthanc_id)
         why_unwanted = partial(self._records.why_unwanted, job.study_orthanc_id, job.revision)
         skip = why_unwanted() or self._pace.why_skip(self._records.load(), comes_first=facts.comes_first)
         explained = self._explainer.explain(
-            analysis,
+            analysis.after(steps.taken),
             triage,
             radiographs,
             replace(
-                context or StudyContext(),
+                known,
                 reason=facts.reason,
                 identifiers=facts.identifiers,
                 skip=skip,
@@ -123,3 +129,25 @@ class Explaining:
         if account and not skip:
             self._pace.note(account.elapsed_ms / 1000, has_explained=bool(account.prompt_sha256))
         return explained
+
+    def _find_priors(self, job: Job, steps: Steps) -> None:
+        with steps.step(StepName.PRIORS, "Patient ID and study date") as outcome:
+            prior, count = self._records.newest_prior(job.study_orthanc_id)
+            if prior is None:
+                outcome.end("no earlier study under this Patient ID", StepVerdict.NOTHING)
+            else:
+                number = counted(count, "earlier study", "earlier studies")
+                outcome.end(f"{number} under this Patient ID, the newest {prior.study_instance_uid}")
+
+    def _compare(self, known: StudyContext, steps: Steps) -> None:
+        earlier = [f"film {known.prior_film.source}"] if known.prior_film else []
+        earlier += [f"report {source}" for source, _ in known.prior_reports]
+        with steps.step(StepName.COMPARE, joined(earlier) or "no earlier film or report") as outcome:
+            comparison = known.comparison
+            if comparison and comparison.clash:
+                outcome.end(comparison.clash, StepVerdict.REFUSED)
+            elif earlier:
+                scores = counted(len(comparison.compared) if comparison else 0, "score")
+                outcome.end(f"handed to what explains, {scores} compared")
+            else:
+                outcome.end("nothing was fetched to compare with", StepVerdict.LEFT_OUT)

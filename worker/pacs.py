@@ -81,24 +81,30 @@ class Pacs:
             headers={"Authorization": f"Basic {login}"} if login else {},
         )
 
-    def fetch_image(self, study_orthanc_id: str, series_instance_uid: str, sop_instance_uid: str) -> pydicom.Dataset:
+    def fetch_image(
+        self, study_orthanc_id: str, series_instance_uid: str, sop_instance_uid: str, orthanc_id: str | None = None
+    ) -> pydicom.Dataset:
         """An image of a study as it was stored, in its own transfer syntax.
 
-        Where the study holds its UID in several series, that of the series is given, or else another of them.
+        Where Orthanc's identifier of it is not known it is looked for by its UIDs; where the study holds that in
+        several series, that of the series is given, or else another of them.
 
         Args:
             study_orthanc_id: Orthanc's identifier of its study: the same image may lie under two patients.
             series_instance_uid: of its series.
             sop_instance_uid: its own.
+            orthanc_id: Orthanc's identifier of it.
 
         Raises:
             UnusableImage: the study no longer holds it, or what came back is not DICOM.
         """
+        if orthanc_id:
+            return self.read(orthanc_id)
         other = None
-        for orthanc_id in self._lookup(sop_instance_uid, "Instance"):
-            if self._study_of(orthanc_id) != study_orthanc_id:
+        for found in self._lookup(sop_instance_uid, "Instance"):
+            if self._study_of(found) != study_orthanc_id:
                 continue
-            dataset = self.read(orthanc_id)
+            dataset = self.read(found)
             if _uids(dataset)[1] == series_instance_uid:
                 return dataset
             other = other or dataset

@@ -5,7 +5,7 @@ A try after that builds from what was kept, so that it stores the same bytes und
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -27,7 +27,7 @@ from worker.priors import PriorFinder
 from worklist.errors import ModelUnavailable, UnusableImage
 from worklist.finding import Algorithm, Analysis, ImageReference
 from worklist.records import Job, JobRecords, ReportSubject, StoredResult
-from worklist.triage import Triage, TriagePolicy
+from worklist.triage import Triage, TriagePolicy, assess
 from worklist.uids import device_uid
 
 log = structlog.get_logger()
@@ -70,7 +70,7 @@ class ReportPipeline:
                 if going_on != job:
                     job = going_on
                     subject = self.jobs.report_subject(job)
-            images = _Images(self.pacs, job.study_orthanc_id)
+            images = _Images(self.pacs, job.study_orthanc_id, subject.orthanc_ids)
             analysis = subject.analysis if subject.is_kept else self._explain(job, subject, images)
             reported_at = self.jobs.keep_report(job_id, claim.holder, subject, analysis)
             if reported_at is None:
@@ -106,10 +106,10 @@ class ReportPipeline:
         return replace(explained, prior=context.comparison)
 
     def _build(self, analysis: Analysis, subject: ReportSubject, images: _Images, revision: Revision) -> Results:
-        triage, policy = _triaged(subject)
+        _, policy = _triaged(subject)
         return build_results(
             analysis,
-            triage=triage,
+            triage=assess(analysis, policy),  # with the words that it has by now, as the list does
             policy=policy,
             sources={image.sop_instance_uid: images.dataset(image) for image in analysis.images},
             pixels=images.greys,
@@ -128,7 +128,9 @@ class ReportPipeline:
             raise _no_policy()
         card = policy.card
         return build_failure_report(
-            source=self.pacs.fetch_image(job.study_orthanc_id, failed.series_instance_uid, failed.sop_instance_uid),
+            source=self.pacs.fetch_image(
+                job.study_orthanc_id, failed.series_instance_uid, failed.sop_instance_uid, failed.orthanc_id
+            ),
             code=failed.failure.code,
             message=failed.failure.message,
             revision=revision,
@@ -142,15 +144,19 @@ class ReportPipeline:
 class _Images:
     """The images of one study, fetched once each and decoded where it is asked for."""
 
-    def __init__(self, pacs: Pacs, study_orthanc_id: str) -> None:
+    def __init__(self, pacs: Pacs, study_orthanc_id: str, orthanc_ids: Mapping[str, str]) -> None:
         self._pacs = pacs
         self._study_orthanc_id = study_orthanc_id
+        self._orthanc_ids = orthanc_ids
         self._datasets: dict[str, Dataset] = {}
 
     def dataset(self, image: ImageReference) -> Dataset:
         if image.sop_instance_uid not in self._datasets:
             self._datasets[image.sop_instance_uid] = self._pacs.fetch_image(
-                self._study_orthanc_id, image.series_instance_uid, image.sop_instance_uid
+                self._study_orthanc_id,
+                image.series_instance_uid,
+                image.sop_instance_uid,
+                self._orthanc_ids.get(image.sop_instance_uid),
             )
         return self._datasets[image.sop_instance_uid]
 

@@ -29,7 +29,9 @@ class ScorePipeline:
             if claim is None:
                 return
             job = claim.job
-            dataset = self.pacs.fetch_image(job.study_orthanc_id, job.series_instance_uid, job.sop_instance_uid)
+            dataset = self.pacs.fetch_image(
+                job.study_orthanc_id, job.series_instance_uid, job.sop_instance_uid, job.image_orthanc_id
+            )
             analysis = self.scorer.score(read_radiograph(dataset))
             kept = self.jobs.complete_score(job_id, claim.holder, analysis)
             log.info("scored", study=job.study_instance_uid, score=round(analysis.score, 3), kept=kept)

@@ -110,6 +110,8 @@ class Account:
         instead_of: name and version of the model that was to explain; "" where the words are the configured one's.
         why: why that model did not, in one line.
         prompt_sha256: digest of prompt and schema; "" for a template.
+        saw_film_alone: whether a language model was shown the film and the scores, and nothing that others wrote or
+            took before.
         statements: what it states beside its sentence.
         comparison: with what was earlier; None where nothing was compared.
         uncertainty: what limits it, in its own words.
@@ -126,6 +128,7 @@ class Account:
     comparison: Comparison | None = None
     uncertainty: str = ""
     checks: tuple[Check, ...] = ()
+    saw_film_alone: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a naive time, and a replacement that does not say why."""
@@ -169,7 +172,10 @@ def account_digest(account: Account) -> str:
 
 def account_to_json(account: Account) -> dict[str, Any]:
     """An account as JSON values; every number survives exactly."""
-    return asdict(account) | {"explained_at": account.explained_at.isoformat()}
+    values = asdict(account) | {"explained_at": account.explained_at.isoformat()}
+    if not account.saw_film_alone:
+        del values["saw_film_alone"]  # an account of before this was noted keeps its digest
+    return values
 
 
 def account_of_json(values: Mapping[str, Any]) -> Account:
@@ -200,6 +206,7 @@ def account_of_json(values: Mapping[str, Any]) -> Account:
             )
             for entry in values["checks"]
         ),
+        saw_film_alone=values.get("saw_film_alone", False),
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Final
+
+from worklist.step import Step, in_order
 
 if TYPE_CHECKING:
     from worklist.account import Account
@@ -228,6 +230,7 @@ class Analysis:
         snippets: sentences of earlier reports that mention a finding.
         account: when and how the explanation came about; None before it, and of an earlier version.
         prior: what the PACS has of the patient's newest earlier film, beside this; None where it has none.
+        steps: how all of it came about; none of an earlier version.
     """
 
     images: tuple[ImageReference, ...]
@@ -244,6 +247,7 @@ class Analysis:
     snippets: tuple[Snippet, ...] = ()
     account: Account | None = None
     prior: PriorComparison | None = None
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a score that is no probability, a naive time, and boxes outside their image."""
@@ -324,6 +328,10 @@ class Analysis:
             account=account,
         )
 
+    def after(self, steps: Iterable[Step]) -> Analysis:
+        """The same Analysis, to which further steps have led."""
+        return replace(self, steps=in_order((*self.steps, *steps)))
+
 
 def merge(analyses: Sequence[Analysis]) -> Analysis:
     """What a scorer says of a study: each finding at its highest probability, with the image that shows it.
@@ -344,6 +352,11 @@ def merge(analyses: Sequence[Analysis]) -> Analysis:
     images = tuple(image for analysis in ordered for image in analysis.images)
     findings = sorted(highest.values(), key=lambda finding: (-finding.probability, finding.type.key))
     newest = max(ordered, key=lambda analysis: (analysis.completed_at, analysis.scorer.sha256))
+    steps = [
+        replace(step, input=f"image {position}: {step.input}") if len(images) > 1 else step
+        for position, analysis in enumerate(ordered, start=1)
+        for step in analysis.steps
+    ]
     return Analysis(
         images=images,
         scorer=newest.scorer,
@@ -353,6 +366,7 @@ def merge(analyses: Sequence[Analysis]) -> Analysis:
         completed_at=newest.completed_at,
         elapsed_ms=sum(analysis.elapsed_ms for analysis in ordered),
         quality=tuple(dict.fromkeys(note for analysis in ordered for note in analysis.quality)),
+        steps=in_order(steps),
     )
 
 

@@ -52,6 +52,7 @@ class StudyFacts:
         scope_failure: why its images are out of scope, where none is eligible.
         is_reported: whether the results of the current revision lie in the PACS.
         report_failure: why they do not and will not.
+        stated: keys of the findings that a language model has stated of any of its revisions.
     """
 
     received_at: datetime
@@ -61,6 +62,7 @@ class StudyFacts:
     scope_failure: Failure | None = None
     is_reported: bool = False
     report_failure: Failure | None = None
+    stated: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +99,7 @@ def assess_study(
     analyses = [image.analysis for image in facts.images if image.analysis]
     analysis = merge(analyses) if analyses else None
     policy = policies.get(analysis.scorer.sha256) if analysis else None
-    triage = assess(analysis, policy) if analysis and policy else None
+    triage = assess(analysis, policy, facts.stated) if analysis and policy else None
     state, failure = _state(facts, analysis)
     choices = policy.site if policy else site or SiteChoices()
     return StudyStatus(

@@ -7,6 +7,9 @@ Class and place both follow from the harm, so they cannot disagree: urgent is wh
 critical, and its head start is H, where an emergency finding reaches a threshold whose predictive value is known.
 Weights and thresholds come from the scorer's card, or from the site. More images or higher probabilities never lower
 a study.
+
+Where a site allows it, a finding that a language model states on the film counts as a harm at which a study is just
+flagged, if the finding could flag one at all: it raises to the least flag, never further, and lowers nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -64,6 +67,7 @@ class SiteChoices:
         high_head_start: the head start of an order of priority HIGH.
         alert_budget: the largest share of studies that may be flagged, 0 to 1.
         weights: harm of waiting by finding key, instead of the card's.
+        language_model_may_raise: whether what a language model states on a film may flag its study.
     """
 
     horizon: timedelta = timedelta(hours=16)
@@ -72,6 +76,7 @@ class SiteChoices:
     high_head_start: timedelta = timedelta(hours=4)
     alert_budget: float = 0.2
     weights: Mapping[str, float] | None = None
+    language_model_may_raise: bool = False
 
     def __post_init__(self) -> None:
         """Refuse choices that contradict each other."""
@@ -167,6 +172,11 @@ class TriagePolicy:
         """Whether a finding flags its study by itself."""
         return card.is_critical(finding) or card.weight * finding.probability >= self.flag_from
 
+    def may_flag(self, stated: Collection[str]) -> bool:
+        """Whether findings that a language model states flag a study: one of them must be able to, were it certain."""
+        weights = {card.type.key: card.weight for card in self.card.findings}
+        return self.site.language_model_may_raise and any(weights.get(key, 0.0) >= self.flag_from for key in stated)
+
     def head_start(self, harm: float) -> timedelta:
         """How much earlier than it arrived a study of this harm is queued; zero below flag_from."""
         site = self.site
@@ -194,6 +204,8 @@ class TriagePolicy:
             "weights": dict(self.site.weights) if self.site.weights else None,
             "flag_from": self.flag_from,
             "budget_basis": self.budget_basis,
+            # Only where it is so: a policy of before this choice keeps its digest.
+            **({"language_model_may_raise": True} if self.site.language_model_may_raise else {}),
         }
 
     @classmethod
@@ -208,6 +220,7 @@ class TriagePolicy:
                 high_head_start=timedelta(seconds=values["high_head_start_s"]),
                 alert_budget=values["alert_budget"],
                 weights=values["weights"],
+                language_model_may_raise=values.get("language_model_may_raise", False),
             ),
             flag_from=values["flag_from"],
             budget_basis=values["budget_basis"],
@@ -246,6 +259,7 @@ class Triage:
         shown: the findings that may be shown, most probable first.
         named: those of them that may be put into words: critical ones first, then the most harmful.
         policy_digest: of the policy that was in force.
+        is_raised_by_words: whether the study is flagged by what a language model states alone.
     """
 
     urgency: Urgency
@@ -255,6 +269,13 @@ class Triage:
     shown: tuple[Finding, ...]
     named: tuple[NamedFinding, ...]
     policy_digest: str
+    is_raised_by_words: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The class in words, and by whom where the scores alone do not bear it out."""
+        by = " by the language model alone" if self.is_raised_by_words else ""
+        return f"{self.urgency.label}{by}"
 
     @property
     def evidence(self) -> str:
@@ -263,15 +284,23 @@ class Triage:
             return ""
         if any(named.is_reason for named in self.named):
             return "; ".join(named.words for named in self.named)
-        return f"{self.urgency.label}, none certain enough to name"
+        return f"{self.flag}, none certain enough to name"
 
 
-def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
+def stated_findings(analysis: Analysis) -> frozenset[str]:
+    """The keys of the findings that a language model states of a film, and that no text can have put into its mouth."""
+    account = analysis.account
+    return frozenset(one.type.key for one in account.statements) if account and account.saw_film_alone else frozenset()
+
+
+def assess(analysis: Analysis, policy: TriagePolicy, stated: Collection[str] = ()) -> Triage:
     """Class and head start of what a scorer says of a study.
 
     Args:
         analysis: of all images of the study, merged.
         policy: the one in force for this scorer.
+        stated: keys of findings that a language model has stated of the study beside those of the analysis; they
+            count where the policy allows it.
     """
     known = [(finding, card) for finding in analysis.findings if (card := policy.card.of(finding.type))]
     counted = [(finding, card) for finding, card in known if card.is_shown]
@@ -282,6 +311,9 @@ def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
         default=None,
     )
     harm = harms[leading.type.key] if leading else 0.0
+    is_raised = harm < policy.flag_from and policy.may_flag({*stated, *stated_findings(analysis)})
+    if is_raised:
+        harm = policy.flag_from
     critical = {finding.type.key for finding, card in counted if card.is_critical(finding)}
     urgency = Urgency.CRITICAL if critical else Urgency.URGENT if harm >= policy.flag_from else Urgency.NONE
     in_words = [
@@ -308,6 +340,7 @@ def assess(analysis: Analysis, policy: TriagePolicy) -> Triage:
         shown=tuple(finding for finding, _ in counted),
         named=tuple(sorted(in_words, key=weight_of)),
         policy_digest=policy.digest,
+        is_raised_by_words=is_raised and not critical,
     )
 
 

@@ -17,6 +17,11 @@ def joined(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
+def counted(number: int, one: str, more: str = "") -> str:
+    """A number of things: 'no box', '1 box', '2 boxes'; more is their plural where it takes more than an s."""
+    return f"{number or 'no'} {one if number == 1 else more or one + 's'}"
+
+
 def in_a_sentence(sentence: str) -> str:
     """Words to stand inside a sentence: no full stop, no capital unless it begins an abbreviation."""
     text = sentence.rstrip(". ")

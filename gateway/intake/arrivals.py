@@ -75,6 +75,7 @@ def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeR
     header = facts.header
     return ReceivedInstance(
         orthanc_id=facts.study_orthanc_id,
+        instance_orthanc_id=facts.orthanc_id,
         study_instance_uid=header["StudyInstanceUID"],
         series_instance_uid=header.get("SeriesInstanceUID", ""),
         sop_instance_uid=header.get("SOPInstanceUID", ""),

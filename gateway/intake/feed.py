@@ -48,6 +48,7 @@ _MOST_COMPARED = 30  # so many a round, which is 100,000 an hour
 _ABSENT_AT_ONCE = 100  # of a study, each of which is looked up
 _HINTS_A_ROUND = 20  # of deleted studies that are checked
 _MOST_HINTS = 1000  # that are kept; the patrol finds the rest
+_REST_S = 0.1  # between two rounds: a burst rings five times a film, and each round has its price
 _TICK_S = 0.25  # how often it is looked whether a study has become complete
 _LONGEST_HELD_S = 120.0  # that the work of a look back waits for its end
 _HOUSEKEEPING_EVERY_S = 3.0
@@ -141,17 +142,23 @@ class Intake:
         self._bell.set()
 
     def run(self) -> None:
-        """Look on every ring, and every second anyway, and tick in between, until stopped; no failure ends it."""
-        next_look = 0.0
+        """Look on every ring, and every second anyway, and tick in between, until stopped; no failure ends it.
+
+        After silence the first ring is answered at once, and those that follow closely together.
+        """
+        next_look = rested_at = 0.0
         try:
             while not self._stop.is_set():
                 has_rung = self._bell.wait(max(0.0, min(_TICK_S, next_look - time.monotonic())))
+                if has_rung and not self._hurries:
+                    self._stop.wait(max(0.0, rested_at - time.monotonic()))
                 self._bell.clear()
                 if self._stop.is_set():
                     return
                 if has_rung or time.monotonic() >= next_look:
                     self.look()
                     next_look = time.monotonic() + (0 if self._hurries else self._pace.poll.total_seconds())
+                    rested_at = time.monotonic() + _REST_S
                 else:
                     self.tick()
         finally:

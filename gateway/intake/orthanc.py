@@ -50,12 +50,14 @@ class InstanceFacts:
 
     Attributes:
         header: text values by DICOM keyword.
+        orthanc_id: Orthanc's identifier of it.
         digest: changes with the stored file.
         study_orthanc_id: Orthanc's identifier of its study.
         first_items: of each sequence the text values of its first item.
     """
 
     header: Mapping[str, str]
+    orthanc_id: str
     digest: str
     study_orthanc_id: str
     first_items: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -137,19 +139,18 @@ class OrthancClient:
         """
         header = self._header(orthanc_id)
         if header and is_own_object(header.texts):
-            return InstanceFacts(header=header.texts, digest="", study_orthanc_id="")  # of these nobody asks more
-        instance = self._find(self.rest.get_instances_id, orthanc_id)
+            return InstanceFacts(header=header.texts, orthanc_id=orthanc_id, digest="", study_orthanc_id="")
         digest = self._find_text(self.rest.get_instances_id_attachments_name_md5, orthanc_id, "dicom")
         if not digest:
             file = self._find(self.rest.get_instances_id_attachments_name_info, orthanc_id, "dicom") or {}
             digest = file.get("Uuid")
         study = self._find(self.rest.get_instances_id_study, orthanc_id)
         texts = header.texts if header else self._indexed(orthanc_id)
-        if instance is None or digest is None or study is None or texts is None:
+        if digest is None or study is None or texts is None:
             return None
-        own_uid = {"SOPInstanceUID": str(instance["MainDicomTags"].get("SOPInstanceUID", ""))}
         return InstanceFacts(
-            header={**texts, **own_uid},
+            header=texts,
+            orthanc_id=orthanc_id,
             digest=str(digest),
             study_orthanc_id=str(study["ID"]),
             first_items=header.first_items if header else {},
@@ -159,9 +160,9 @@ class OrthancClient:
         """The header of an instance as it stands in the file; None where it is gone, or Orthanc cannot read it.
 
         Orthanc's own decoding loses names in common character sets. So it is asked for a copy without what is large,
-        which it makes in memory and stores nowhere; the copy has another SOP Instance UID, and nothing else differs.
+        which it makes in memory and stores nowhere.
         """
-        without = {"Remove": list(_LARGE)}
+        without = {"Remove": list(_LARGE), "Keep": ["SOPInstanceUID"], "Force": True}
         try:
             copy = self.ask(self.rest.post, f"/instances/{orthanc_id}/modify", json=without, absent_ok=True)
             return None if copy.is_error else read_header(copy.content)
@@ -212,8 +213,8 @@ class OrthancClient:
             UnusableImage: it is gone, or cannot be drawn. A broken image takes Orthanc down, so that it is asked for
                 none of which it is not known that its header is sound and all its pixels are there.
         """
-        found = self.find_instance(image.study_orthanc_id, image.sop_instance_uid)
-        if found is None:
+        found = image.orthanc_id or self.find_instance(image.study_orthanc_id, image.sop_instance_uid)
+        if found is None or self._find(self.rest.get_instances_id, found) is None:
             raise UnusableImage("deleted_from_pacs", "the image is no longer in the PACS")
         if not self._can_be_drawn(found, is_decoded=image.is_decoded):
             raise UnusableImage(

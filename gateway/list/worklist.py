@@ -1,4 +1,4 @@
-"""`GET /worklist`, its events, what the model looks for, what failed, and a study's images, crops and priors."""
+"""`GET /worklist`, its events, what the model looks for, what failed, and a study's images, crops, priors and steps."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from gateway.list.hub import ListHub
 from gateway.list.items import PriorsPage, WorklistPage, page_json, priors_json
 from gateway.list.readings import build_readings, problem_responses
 from gateway.list.scope import ModelScope, scope_of
+from gateway.list.steps import StepsPage, steps_json
 from gateway.problems import Problem
 from worklist.errors import UnusableImage
 from worklist.records import JobRecords, ReadingRecords, Shown, Worklist
@@ -32,6 +33,7 @@ _METHODS: Final = {
     "/failures/retry": "PUT, OPTIONS",
     "/{study_instance_uid}/state": "PUT, OPTIONS",
     "/{study_instance_uid}/priors": "GET, OPTIONS",
+    "/{study_instance_uid}/steps": "GET, OPTIONS",
 }
 
 ReadingWord = Literal["unread", "reading", "read", "prior", "all"]
@@ -55,6 +57,7 @@ def build_worklist(  # noqa: PLR0913, PLR0917 - everything that the list is made
     _add_events(router, hub)
     _add_pictures(router, worklist, orthanc)
     _add_priors(router, worklist)
+    _add_steps(router, worklist)
     router.include_router(build_readings(worklist, readings, actors))
     router.include_router(build_failures(jobs, actors))
     for path, methods in _METHODS.items():
@@ -138,6 +141,20 @@ def _add_priors(router: APIRouter, worklist: Worklist) -> None:
         if found is None:
             raise Problem(404, "no such study", f"there is no study {study_instance_uid}", code="unknown_study")
         return Response(priors_json(found), media_type="application/json", headers=_PRIVATE)
+
+
+def _add_steps(router: APIRouter, worklist: Worklist) -> None:
+    @router.get(
+        "/{study_instance_uid}/steps",
+        response_class=Response,
+        responses={200: {"model": StepsPage}, **problem_responses(404, 503)},
+    )
+    def steps(study_instance_uid: str) -> Response:
+        """How the AI's result of a study came about, step by step; none before it is scored."""
+        taken = worklist.steps(study_instance_uid)
+        if taken is None:
+            raise Problem(404, "no such study", f"there is no study {study_instance_uid}", code="unknown_study")
+        return Response(steps_json(taken), media_type="application/json", headers=_PRIVATE)
 
 
 def _picture(png: bytes) -> Response:

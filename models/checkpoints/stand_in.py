@@ -223,6 +223,7 @@ def write_medgemma(folder: Path, size: GemmaSize = TINY_GEMMA) -> None:
         torch.set_default_dtype(before)
     model.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=0, bos_token_id=2, do_sample=False)
     model.save_pretrained(folder)
+    del model  # of full size, it and its copy would not fit into many machines
     # Google's file names the tower's tensors so, and llama.cpp and vLLM know no other name; transformers loads both.
     file = folder / "model.safetensors"
     named = {

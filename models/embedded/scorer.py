@@ -24,19 +24,20 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from imaging.geometry import SquareGeometry, fit_square
+from imaging.geometry import fit_square
 from imaging.radiograph import Radiograph
 from models.card import CARD_FILE, load_card
-from models.regions import locate
+from models.regions import localize
+from models.steps import Steps, image_in_words, scores_in_words
 from worklist.card import ScorerCard
 from worklist.errors import ModelUnavailable
-from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, FindingType
+from worklist.finding import Algorithm, Analysis, Finding, FindingType
+from worklist.step import StepName
 from worklist.uids import device_uid
 
 WEIGHTS = Path(__file__).parent / "weights"
 
 _URGENT = "urgent"
-_MAX_REGIONS = 3
 
 _ORT_ERRORS = (
     ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
@@ -140,19 +141,30 @@ class EmbeddedScorer:
         Raises:
             ModelUnavailable: model_failed, the network did not run or gave no finite numbers.
         """
-        started = time.perf_counter()
-        square, geometry = fit_square(radiograph.pixels, self._input_px)
-        try:
-            logits, evidence = self._session.run(["logits", "evidence"], {"film": square[None, None]})
-        except _ORT_ERRORS as error:
-            raise ModelUnavailable("model_failed", "The embedded model failed on this image.") from error
-        shapes = (logits.shape, evidence.shape[:2])
-        if shapes != ((1, len(self._outputs)), (1, len(self._kinds))) or not np.isfinite(logits).all():
-            raise ModelUnavailable("model_failed", "The embedded model gave no usable numbers for this image.")
-        probabilities = {
-            output.key: output.probability(float(logit)) for output, logit in zip(self._outputs, logits[0], strict=True)
-        }
-        findings = self._findings(probabilities, evidence[0], radiograph, geometry)
+        started, steps = time.perf_counter(), Steps()
+        with steps.step(StepName.SCORE, image_in_words(radiograph), raising=Exception) as outcome:
+            square, geometry = fit_square(radiograph.pixels, self._input_px)
+            try:
+                logits, evidence = self._session.run(["logits", "evidence"], {"film": square[None, None]})
+            except _ORT_ERRORS as error:
+                raise ModelUnavailable("model_failed", "The embedded model failed on this image.") from error
+            shapes = (logits.shape, evidence.shape[:2])
+            if shapes != ((1, len(self._outputs)), (1, len(self._kinds))) or not np.isfinite(logits).all():
+                raise ModelUnavailable("model_failed", "The embedded model gave no usable numbers for this image.")
+            probabilities = {
+                output.key: output.probability(float(logit))
+                for output, logit in zip(self._outputs, logits[0], strict=True)
+            }
+            found = self._findings(probabilities)
+            outcome.end(scores_in_words(found, probabilities[_URGENT]))
+        outputs = {output.key: output for output in self._outputs}
+        maps = {kind.key: heat for kind, heat in zip(self._kinds, evidence[0], strict=True)}
+
+        def evidence_of(finding: Finding) -> npt.NDArray[np.float32] | None:
+            output = outputs[finding.type.key]
+            return maps[finding.type.key] * output.scale if output.has_boxes else None
+
+        findings = localize(found, evidence_of, geometry, radiograph=radiograph, steps=steps)
         now = datetime.now(UTC)
         return Analysis(
             images=(radiograph.image,),
@@ -163,37 +175,15 @@ class EmbeddedScorer:
             completed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
             elapsed_ms=(time.perf_counter() - started) * 1000,
             quality=radiograph.quality,
+            steps=tuple(steps.taken),
         )
 
-    def _findings(
-        self,
-        probabilities: Mapping[str, float],
-        evidence: npt.NDArray[np.float32],
-        radiograph: Radiograph,
-        geometry: SquareGeometry,
-    ) -> tuple[Finding, ...]:
-        found = zip(self._kinds, evidence, strict=True)
+    def _findings(self, probabilities: Mapping[str, float]) -> tuple[Finding, ...]:
         outputs = {output.key: output for output in self._outputs}
-        findings: list[Finding] = []
-        regions_left = _MAX_REGIONS
-        for kind, heat in sorted(found, key=lambda pair: -probabilities[pair[0].key]):
-            output, probability = outputs[kind.key], probabilities[kind.key]
-            region = side = None
-            if regions_left and probability >= output.threshold and output.has_boxes:
-                region = locate(heat * output.scale, geometry)
-                regions_left -= region is not None
-            if region and kind in IN_A_LUNG:
-                side = region.side(radiograph.image.columns, radiograph.quality)
-            findings.append(
-                Finding(
-                    type=kind,
-                    probability=probability,
-                    threshold=output.threshold,
-                    side=side,
-                    region=region,
-                )
-            )
-        return tuple(findings)
+        return tuple(
+            Finding(type=kind, probability=probabilities[kind.key], threshold=outputs[kind.key].threshold)
+            for kind in sorted(self._kinds, key=lambda kind: -probabilities[kind.key])
+        )
 
 
 def _output(values: Mapping[str, Any]) -> _Output:

@@ -28,10 +28,13 @@ from PIL import Image
 
 from imaging.radiograph import Radiograph
 from models import Scorer
+from models.steps import Steps, image_in_words
 from worklist.card import ScorerCard
-from worklist.errors import ModelUnavailable, OutOfScope, UnusableImage
+from worklist.errors import FirstreadError, ModelUnavailable, OutOfScope, UnusableImage
 from worklist.finding import TURNED_FILM, Algorithm, Analysis, Finding, QualityNote, Region
 from worklist.scope import LATERAL_FILM, NOT_CHEST_FILM, SEEN_OUT_OF_SCOPE
+from worklist.step import StepName
+from worklist.words import joined
 
 WEIGHTS = Path(__file__).parent / "weights" / "gates.json"
 SIDE_PX = 24
@@ -64,6 +67,12 @@ _NOTES = {
     "cut_off_film": "Part of the lung fields may lie outside the film.",
     "small_field": "Most of the film is unexposed border, so the chest itself is scored at low resolution.",
 }
+
+# A gate that breaks must not hold a sick patient's film back: it is scored, and says what nobody looked at.
+_UNCHECKED = QualityNote(
+    code="scope_not_checked",
+    message="It could not be checked whether the film is an upright frontal chest film: see the worker's log.",
+)
 
 Greys = npt.NDArray[np.float32]
 
@@ -246,10 +255,15 @@ class GatedScorer:
             UnusableImage: as Gates.check.
             ModelUnavailable: the scorer could not run.
         """
-        started = time.perf_counter()
-        checked = self._gates.check(radiograph)
+        started, steps = time.perf_counter(), Steps()
+        unchecked = replace(radiograph, quality=(*radiograph.quality, _UNCHECKED))
+        checked = Checked(radiograph=unchecked, stored=radiograph)
+        with steps.step(StepName.SCOPE, image_in_words(radiograph), raising=FirstreadError) as outcome:
+            checked = self._gates.check(radiograph)
+            notes = [note.code.replace("_", " ") for note in checked.radiograph.quality]
+            outcome.end(f"to be scored as a frontal chest film{f', with notes: {joined(notes)}' if notes else ''}")
         analysis = checked.restore(self._scorer.score(checked.radiograph))
-        return replace(analysis, elapsed_ms=(time.perf_counter() - started) * 1000)
+        return replace(analysis.after(steps.taken), elapsed_ms=(time.perf_counter() - started) * 1000)
 
 
 def exposed_part(sample: Greys) -> Greys:

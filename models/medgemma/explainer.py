@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -31,8 +32,9 @@ from models.template import TemplateExplainer
 from worklist.account import Account, Check, Comparison, Layer, Verdict
 from worklist.errors import FirstreadError, ModelUnavailable, NoLongerWanted, UnusableImage
 from worklist.finding import Algorithm, Analysis, ImageReference, Snippet
+from worklist.step import Step, StepName, StepVerdict
 from worklist.triage import Triage
-from worklist.words import in_a_sentence, two_places
+from worklist.words import counted, in_a_sentence, two_places
 
 log = structlog.get_logger()
 
@@ -40,6 +42,7 @@ _ATTEMPTS: Final = 2  # the second is the repair
 _TRIES: Final = 2  # to reach the model for one attempt
 _PAUSE_S: Final = 1.0  # before the second of them
 _AWAY: Final = frozenset({"explainer_away", "explainer_error", "explainer_timeout", "gpu_out_of_memory"})
+_REFUSED: Final = "explanation_refused"
 _RETRIED: Final = frozenset({"explainer_away", "explainer_error", "gpu_out_of_memory"})
 
 
@@ -53,10 +56,52 @@ class _Work:
     admitted: Admitted
     started: float
     checks: list[Check] = field(default_factory=list)
+    checking_s: float = 0.0
+    is_checking: bool = False
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """While a layer works; what breaks in it leaves is_checking behind."""
+        begun, self.is_checking = time.monotonic(), True
+        yield
+        self.checking_s += time.monotonic() - begun
+        self.is_checking = False
 
     @property
     def elapsed_ms(self) -> float:
         return round((time.monotonic() - self.started) * 1000, 1)
+
+    def steps(self, verdict: StepVerdict, output: str, model: Algorithm) -> tuple[Step, Step]:
+        """What became of asking the model and of checking its answers."""
+        context, answers = self.context, {one.attempt for one in self.checks if one.layer is Layer.SCHEMA}
+        record = counted(len(self.admitted.lines), "sentence")
+        is_refused = any(
+            one.verdict is Verdict.REFUSED
+            for one in self.checks
+            if one.layer is Layer.INPUT or one.attempt == max(answers, default=0)
+        )
+        passed = StepVerdict.REFUSED if is_refused else StepVerdict.DONE if answers else StepVerdict.LEFT_OUT
+        if self.is_checking:
+            passed = StepVerdict.FAILED
+        explained = Step(
+            name=StepName.EXPLAIN,
+            verdict=verdict,
+            elapsed_ms=max(0.0, self.elapsed_ms - self.checking_s * 1000),
+            input=f"film, scores, {record} of the record{', an earlier film' if context.prior_film else ''}",
+            output=output,
+        )
+        checked = Step(
+            name=StepName.CHECK,
+            verdict=passed,
+            elapsed_ms=self.checking_s * 1000,
+            input=f"{record} of the record, {counted(len(answers), 'answer')} of {model.name}",
+            output="; ".join(
+                f"attempt {attempt}: "
+                + ", ".join(f"{one.layer} {one.verdict}" for one in self.checks if one.attempt == attempt)
+                for attempt in sorted({one.attempt for one in self.checks})
+            ),
+        )
+        return explained, checked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,28 +152,34 @@ class MedGemmaExplainer:
             radiographs: gives that image.
             context: what else is known.
         """
+        started = time.monotonic()
         admitted = admit(context.reason, context.prior_reports, context.identifiers)
-        work = _Work(analysis=analysis, triage=triage, context=context, admitted=admitted, started=time.monotonic())
+        work = _Work(analysis=analysis, triage=triage, context=context, admitted=admitted, started=started)
+        work.checking_s = time.monotonic() - started
         work.checks.append(admitted.check)
         try:
             self._require_askable(work)
             accepted = self._ask(work, show_film(radiographs(analysis.image), analysis.quality))
         except NoLongerWanted as error:
-            return self._by_template(work, error.message)
+            return self._by_template(work, error.message, StepVerdict.LEFT_OUT)
         except ModelUnavailable as error:
             log.warning("the language model did not explain", code=error.code, why=error.message)
-            return self._by_template(work, error.message)
+            verdict = StepVerdict.REFUSED if error.code == _REFUSED else StepVerdict.FAILED
+            return self._by_template(work, error.message, verdict)
         except FirstreadError:
             raise  # the PACS, or the film itself: nothing of the language model's
         except Exception as error:  # noqa: BLE001 - a library's fault in the model must not cost the report
             place = "".join(traceback.format_tb(error.__traceback__))
             # without its message, which may quote what was asked
             log.error("the language model failed unexpectedly", error=type(error).__name__, place=place)  # noqa: TRY400
-            return self._by_template(work, f"unexpected {type(error).__name__} in the model: see the worker's log")
+            where = "safety layers" if work.is_checking else "model"
+            why = f"unexpected {type(error).__name__} in the {where}: see the worker's log"
+            return self._by_template(work, why, StepVerdict.FAILED)
+        model = self._model.algorithm
         return require_confirmation(
-            analysis.explained(
+            analysis.after(work.steps(StepVerdict.DONE, f"words of {model.name}", model)).explained(
                 accepted.text,
-                explainer=self._model.algorithm,
+                explainer=model,
                 prompt_version=self._prompt.version,
                 snippets=accepted.snippets,
                 account=accepted.account,
@@ -169,10 +220,11 @@ class MedGemmaExplainer:
                 ),
                 patience,
             )
-            accepted, faults = self._check(text, attempt, work, film)
+            with work.checking():
+                accepted, faults = self._check(text, attempt, work, film)
             if accepted:
                 return accepted
-        raise ModelUnavailable("explanation_refused", f"its answer was refused twice: {'; '.join(faults)}")
+        raise ModelUnavailable(_REFUSED, f"its answer was refused twice: {'; '.join(faults)}")
 
     def _reach(self, question: Question, patience: Patience) -> str:
         for attempt in range(1, _TRIES + 1):
@@ -231,11 +283,12 @@ class MedGemmaExplainer:
             comparison=_comparison(answer, work.context),
             uncertainty=answer.uncertainty,
             checks=tuple(work.checks),
+            saw_film_alone=not work.admitted.lines and work.context.prior_film is None,
         )
         words = confirmable(" ".join(filter(None, (answer.explanation, own))))
         return _Accepted(answer=answer, text=words, account=account, snippets=snippets), []
 
-    def _by_template(self, work: _Work, why: str) -> Analysis:
+    def _by_template(self, work: _Work, why: str, verdict: StepVerdict) -> Analysis:
         admitted: dict[str, list[str]] = {}
         for line in work.admitted.lines:  # what the gate withholds is not quoted either
             if line.snippet.source != REASON:
@@ -245,14 +298,16 @@ class MedGemmaExplainer:
             work.analysis, work.triage, _no_pixels, replace(work.context, prior_reports=reports)
         )
         model = self._model.algorithm
+        instead_of = f"{model.name}, version {model.version}"
+        steps = work.steps(verdict, f"the template's words, in place of {instead_of}: {why}", model)
         account = Account(
             explained_at=datetime.now(UTC),
             elapsed_ms=work.elapsed_ms,
-            instead_of=f"{model.name}, version {model.version}",
+            instead_of=instead_of,
             why=why,
             checks=(*work.checks, confirmation_check(1)),
         )
-        return require_confirmation(replace(explained, account=account))
+        return require_confirmation(replace(explained, account=account, steps=work.analysis.after(steps).steps))
 
 
 def _scores_in_words(triage: Triage) -> list[str]:

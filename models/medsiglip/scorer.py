@@ -18,7 +18,6 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from imaging.geometry import SquareGeometry
 from imaging.radiograph import Radiograph
 from models.checkpoints.known import MEDSIGLIP
 from models.checkpoints.manifest import Manifest, read_manifest, verified
@@ -29,17 +28,18 @@ from models.medsiglip.pixels import to_input
 from models.medsiglip.probe import URGENT, read_probe
 from models.medsiglip.prompts import PromptPair, read_prompts
 from models.medsiglip.sentences import read_sentences
-from models.regions import locate
+from models.regions import localize
+from models.steps import Steps, image_in_words, scores_in_words
 from worklist.card import ScorerCard
 from worklist.errors import ModelUnavailable
-from worklist.finding import IN_A_LUNG, Algorithm, Analysis, Finding, Region
+from worklist.finding import Algorithm, Analysis, Finding
+from worklist.step import StepName
 from worklist.uids import device_uid
 
 Device = Literal["cpu", "cuda"]
 
 _SIZE_PX: Final = 448
 _URGENT_WEIGHT: Final = 0.5  # harm of waiting from which a finding is an urgent one
-_MAX_REGIONS: Final = 3
 
 Floats = npt.NDArray[np.float32]
 
@@ -122,10 +122,42 @@ class MedSiglipScorer:
         Raises:
             ModelUnavailable: model_failed, it did not run or gave no finite numbers; out_of_memory on a GPU.
         """
-        started = time.perf_counter()
-        film, geometry = to_input(radiograph, self._size_px, self._prompts.resize)
-        images, patches = self._backend.run(film)
-        embedding = images[0]
+        started, steps = time.perf_counter(), Steps()
+        with steps.step(StepName.SCORE, image_in_words(radiograph), raising=Exception) as outcome:
+            film, geometry = to_input(radiograph, self._size_px, self._prompts.resize)
+            images, patches = self._backend.run(film)
+            probabilities = self._probabilities(images[0])
+            urgent = [probabilities[pair.type.key] for pair in self._prompts.pairs if pair.weight >= _URGENT_WEIGHT]
+            score = probabilities.get(URGENT, max(urgent, default=0.0))
+            found = self._findings(probabilities)
+            outcome.end(scores_in_words(found, score))
+        logits: list[Floats] = []  # (P, K) of the patches, in reading order, once a finding needs them
+
+        def evidence_of(finding: Finding) -> Floats | None:
+            number, pair = next(one for one in enumerate(self._prompts.pairs) if one[1].type == finding.type)
+            if not pair.has_boxes:
+                return None
+            if not logits:
+                logits.append(self._sentences.logits(patches[0]))
+            cells = math.isqrt(len(logits[0]))
+            return logits[0][:, number].reshape(cells, cells) * np.float32(pair.scale)
+
+        findings = localize(found, evidence_of, geometry, radiograph=radiograph, steps=steps)
+        now = datetime.now(UTC)
+        return Analysis(
+            images=(radiograph.image,),
+            scorer=self._algorithm,
+            findings=findings,
+            score=score,
+            threshold=self._urgent_threshold,
+            completed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+            elapsed_ms=(time.perf_counter() - started) * 1000,
+            quality=radiograph.quality,
+            steps=tuple(steps.taken),
+        )
+
+    def _probabilities(self, embedding: Floats) -> dict[str, float]:
+        """Of each finding by its key, and of urgency where the probe knows it; embedding (D,)."""
         if not np.isfinite(embedding).all() or not embedding.any():
             raise ModelUnavailable("model_failed", "MedSigLIP gave no usable numbers for this image.")
         logits = self._sentences.logits(embedding[None])[0]
@@ -133,21 +165,7 @@ class MedSiglipScorer:
             pair.type.key: pair.probability(float(logit))
             for pair, logit in zip(self._prompts.pairs, logits, strict=True)
         }
-        if self._probe:
-            probabilities |= self._probe.probabilities(embedding)
-        findings = self._findings(probabilities, self._sentences.logits(patches[0]), radiograph, geometry)
-        urgent = [probabilities[pair.type.key] for pair in self._prompts.pairs if pair.weight >= _URGENT_WEIGHT]
-        now = datetime.now(UTC)
-        return Analysis(
-            images=(radiograph.image,),
-            scorer=self._algorithm,
-            findings=findings,
-            score=probabilities.get(URGENT, max(urgent, default=0.0)),
-            threshold=self._urgent_threshold,
-            completed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
-            elapsed_ms=(time.perf_counter() - started) * 1000,
-            quality=radiograph.quality,
-        )
+        return probabilities | (self._probe.probabilities(embedding) if self._probe else {})
 
     @property
     def _urgent_threshold(self) -> float:
@@ -158,34 +176,9 @@ class MedSiglipScorer:
         head = self._probe.head(pair.type.key) if self._probe else None
         return head.threshold if head else pair.threshold
 
-    def _findings(
-        self, probabilities: dict[str, float], evidence: Floats, radiograph: Radiograph, geometry: SquareGeometry
-    ) -> tuple[Finding, ...]:
-        """The findings, most probable first.
-
-        Args:
-            probabilities: by key.
-            evidence: logits (P, K) of the patches, in reading order.
-            radiograph: what was scored.
-            geometry: how it lies in the model's square.
-        """
-        cells = math.isqrt(len(evidence))
-        numbered = sorted(enumerate(self._prompts.pairs), key=lambda one: -probabilities[one[1].type.key])
-        findings, regions_left = list[Finding](), _MAX_REGIONS
-        for number, pair in numbered:
-            probability, threshold = probabilities[pair.type.key], self._threshold(pair)
-            region: Region | None = None
-            if regions_left and pair.has_boxes and probability >= threshold:
-                region = locate(evidence[:, number].reshape(cells, cells) * np.float32(pair.scale), geometry)
-                regions_left -= region is not None
-            in_a_lung = region is not None and pair.type in IN_A_LUNG
-            findings.append(
-                Finding(
-                    type=pair.type,
-                    probability=probability,
-                    threshold=threshold,
-                    side=region.side(radiograph.image.columns, radiograph.quality) if region and in_a_lung else None,
-                    region=region,
-                )
-            )
-        return tuple(findings)
+    def _findings(self, probabilities: dict[str, float]) -> tuple[Finding, ...]:
+        """The findings without their places, most probable first."""
+        return tuple(
+            Finding(type=pair.type, probability=probabilities[pair.type.key], threshold=self._threshold(pair))
+            for pair in sorted(self._prompts.pairs, key=lambda pair: -probabilities[pair.type.key])
+        )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.records import ANN, DAY, NOON, STUDY, Records, policy, received
+from tests.records import ANN, DAY, HOUR, NOON, STUDY, Records, policy, received
+from worklist.account import Account, Certainty, Statement
 from worklist.finding import FindingType
+from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.records import Database, ExplanationRecords, ReportLoad, StudyFacts
+from worklist.triage import SiteChoices, Urgency
 
 
 @pytest.fixture
@@ -61,3 +66,38 @@ def test_words_are_unwanted_once_somebody_has_read_or_more_has_come(
     records.intake.record_presence(f"o{STUDY}", is_present=False)
     assert explanations.why_unwanted(f"o{STUDY}", 1) == "the study is no longer in the PACS"
     assert explanations.why_unwanted("o9.9", 1) == "the study is no longer in the PACS"
+
+
+@pytest.mark.parametrize("site", [SiteChoices(language_model_may_raise=True), SiteChoices()])
+def test_a_study_that_words_raised_stays_raised(records: Records, site: SiteChoices) -> None:
+    """Its report raises it where the site allows it, and neither a further film nor that one's score lowers it."""
+    records.jobs.adopt_policy(policy(site=site))
+    records.ingest(received())
+    records.score({FindingType.CARDIOMEGALY: 0.3})
+    assert records.study().urgency is Urgency.NONE
+    records.ingest(stable=(STUDY,))
+    job = records.claim(Queue.REPORT)
+    subject = records.jobs.report_subject(job)
+    assert subject.analysis is not None
+    stated = Statement(type=FindingType.PNEUMOTHORAX, certainty=Certainty.POSSIBLE)
+    account = Account(explained_at=NOON, statements=(stated,), saw_film_alone=True)
+    worded = replace(subject.analysis, account=account)
+    assert records.jobs.keep_report(job.job_id, "w", subject, worded)
+    assert records.jobs.complete_report(job.job_id, "w", [])
+    expected = Urgency.URGENT if site.language_model_may_raise else Urgency.NONE
+    assert records.study().urgency is expected
+    arrived = records.study().received_at
+    assert records.study().queue_at == arrived - (site.least_head_start if expected is Urgency.URGENT else HOUR * 0)
+    records.ingest(received(image="2"))
+    assert records.study().urgency is expected
+    records.score({FindingType.CARDIOMEGALY: 0.1})
+    assert records.study().urgency is expected
+
+
+def test_the_newest_prior_is_found_with_their_number(records: Records, explanations: ExplanationRecords) -> None:
+    """Of the studies under the same Patient ID; none of one that has none, or that is not known."""
+    records.ingest(received(), received("1.1", study_date="20250301"), received("1.2", study_date="20260301"))
+    prior, count = explanations.newest_prior(f"o{STUDY}")
+    assert (prior and prior.study_instance_uid, count) == ("1.2", 2)
+    assert explanations.newest_prior("o1.1") == (None, 0)
+    assert explanations.newest_prior("o9.9") == (None, 0)

@@ -121,6 +121,7 @@ def image(number: int, *, is_decoded: bool) -> StoredImage:
     """An image of the study as the PACS knows it."""
     return StoredImage(
         study_orthanc_id=f"o{STUDY}",
+        orthanc_id=f"o{STUDY}.1.{number}",
         series_instance_uid=f"{STUDY}.1",
         sop_instance_uid=f"{STUDY}.1.{number}",
         is_decoded=is_decoded,

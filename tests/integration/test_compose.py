@@ -143,13 +143,49 @@ def test_no_command_line_holds_a_password(services: dict[str, Service]) -> None:
 def test_gateway_and_worker_share_the_folder_of_uploads(services: dict[str, Service]) -> None:
     """One volume for both, made for their account in the image, and with room for what is being received."""
     (place,) = {services[name]["environment"]["FIRSTREAD_UPLOAD_DIR"] for name in ("gateway", "worker-predict")}
-    mounted = {str(services[name]["volumes"]) for name in ("gateway", "worker-predict")}
+    mounted = {mounts_of(services[name])["/var/lib/firstread"] for name in ("gateway", "worker-predict")}
     assert len(mounted) == 1
     image = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
     made = re.search(r"install --directory --mode 700 --owner (\d+) --group (\d+) ((?:\S*\s+)*?)(?=COPY)", image)
     assert made
     assert f"{made[1]}:{made[2]}" == last_user("docker/Dockerfile")
     assert {place, services["gateway"]["environment"]["TMPDIR"]} <= set(made[3].split())
+
+
+def mounts_of(service: Service) -> dict[str, str]:
+    """What lies at each place in a container, as either generation of docker-compose prints it."""
+    entries = service.get("volumes", [])
+    pairs = [
+        entry.split(":")[:2] if isinstance(entry, str) else (entry["source"], entry["target"]) for entry in entries
+    ]
+    return {target: source for source, target in pairs}
+
+
+def test_licensed_models_reach_the_workers_that_run_them(tmp_path: Path) -> None:
+    """The folder of .env lies, read-only, where the settings look for models; without one an empty volume does."""
+    chosen = "MODEL_DIR=/srv/models\nFIRSTREAD_SCORER=medsiglip\nFIRSTREAD_EXPLAINER_API_KEY=eeee5555"
+    for more, source in (("", "models"), (chosen, "/srv/models")):
+        answer = read_compose(tmp_path, REQUIRED, more=more)
+        assert answer.returncode == 0, answer.stderr
+        services = yaml.safe_load(answer.stdout)["services"]
+        for queue in Queue:
+            worker = services[f"worker-{queue}"]
+            assert mounts_of(worker)[worker["environment"]["FIRSTREAD_MODEL_DIR"]] == source
+            assert worker["environment"]["FIRSTREAD_SCORER"] == ("medsiglip" if more else None)
+    assert {name for name, service in services.items() if "eeee5555" in str(service)} == {"worker-report"}
+    assert "read_only" in str(services["worker-score"]["volumes"]) or ":ro" in str(services["worker-score"]["volumes"])
+
+
+def test_every_setting_is_handed_on(services: dict[str, Service]) -> None:
+    """What a site may choose in .env reaches its containers, but for what Compose itself arranges."""
+    arranged = {"orthanc_aet", "orthanc_dicomweb_root", "viewer_dir"}  # by orthanc.json and by the image
+    handed_on = {
+        variable.removeprefix("FIRSTREAD_").lower()
+        for name in OURS
+        for variable in services[name]["environment"]
+        if variable.startswith("FIRSTREAD_")
+    }
+    assert handed_on == Settings.model_fields.keys() - arranged
 
 
 @pytest.mark.parametrize(
@@ -208,7 +244,7 @@ def test_the_settings_understand_what_compose_hands_them(
 
 
 def test_the_examples_choices_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line that the example leaves commented out is valid as it stands, and reaches the gateway."""
+    """Each line that the example leaves commented out is valid as it stands, and reaches a container."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     choices = dict(re.findall(r"^#(FIRSTREAD_\w+)=(.*)$", example, flags=re.MULTILINE))
     assert choices
@@ -219,8 +255,8 @@ def test_the_examples_choices_are_settings(tmp_path: Path, monkeypatch: pytest.M
     assert settings.modalities == {"CR", "DX", "DR", "RG"}
     assert settings.site_rules.triage.weights == {"cardiomegaly": 0.1}
     answer = read_compose(tmp_path, REQUIRED)
-    passed_on = yaml.safe_load(answer.stdout)["services"]["gateway"]["environment"]
-    assert set(choices) <= set(passed_on)
+    services = yaml.safe_load(answer.stdout)["services"]
+    assert set(choices) <= {variable for name in OURS for variable in services[name]["environment"]}
 
 
 def test_orthanc_finds_every_variable_of_its_configuration(services: dict[str, Service]) -> None:

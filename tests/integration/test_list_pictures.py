@@ -26,7 +26,7 @@ from imaging.wrapping import chest_dx, complete_file_meta
 from tests.gateways import served
 from tests.list_gateway import list_app
 from tests.lists import EFFUSION, LATERAL, NOTHING, FilledList, uid_of
-from tests.servers import OrthancServer, study_id
+from tests.servers import OrthancServer, orthanc_id
 from worklist.errors import OutOfScope
 from worklist.job import Queue
 from worklist.records import Database
@@ -38,13 +38,18 @@ FIRST, SECOND = 1001, 1002  # numbers of studies, of which valid UIDs are made
 Change = Callable[[Dataset], None]
 
 
+def orthanc_id_of(study_instance_uid: str, *uids: str) -> str:
+    """Orthanc's identifier of a study of the list, or of its image."""
+    return orthanc_id(f"MRN-{int(study_instance_uid.rpartition('.')[2])}", study_instance_uid, *uids)
+
+
 @pytest.fixture
 def listed(migrated_sqlite: bytes, tmp_path: Path) -> Iterator[FilledList]:
     """An empty list."""
     file = tmp_path / "firstread.db"
     file.write_bytes(migrated_sqlite)
     with closing(Database(f"sqlite:///{file}")) as database:
-        yield FilledList(database, orthanc_id=lambda uid: study_id(f"MRN-{int(uid.rpartition('.')[2])}", uid))
+        yield FilledList(database, orthanc_id=orthanc_id_of)
 
 
 @pytest.fixture
@@ -242,6 +247,16 @@ def test_an_image_that_is_gone_is_404(client: httpx.Client, listed: FilledList) 
     listed.add(FIRST, findings=EFFUSION)
     answer = picture(client, FIRST)
     assert (answer.status_code, answer.json()["code"]) == (404, "deleted_from_pacs")
+
+
+def test_an_image_of_an_earlier_version_is_found(
+    client: httpx.Client, listed: FilledList, orthanc: OrthancServer
+) -> None:
+    """Of what was taken in by a version that kept no identifiers of images, Orthanc is asked by the UIDs."""
+    whole = film(FIRST)
+    orthanc.post(whole)
+    listed.add(FIRST, findings=NOTHING, instance_orthanc_id=None)
+    assert_shows(picture(client, FIRST), whole)
 
 
 def test_without_orthanc_there_is_no_image(client: httpx.Client, listed: FilledList, orthanc: OrthancServer) -> None:

@@ -18,6 +18,7 @@ from worklist.finding import Analysis, FindingType, Region
 from worklist.order import OrderPriority
 from worklist.reading import ReadingState
 from worklist.records import Database
+from worklist.step import Step, StepName, StepVerdict
 
 LIST = "/worklist"
 
@@ -343,6 +344,7 @@ def test_head_says_what_get_would(client: httpx.Client, path: str) -> None:
         ("/events", "GET, HEAD, OPTIONS"),
         (f"/{uid_of(1)}/state", "PUT, OPTIONS"),
         (f"/{uid_of(1)}/priors", "GET, OPTIONS"),
+        (f"/{uid_of(1)}/steps", "GET, OPTIONS"),
     ],
 )
 def test_options_says_what_may_be_asked(client: httpx.Client, path: str, methods: str) -> None:
@@ -354,6 +356,18 @@ def test_options_says_what_may_be_asked(client: httpx.Client, path: str, methods
     assert set(refused.headers["allow"].split(", ")) <= set(methods.split(", "))
 
 
+def test_the_steps_of_a_study_are_asked_for_by_themselves(listed: FilledList, client: httpx.Client) -> None:
+    """Each with what went in, what came out, its time and its verdict; none before a score, 404 without the study."""
+    step = Step(name=StepName.SCORE, verdict=StepVerdict.DONE, elapsed_ms=21.4, input="a film", output="score 0.71")
+    uid = listed.add(8, findings=EFFUSION, analyzed=lambda analysis: analysis.after([step]))
+    assert client.get(f"{LIST}/{uid}/steps").json() == {
+        "items": [{"name": "score", "verdict": "done", "elapsed_ms": 21.4, "input": "a film", "output": "score 0.71"}]
+    }
+    assert client.get(f"{LIST}/{uid_of(4)}/steps").json() == {"items": []}
+    missing = client.get(f"{LIST}/1.2.3.4/steps")
+    assert (missing.status_code, missing.json()["code"]) == (404, "unknown_study")
+
+
 def test_a_uid_of_two_patients_names_neither(listed: FilledList, client: httpx.Client) -> None:
     """It is refused with the addresses of both; by its own address each is found, and read, alone."""
     uid, other = listed.add(8, "Roe^Rick", uid=uid_of(1), orthanc_id="of-another"), listed.orthanc_id(uid_of(1))
@@ -362,7 +376,7 @@ def test_a_uid_of_two_patients_names_neither(listed: FilledList, client: httpx.C
     assert all(item["reason"].startswith("Another patient has the same Study Instance UID") for item in items)
     alone = client.get(LIST, params={"limit": 1000}).json()["items"]
     assert {item["address"] for item in alone if item["study_instance_uid"] == uid_of(2)} == {uid_of(2)}
-    answers = [client.get(f"{LIST}/{uid}/{path}") for path in ("priors", "images/1.png", "crops/1.png")]
+    answers = [client.get(f"{LIST}/{uid}/{path}") for path in ("priors", "steps", "images/1.png", "crops/1.png")]
     answers.append(client.put(f"{LIST}/{uid}/state", json={"state": "read", "by": "Dr. B"}))
     for answer in answers:
         assert (answer.status_code, answer.json()["code"]) == (409, "shared_uid")

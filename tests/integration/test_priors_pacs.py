@@ -15,7 +15,7 @@ from imaging.radiograph import read_radiograph
 from models.embedded.scorer import EmbeddedScorer
 from models.gates.scorer import GatedScorer
 from tests.prior_studies import EARLIER, NOW, film_of, pdf_of, pdf_report, text_report
-from tests.servers import OrthancServer, free_ports, study_id
+from tests.servers import OrthancServer, free_ports, orthanc_id
 from worker.pacs import Pacs
 from worker.priors import Prior, PriorFinder
 from worklist.finding import Analysis
@@ -47,7 +47,7 @@ class Bench:
             scope=ScopeRules(),
             build_scorer=(lambda: SCORER) if can_score else None,
         )
-        return finder.find(study_id(NEW_FILM.PatientID, NEW_FILM.StudyInstanceUID), analysis, NEW_FILM)
+        return finder.find(orthanc_id(NEW_FILM.PatientID, NEW_FILM.StudyInstanceUID), analysis, NEW_FILM)
 
     def found(self) -> Prior:
         """The prior that must be found."""

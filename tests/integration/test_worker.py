@@ -33,7 +33,7 @@ from tests.language_films import explainer_at
 from tests.language_servers import MODEL, answer_json, scripted, send_json
 from tests.prior_studies import film_of, text_report
 from tests.records import HOUR, NOON, Clock
-from tests.servers import OrthancServer, free_ports, study_id
+from tests.servers import OrthancServer, free_ports, orthanc_id
 from worker.explaining import Explaining
 from worker.pacs import Pacs
 from worker.predict import Predictor, PredictPipeline
@@ -42,6 +42,7 @@ from worker.report import ReportPipeline
 from worker.score import ScorePipeline
 from worklist.account import CONFIRM, Layer
 from worklist.card import Precision
+from worklist.errors import PacsUnavailable
 from worklist.finding import Analysis, FindingType, ImageReference, Snippet
 from worklist.job import JobLimits, Queue
 from worklist.order import OrderPriority
@@ -53,6 +54,7 @@ from worklist.records import (
     JobRecords,
     ListedStudy,
     PredictionRecords,
+    PriorStudy,
     ReadingRecords,
     ReceivedInstance,
     UploadFiles,
@@ -60,6 +62,7 @@ from worklist.records import (
 )
 from worklist.scope import ScopeRules
 from worklist.site import SiteRules
+from worklist.step import Step, StepName, StepVerdict
 from worklist.study import StudyState
 from worklist.triage import SiteChoices, Triage, TriagePolicy, Urgency
 
@@ -115,14 +118,20 @@ class Site:
         self.intake.complete_quiet()
 
     def report_all(
-        self, explainer: Explainer | None = None, *, jobs: JobRecords | None = None, pacs: Pacs | None = None
+        self,
+        explainer: Explainer | None = None,
+        *,
+        jobs: JobRecords | None = None,
+        pacs: Pacs | None = None,
+        explanations: ExplanationRecords | None = None,
     ) -> None:
         """Run every job of the report queue that is due."""
+        explaining = Explaining(explainer or TemplateExplainer(), explanations or ExplanationRecords(self.database))
         for job_id in self.due(Queue.REPORT):
             ReportPipeline(
                 jobs=jobs or self.jobs,
                 pacs=pacs or self.pacs,
-                explaining=Explaining(explainer or TemplateExplainer(), ExplanationRecords(self.database)),
+                explaining=explaining,
                 priors=PriorFinder(
                     pacs or self.pacs,
                     ExplanationRecords(self.database),
@@ -142,13 +151,19 @@ class Site:
         assert study is not None
         return study
 
+    def steps(self, study_instance_uid: str) -> tuple[Step, ...]:
+        """How what the list shows of a study came about."""
+        steps = Worklist(self.database, RULES).steps(study_instance_uid)
+        assert steps is not None
+        return steps
+
     def files(self) -> dict[str, bytes]:
         """The files that Orthanc holds of what Firstread wrote, by SOP Instance UID."""
         found = {}
-        for orthanc_id in self.orthanc.get("/instances"):
-            tags = self.orthanc.get(f"/instances/{orthanc_id}/simplified-tags")
+        for found_id in self.orthanc.get("/instances"):
+            tags = self.orthanc.get(f"/instances/{found_id}/simplified-tags")
             if tags.get("Manufacturer") == "Firstread":
-                answer = httpx.get(f"{self.orthanc.url}/instances/{orthanc_id}/file", trust_env=False)
+                answer = httpx.get(f"{self.orthanc.url}/instances/{found_id}/file", trust_env=False)
                 found[tags["SOPInstanceUID"]] = answer.raise_for_status().content
         return found
 
@@ -161,7 +176,10 @@ class Site:
 
 def _received(film: Dataset) -> ReceivedInstance:
     return ReceivedInstance(
-        orthanc_id=study_id(film.PatientID, film.StudyInstanceUID),
+        orthanc_id=orthanc_id(film.PatientID, film.StudyInstanceUID),
+        instance_orthanc_id=orthanc_id(
+            film.PatientID, film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID
+        ),
         study_instance_uid=film.StudyInstanceUID,
         series_instance_uid=film.SeriesInstanceUID,
         sop_instance_uid=film.SOPInstanceUID,
@@ -328,6 +346,47 @@ def test_a_report_that_is_tried_again_is_the_same_to_the_byte(site: Site) -> Non
     report = site.report()
     assert report.analysis is not None
     assert (explainer.tries, report.analysis.explanation) == (1, "Said at try 1.")
+
+
+def test_report_and_list_tell_how_the_result_came_about(site: Site) -> None:
+    """All seven steps stand in the SR, which gives them back as they were kept, and the list tells the same."""
+    site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    assert [step.name for step in site.steps(uid)] == [StepName.SCOPE, StepName.SCORE, StepName.LOCALIZE]
+    site.report_all()
+    report = site.report()
+    assert report.analysis is not None
+    assert report.analysis.steps == site.steps(uid)
+    assert [(step.name, step.verdict) for step in report.analysis.steps] == [
+        (StepName.SCOPE, StepVerdict.DONE),
+        (StepName.SCORE, StepVerdict.DONE),
+        (StepName.PRIORS, StepVerdict.NOTHING),
+        (StepName.LOCALIZE, report.analysis.steps[3].verdict),
+        (StepName.COMPARE, StepVerdict.LEFT_OUT),
+        (StepName.EXPLAIN, StepVerdict.DONE),
+        (StepName.CHECK, StepVerdict.LEFT_OUT),
+    ]
+
+
+def test_priors_that_do_not_answer_cost_the_priors_alone(site: Site) -> None:
+    """The study is reported with its findings and its words, and the step says what failed."""
+
+    class Away(ExplanationRecords):
+        def newest_prior(self, study_orthanc_id: str) -> tuple[PriorStudy | None, int]:
+            raise PacsUnavailable("pacs_away", f"nothing is known of {study_orthanc_id}: Orthanc does not answer")
+
+    site.adopt_policy()
+    uid = site.receive(sick())
+    site.score_all()
+    site.report_all(explanations=Away(site.database))
+    assert site.listed(uid).state is StudyState.REPORTED
+    analysis = site.report().analysis
+    assert analysis is not None
+    assert analysis.explanation
+    verdicts = {step.name: step.verdict for step in analysis.steps}
+    assert verdicts[StepName.PRIORS] is StepVerdict.FAILED
+    assert verdicts[StepName.EXPLAIN] is StepVerdict.DONE
 
 
 def test_nothing_is_stored_where_nothing_could_be_kept(site: Site) -> None:

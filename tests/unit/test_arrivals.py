@@ -22,6 +22,7 @@ def taken_in(header: dict[str, str], request: dict[str, str] | None = None) -> R
     """An instance with this header, and this first item of its Request Attributes Sequence, as the records see it."""
     facts = InstanceFacts(
         header={"StudyInstanceUID": "1.2", **header},
+        orthanc_id="i",
         digest="d",
         study_orthanc_id="o",
         first_items={} if request is None else {"RequestAttributesSequence": request},

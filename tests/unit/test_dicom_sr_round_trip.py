@@ -49,6 +49,7 @@ from worklist.finding import (
     Snippet,
 )
 from worklist.order import OrderPriority
+from worklist.step import Step, StepName, StepVerdict
 from worklist.study import Failure
 from worklist.triage import SiteChoices, TriagePolicy, Urgency, assess
 
@@ -140,7 +141,18 @@ def accounts(draw: st.DrawFn) -> Account:
                 )
             )
         ),
+        saw_film_alone=draw(st.booleans()),
     )
+
+
+steps = st.builds(
+    Step,
+    name=st.sampled_from(StepName),
+    verdict=st.sampled_from(StepVerdict),
+    elapsed_ms=st.floats(0.0, 1e7),
+    input=texts.map(lambda text: f"a {text}"),
+    output=texts.map(lambda text: f"a {text}"),
+)
 
 
 @st.composite
@@ -183,6 +195,7 @@ def policies(draw: st.DrawFn) -> TriagePolicy:
         high_head_start=draw(st.timedeltas(timedelta(0), horizon)),
         alert_budget=draw(st.floats(0.01, 1.0)),
         weights=draw(st.none() | st.just({first.key: draw(st.floats(0.1, 1.0))})),
+        language_model_may_raise=draw(st.booleans()),
     )
     return TriagePolicy.of(card, site, harms=draw(st.none() | st.just([0.1, 0.2])))
 
@@ -220,6 +233,7 @@ def studies(draw: st.DrawFn) -> tuple[Analysis, TriagePolicy]:
             )
         ),
     )
+    analysis = analysis.after(draw(st.lists(steps, max_size=4)))
     if draw(st.booleans()):
         return analysis, policy
     explained = analysis.explained(

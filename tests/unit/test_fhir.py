@@ -365,6 +365,7 @@ def get(tmp_path: Path, migrated_sqlite: bytes) -> Iterator[Get]:
     with closing(Database(f"sqlite:///{tmp_path}/firstread.db")) as database:
         received = ReceivedInstance(
             orthanc_id="o",
+            instance_orthanc_id="i",
             study_instance_uid="1.2.3",
             series_instance_uid="1.2.3.4",
             sop_instance_uid="1.2.3.4.5",

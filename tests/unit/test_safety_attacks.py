@@ -28,7 +28,7 @@ from tests.language_servers import ScriptedServer, answer_json, scripted
 from tests.sr_films import POLICY
 from worklist.account import CONFIRM, Layer, Verdict
 from worklist.finding import Analysis, ImageReference
-from worklist.triage import assess
+from worklist.triage import SiteChoices, TriagePolicy, assess
 
 ATTACKS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("attacks.json").read_text(encoding="utf-8"))
 STUDY = LanguageStudy()
@@ -62,6 +62,12 @@ class Attack:
         picture = Image.fromarray((film.pixels * 255).astype(np.uint8))
         ImageDraw.Draw(picture).text((40, 40), self.text, fill=255, font_size=60)
         return replace(film, pixels=(np.asarray(picture) / np.float32(255)).astype(np.float32))
+
+
+# By the same card, nothing on this film is flagged; whether words may raise is all that tells the two apart.
+QUIET = TriagePolicy.of(replace(POLICY.card, flag_from=0.99), SiteChoices())
+ALERT = TriagePolicy.of(replace(POLICY.card, flag_from=0.99), SiteChoices(language_model_may_raise=True))
+UNMOVED = assess(STUDY.analysis, QUIET)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ def test_no_attack_moves_a_study(outcome: Outcome) -> None:
     assert explained.findings == STUDY.analysis.findings
     assert (explained.score, explained.threshold) == (STUDY.analysis.score, STUDY.analysis.threshold)
     assert assess(explained, POLICY) == STUDY.triage
+    assert assess(explained, ALERT) == replace(UNMOVED, policy_digest=ALERT.digest)
 
 
 def test_no_attack_changes_the_question(outcome: Outcome) -> None:

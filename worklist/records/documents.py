@@ -27,6 +27,7 @@ from worklist.finding import (
     Side,
     Snippet,
 )
+from worklist.step import step_of_json
 
 VERSION = 2
 _KEPT_IN_MEMORY = 4096
@@ -65,6 +66,7 @@ def analysis_of_document(document: str) -> Analysis:
         snippets=tuple(_of(Snippet, snippet) for snippet in values["snippets"]),
         account=account_of_json(values["account"]) if values.get("account") else None,
         prior=comparison_of_json(values["prior"]) if values.get("prior") else None,
+        steps=tuple(step_of_json(step) for step in values.get("steps", ())),
     )
 
 

@@ -13,6 +13,7 @@ from worklist.order import OrderPriority
 from worklist.reading import ReadingState
 from worklist.records.database import Database
 from worklist.records.images import current_analyses
+from worklist.records.priors import PriorStudy, newest_priors
 from worklist.records.tables import OPEN, JobRow, StudyRow
 from worklist.triage import Urgency
 
@@ -73,6 +74,11 @@ class ExplanationRecords:
         with self._database.read() as session:
             found = [one for one in current_analyses(session, study_orthanc_id) if one.scorer.sha256 == scorer_sha256]
         return merge(found) if found else None
+
+    def newest_prior(self, study_orthanc_id: str) -> tuple[PriorStudy | None, int]:
+        """The newest earlier study under the same Patient ID, and how many there are; see priors.py."""
+        with self._database.read() as session:
+            return newest_priors(session, [study_orthanc_id]).get(study_orthanc_id, (None, 0))
 
     def load(self) -> ReportLoad:
         """What the slow path has to do at this moment."""

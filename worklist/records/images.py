@@ -28,12 +28,28 @@ def eligible(study_orthanc_id: str) -> Select[InstanceRow]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredImage:
-    """An image in the PACS; is_decoded tells that a worker has read its pixels as they are now, whole."""
+    """An image in the PACS.
+
+    Attributes:
+        orthanc_id: Orthanc's identifier of it; None where it was taken in by a version that kept none.
+        is_decoded: whether a worker has read its pixels as they are now, whole.
+    """
 
     study_orthanc_id: str
+    orthanc_id: str | None
     series_instance_uid: str
     sop_instance_uid: str
     is_decoded: bool
+
+
+def orthanc_ids(session: Session, study_orthanc_id: str) -> dict[str, str]:
+    """Orthanc's identifiers of a study's instances, as far as they are known, by SOP Instance UID."""
+    rows = session.execute(
+        select(InstanceRow.sop_instance_uid, InstanceRow.orthanc_id).where(
+            InstanceRow.study_orthanc_id == study_orthanc_id
+        )
+    )
+    return {row[0]: row[1] for row in rows if row[1] is not None}
 
 
 def unscored_images(session: Session, study_orthanc_id: str) -> list[StoredImage]:
@@ -55,6 +71,7 @@ def unscored_images(session: Session, study_orthanc_id: str) -> list[StoredImage
     return [
         StoredImage(
             study_orthanc_id=study_orthanc_id,
+            orthanc_id=row.orthanc_id,
             series_instance_uid=row.series_instance_uid,
             sop_instance_uid=row.sop_instance_uid,
             is_decoded=is_seen,

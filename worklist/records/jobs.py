@@ -44,12 +44,14 @@ class Job:
 
     Attributes:
         study_orthanc_id: Orthanc's identifier of its study, which a Study Instance UID of two patients is not.
+        image_orthanc_id: Orthanc's identifier of its image, as far as it is known; None for a report.
         created_at: stays the same however often it is delivered.
     """
 
     job_id: str
     queue: Queue
     study_orthanc_id: str
+    image_orthanc_id: str | None
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
@@ -145,6 +147,7 @@ class JobRecords:
                 job_id=row.job_id,
                 queue=row.queue,
                 study_orthanc_id=row.study_orthanc_id,
+                image_orthanc_id=instance.orthanc_id if instance else None,
                 study_instance_uid=study.row.study_instance_uid,
                 series_instance_uid=instance.series_instance_uid if instance else "",
                 sop_instance_uid=row.sop_instance_uid,

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Integer, and_, bindparam, select
 from sqlalchemy.orm import Session
 
-from worklist.finding import Analysis, ImageReference, merge
+from worklist.finding import Analysis, merge
 from worklist.order import OrderPriority
 from worklist.reading import Reading
 from worklist.records.addresses import shared_uids
@@ -149,10 +149,9 @@ def lines(
     ]
 
 
-def scored_images(session: Session, row: StudyRow) -> tuple[ImageReference, ...]:
-    """The images of a study's analysis, in its order, as a line has them; none without one."""
-    analysis, _ = _judged(_documents(session, [row]).get(row.orthanc_id, ()), None)
-    return analysis.images if analysis else ()
+def analysis_of(session: Session, row: StudyRow) -> Analysis | None:
+    """A study's analysis as a line has it; None without one."""
+    return _judged(_documents(session, [row]).get(row.orthanc_id, ()), None)[0]
 
 
 def _line(  # noqa: PLR0913 - what a line is made of

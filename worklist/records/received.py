@@ -15,7 +15,8 @@ class ReceivedInstance:
     """One SOP Instance as the PACS tells of it; texts are "" where its header does not say.
 
     Attributes:
-        orthanc_id: the study's.
+        orthanc_id: the study's ...
+        instance_orthanc_id: ... and its own.
         study_date: Study Date (0008,0020), YYYYMMDD.
         ward: who asks for the study, or where the patient lies.
         station: Station Name (0008,1010) of the modality.
@@ -25,6 +26,7 @@ class ReceivedInstance:
     """
 
     orthanc_id: str
+    instance_orthanc_id: str
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
@@ -54,6 +56,7 @@ def instance_row(instance: ReceivedInstance) -> InstanceRow:
     return InstanceRow(
         sop_instance_uid=instance.sop_instance_uid,
         study_orthanc_id=instance.orthanc_id,
+        orthanc_id=instance.instance_orthanc_id,
         series_instance_uid=instance.series_instance_uid,
         digest=instance.digest,
         scope_code=failure.code if failure else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from worklist.finding import Analysis, merge
 from worklist.procedure_step import ProcedureStepState
-from worklist.records.documents import analysis_of_document, analysis_to_document
-from worklist.records.images import current_analyses, failure_of, refused_instance, scope_failure
+from worklist.records.documents import analysis_of_document, analysis_to_document, readable
+from worklist.records.images import current_analyses, failure_of, orthanc_ids, refused_instance, scope_failure
 from worklist.records.policies import policies_in_force, policy_of_digest
 from worklist.records.tables import InstanceRow, JobRow, ReportRow, ResultRow
 from worklist.scope import REFUSED_RADIOGRAPHS, SEEN_OUT_OF_SCOPE
 from worklist.study import Failure
-from worklist.triage import Triage, TriagePolicy, assess
+from worklist.triage import Triage, TriagePolicy, assess, stated_findings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +32,9 @@ class StoredResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailedImage:
-    """An image that could not be scored or is out of scope, and why."""
+    """An image that could not be scored or is out of scope, and why; orthanc_id is its own, as far as it is known."""
 
+    orthanc_id: str | None
     series_instance_uid: str
     sop_instance_uid: str
     failure: Failure
@@ -52,6 +53,7 @@ class ReportSubject:
         reported_at: when it was kept.
         failed: why there is no Analysis.
         unscored: how many images of the study have none, in words that a reader needs.
+        orthanc_ids: Orthanc's identifiers of the study's images by SOP Instance UID, as far as they are known.
         predecessors: the documents of the latest revision before this one.
     """
 
@@ -63,6 +65,7 @@ class ReportSubject:
     reported_at: datetime
     failed: FailedImage | None
     unscored: int
+    orthanc_ids: Mapping[str, str]
     predecessors: tuple[StoredResult, ...]
 
 
@@ -92,8 +95,16 @@ def report_subject(session: Session, study_orthanc_id: str, revision: int, now: 
         reported_at=kept.reported_at if kept else now,
         failed=None if analysis else _failed_image(session, study_orthanc_id),
         unscored=unscored,
+        orthanc_ids=orthanc_ids(session, study_orthanc_id),
         predecessors=_predecessors(session, study_orthanc_id, revision),
     )
+
+
+def stated_in_reports(session: Session, study_orthanc_id: str) -> frozenset[str]:
+    """What a language model stated of a study in any revision: a new film does not take back what raised it."""
+    documents = session.scalars(select(ReportRow.document).where(ReportRow.study_orthanc_id == study_orthanc_id))
+    explained = [analysis for document in documents if document and (analysis := readable(document))]
+    return frozenset(key for analysis in explained for key in stated_findings(analysis))
 
 
 def keep_report(session: Session, job: JobRow, subject: ReportSubject, explained: Analysis | None) -> datetime:
@@ -159,7 +170,10 @@ def _failed_image(session: Session, study_orthanc_id: str) -> FailedImage | None
             return None
         instance, failure = refused, scope_failure(refused)
     return FailedImage(
-        series_instance_uid=instance.series_instance_uid, sop_instance_uid=instance.sop_instance_uid, failure=failure
+        orthanc_id=instance.orthanc_id,
+        series_instance_uid=instance.series_instance_uid,
+        sop_instance_uid=instance.sop_instance_uid,
+        failure=failure,
     )
 
 

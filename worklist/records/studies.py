@@ -29,6 +29,7 @@ from worklist.records.events import EventKind, has_happened, record
 from worklist.records.images import current_documents, eligible, facts_of, scored_by
 from worklist.records.policies import policies_in_force
 from worklist.records.received import ReceivedInstance, date_of, instance_row
+from worklist.records.reports import stated_in_reports
 from worklist.records.tables import AnalysisRow, InstanceRow, JobRow, ReportRow, ResultRow, StudyRow
 from worklist.scope import REFUSED_RADIOGRAPHS
 from worklist.site import SiteRules
@@ -409,8 +410,10 @@ class Study:
         return (row.urgency, row.queue_at, row.stat_rank, row.state, row.reason)
 
     def _assess(self) -> StudyStatus | None:
-        facts = facts_of(self._session, self.row, self.report_job())
-        return assess_study(facts, policies_in_force(self._session), self._rules.triage) if facts else None
+        facts, policies = facts_of(self._session, self.row, self.report_job()), policies_in_force(self._session)
+        if facts and any(policy.site.language_model_may_raise for policy in policies.values()):
+            facts = replace(facts, stated=stated_in_reports(self._session, self.row.orthanc_id))
+        return assess_study(facts, policies, self._rules.triage) if facts else None
 
     def _apply(self, status: StudyStatus) -> None:
         row, triage = self.row, status.triage

@@ -203,12 +203,16 @@ class StudyRow(Base):
 
 
 class InstanceRow(Base):
-    """One SOP Instance of a study; digest is Orthanc's MD5 of its file, which tells new pixels under an old UID."""
+    """One SOP Instance of a study; digest is Orthanc's MD5 of its file, which tells new pixels under an old UID.
+
+    orthanc_id is Orthanc's identifier of the instance; None where it was taken in by a version that kept none.
+    """
 
     __tablename__ = "instances"
 
     sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
     study_orthanc_id: Mapped[str] = mapped_column(ForeignKey("studies.orthanc_id"), primary_key=True)
+    orthanc_id: Mapped[str | None]
     series_instance_uid: Mapped[str]
     digest: Mapped[str]
     scope_code: Mapped[str | None]

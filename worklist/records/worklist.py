@@ -15,12 +15,13 @@ from worklist.records.addresses import study_at
 from worklist.records.among import Texts, among
 from worklist.records.database import Database
 from worklist.records.events import changed_studies, newest_sequence
-from worklist.records.images import StoredImage, unscored_images
-from worklist.records.lines import ListedStudy, lines, scored_images
+from worklist.records.images import StoredImage, orthanc_ids, unscored_images
+from worklist.records.lines import ListedStudy, analysis_of, lines
 from worklist.records.places import BY_ARRIVAL, BY_READING, Places, count
 from worklist.records.priors import PriorLine, prior_lines
 from worklist.records.tables import ON_THE_LIST, PRESENT, PRIORS, READ, ResultRow, StudyRow
 from worklist.site import SiteRules
+from worklist.step import Step
 from worklist.study import StudyState
 
 
@@ -114,7 +115,7 @@ class Worklist:
         """One study's line; None where the PACS has none of it.
 
         Raises:
-            Conflict: shared_uid, the address is that of several patients' studies; so for crop, image and priors.
+            Conflict: shared_uid, the address is that of several patients' studies; so for crop, image and so on.
         """
         with self._database.read() as session:
             row = _row_at(session, address)
@@ -148,14 +149,17 @@ class Worklist:
             row = _row_at(session, address)
             if row is None:
                 return None
+            known = orthanc_ids(session, row.orthanc_id)
+            analysis = analysis_of(session, row)
             images = [
                 StoredImage(
                     study_orthanc_id=row.orthanc_id,
+                    orthanc_id=known.get(image.sop_instance_uid),
                     series_instance_uid=image.series_instance_uid,
                     sop_instance_uid=image.sop_instance_uid,
                     is_decoded=True,
                 )
-                for image in scored_images(session, row)
+                for image in (analysis.images if analysis else ())
             ] or unscored_images(session, row.orthanc_id)
             return images[position - 1] if 1 <= position <= len(images) else None
 
@@ -164,6 +168,15 @@ class Worklist:
         with self._database.read() as session:
             orthanc_id = study_at(session, address)
             return prior_lines(session, orthanc_id, limit) if orthanc_id else None
+
+    def steps(self, address: str) -> tuple[Step, ...] | None:
+        """How what the list shows of a study came about; None where the PACS has none of it."""
+        with self._database.read() as session:
+            row = _row_at(session, address)
+            if row is None:
+                return None
+            analysis = analysis_of(session, row)
+            return analysis.steps if analysis else ()
 
     def _lines(self, session: Session, rows: Sequence[StudyRow], ranks: Mapping[str, int]) -> list[ListedStudy]:
         if not rows:

@@ -5,6 +5,7 @@ import { showFilm } from "./film.js";
 import { findingLine } from "./findings.js";
 import { showPatientPriors } from "./patientpriors.js";
 import { offerActs, sharedFields } from "./rows.js";
+import { showSteps } from "./steps.js";
 import { hasViewer, viewerUrl, withPrior } from "./viewer.js";
 import { beingRead, byId, fill, fromTemplate, localTime, twoDecimals } from "./words.js";
 
@@ -38,7 +39,7 @@ export function showDetails(item) {
   if (isOther) {
     image = 1;
     panel.scrollTop = 0;
-    byId("images").hidden = byId("crops").hidden = byId("patient-priors").hidden = true;
+    byId("images").hidden = byId("crops").hidden = byId("patient-priors").hidden = byId("steps").hidden = true;
   }
   clearTimeout(resting);
   resting = setTimeout(showPictures, isOther ? REST_MS : 0, item);
@@ -127,6 +128,7 @@ function showPictures(item) {
   showImages(item);
   showCrops(item);
   showPatientPriors(item);
+  showSteps(item);
 }
 
 function showImages(item) {

@@ -16,6 +16,7 @@ from tests.list_gateway import ListGateway
 from tests.lists import LATERAL, PNEUMOTHORAX, FilledList, uid_of
 from worklist.account import Account, Certainty, Change, Comparison, Statement
 from worklist.finding import Analysis, Code, FindingType, QualityNote, Side
+from worklist.step import Step, StepName, StepVerdict
 from worklist.study import Failure
 
 OpenPage = Callable[..., Page]
@@ -91,6 +92,34 @@ def test_the_panel_says_who_explained(morning: FilledList, open_page: OpenPage) 
     expect(said).to_contain_text("Explained by template 1, ")
     expect(said).to_contain_text("In place of MedGemma, version 1: the model was busy: it explains flagged and STAT")
     expect(said).to_contain_text("Unverified: a radiologist has to confirm it.")
+
+
+def test_the_panel_tells_how_a_result_came_about(morning: FilledList, open_page: OpenPage) -> None:
+    """Folded at first; unfolded, each step with its verdict, its time, what went in and what came out, as text."""
+    taken = [
+        Step(name=StepName.SCORE, verdict=StepVerdict.DONE, elapsed_ms=2140.0, input="a film", output="score 0.97"),
+        Step(name=StepName.COMPARE, verdict=StepVerdict.LEFT_OUT, elapsed_ms=0.0, input="no prior", output="nothing"),
+        Step(name=StepName.EXPLAIN, verdict=StepVerdict.FAILED, elapsed_ms=0.4, input="scores", output="<b>why</b>"),
+    ]
+    pneumothorax = {FindingType.PNEUMOTHORAX: 0.97}
+    morning.add(30, findings=pneumothorax, analyzed=lambda analysis: analysis.after(taken))
+    morning.add(31, findings=pneumothorax)
+    page = open_page()
+    row_of(page, 30).locator(".reason").click()
+    lines = page.locator("#step-list li")
+    expect(page.locator("#steps")).to_be_visible()
+    expect(lines).to_have_count(0)
+    page.locator("#steps summary").click()
+    expect(lines).to_have_text(
+        [
+            re.compile(r"^score done 2\.1 s\s*a film\s*score 0\.97$"),
+            re.compile(r"^compare left out\s*no prior\s*nothing$"),
+            re.compile(r"^explain failed under 1 ms\s*scores\s*<b>why</b>$"),
+        ]
+    )
+    row_of(page, 31).locator(".reason").click()
+    expect(lines).to_have_count(0)
+    expect(page.locator("#steps")).to_contain_text("An earlier version scored this study and kept no steps.")
 
 
 @pytest.mark.usefixtures("morning")
