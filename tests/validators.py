@@ -46,7 +46,8 @@ ALLOWED: Final = {
     r"Warning - </CodingSchemeIdentification\S*/CodingSchemeUID\S*> - Unrecognized defined term = <2\.25\.\d+>": (
         "the same private coding scheme"
     ),
-    r"Warning - Different information entities .* - Element=<AccessionNumber> IE <Study> versus <Series> .*": (
+    r"Warning - Different information entities .* - Element=<AccessionNumber> "
+    r"IE <(Study|Series)> versus <(Study|Series)> .*": (
         "dcentvfy takes the Accession Number of a request for one of the series"
     ),
     r"W: (The VR checker does not support this|Reading unknown/unsupported) ?Specific ?Character ?Set.*": (
