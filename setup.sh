@@ -22,6 +22,7 @@ need /usr/lib/postgresql postgresql
 need dsrdump dcmtk
 need /usr/share/java/pixelmed.jar libpixelmed-java
 need javac default-jdk-headless
+need openssl openssl
 need chromium chromium
 need docker-compose docker-compose
 need "$(ls /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null || echo libfaketime.so.1)" libfaketime

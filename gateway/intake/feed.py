@@ -42,8 +42,9 @@ from worklist.scope import ScopeRules
 FEED = "orthanc"
 _STRETCH = 50  # changes written in one transaction: a burst shows up film by film, not all at its end
 _SILENCE = timedelta(seconds=60)  # a round ends long before this, unless the database or a neighbour holds it
-_PATROL_EVERY = timedelta(seconds=60)  # a study is compared with the PACS no more often than this ...
-_OVERDUE = timedelta(minutes=30)  # ... and one a round, unless there are so many that this much has passed: then
+_PATROL_EVERY = timedelta(seconds=20)  # a study is compared with the PACS no more often than this ...
+_FEW_COMPARED = 3  # ... and so many a round, ...
+_OVERDUE = timedelta(minutes=30)  # ... unless there are so many that this much has passed: then
 _MOST_COMPARED = 30  # so many a round, which is 100,000 an hour
 _ABSENT_AT_ONCE = 100  # of a study, each of which is looked up
 _HINTS_A_ROUND = 20  # of deleted studies that are checked
@@ -327,7 +328,7 @@ class Intake:
 
     def _patrol(self) -> None:
         overdue = self._records.longest_unchecked(_OVERDUE, _MOST_COMPARED)
-        due = overdue or self._records.longest_unchecked(_PATROL_EVERY, 1)
+        due = overdue or self._records.longest_unchecked(_PATROL_EVERY, _FEW_COMPARED)
         whole = [orthanc_id for orthanc_id in due if self._is_whole(orthanc_id)]
         self._records.record_whole(whole)  # in one transaction, since nearly all are
 
