@@ -17,6 +17,8 @@ from kombu.connection import Connection
 from kombu.transport.redis import Transport as RedisTransport
 from kombu.transport.virtual import Transport
 
+from worklist.job import Queue
+
 VISIBILITY_S: Final = 3600  # Redis hands an unacknowledged message to another worker after this long
 _LONGEST_PAUSE_S: Final = 3.0  # between two tries to reach the broker; Celery's own grows to half a minute
 _KEEPALIVE: Final = {  # a broker whose host is gone is noticed within half a minute, not after hours
@@ -34,6 +36,8 @@ TRANSPORT_OPTIONS: Final[dict[str, Any]] = {
     # Redis answers each question for a message within a second: where it has not for this long, the connection is dead.
     "health_check_interval": 5,
 }
+
+_TASK_QUEUES: Final = frozenset(queue.task for queue in Queue)
 
 log = structlog.get_logger()
 
@@ -70,7 +74,8 @@ def _without_junk(transport: type[Transport]) -> type[Transport]:
 
     class Checked(transport):  # type: ignore[misc,valid-type]
         def _deliver(self, message: Any, queue: str) -> None:  # noqa: ANN401
-            if fault := _fault(message, queue):
+            # Celery's own questions to a worker come by queues of their own.
+            if queue in _TASK_QUEUES and (fault := _fault(message, queue)):
                 _put_aside(fault)
             else:
                 super()._deliver(message, queue)

@@ -209,7 +209,7 @@ EXPECTED: dict[str, tuple[str, str | None]] = {
     "no_pixel_data": ("failed", "no_pixel_data"),
     "missing_patient_id": ("reported", None),
     "unsupported_transfer_syntax": ("failed", "unsupported_transfer_syntax"),
-    "corrupt_jpeg_2000": ("failed", "invalid_pixel_attributes"),
+    "corrupt_jpeg_2000": ("failed", "pixel_data_damaged"),
     "blank": ("failed", "blank_image"),
     "one_pixel": ("failed", "image_too_small"),
     "huge": ("failed", "image_too_large"),

@@ -190,7 +190,7 @@ def test_what_is_no_image_is_refused(running: RunningSite, content: bytes) -> No
         ("no_pixel_data", "no_pixel_data"),
         ("blank", "blank_image"),
         ("huge", "image_too_large"),
-        ("corrupt_jpeg_2000", "invalid_pixel_attributes"),
+        ("corrupt_jpeg_2000", "pixel_data_damaged"),
     ],
 )
 def test_a_film_that_cannot_be_judged_says_why(running: RunningSite, tmp_path: Path, name: str, code: str) -> None:
@@ -261,7 +261,7 @@ def test_nothing_of_an_upload_is_logged_or_kept(running: RunningSite) -> None:
     film.StudyInstanceUID = "1.987654321.1234"
     odd = part_10(film).replace(b"1.987654321.1234", b"SECRET IDENTITY ")  # pydicom warns of it, and quotes it
     assert post(running, odd, prior="SECRETWORD. No pneumothorax.", name="SECRETFILE.dcm").status_code == 200
-    film.BodyPartExamined = "SECRET KNEE"
+    film.BodyPartExamined = film.StudyDescription = "SECRET KNEE"
     assert "not chest" in problem(post(running, part_10(film)), 422)["detail"]
     assert problem(post(running, part_10(film)[:400]), 422)
     logs = list(running.site.log("any").parent.glob("*.log"))

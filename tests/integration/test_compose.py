@@ -178,7 +178,8 @@ def test_licensed_models_reach_the_workers_that_run_them(tmp_path: Path) -> None
 
 def test_every_setting_is_handed_on(services: dict[str, Service]) -> None:
     """What a site may choose in .env reaches its containers, but for what Compose itself arranges."""
-    arranged = {"orthanc_aet", "orthanc_dicomweb_root", "viewer_dir"}  # by orthanc.json and by the image
+    # by orthanc.json, by the image, and because Orthanc is asked by HTTP on a network of its own
+    arranged = {"orthanc_aet", "orthanc_dicomweb_root", "viewer_dir", "orthanc_ca_file"}
     handed_on = {
         variable.removeprefix("FIRSTREAD_").lower()
         for name in OURS

@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from worklist.records.events import write_events
 
 _BUSY_S = 30
+_AGAIN_S = 0.02  # between two tries where it does not wait by itself
 _STATEMENT_S = 60  # no statement of ours takes nearly as long, but for migrations, which lift the limit
 _SILENT_S, _PROBE_S, _PROBES, _UNANSWERED_S = 10, 5, 3, 20  # so half a minute after a host is gone its locks are free
 _LOOK_EVERY_S = 0.05  # SQLite tells nobody: one read of a counter in shared memory each time
@@ -161,9 +162,23 @@ def _patience(url: URL) -> dict[str, object]:
 def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     del record
     connection.isolation_level = None  # the begin event below decides, not the driver
-    connection.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    # SQLite does not wait by itself where another process does the same to a new file at this moment.
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -53,7 +53,7 @@ class ReportSubject:
         reported_at: when it was kept.
         failed: why there is no Analysis.
         unscored: how many images of the study have none, in words that a reader needs.
-        orthanc_ids: Orthanc's identifiers of the study's images by SOP Instance UID, as far as they are known.
+        orthanc_ids: Orthanc's identifiers of these images by SOP Instance UID, as far as they are known.
         predecessors: the documents of the latest revision before this one.
     """
 
@@ -95,7 +95,11 @@ def report_subject(session: Session, study_orthanc_id: str, revision: int, now: 
         reported_at=kept.reported_at if kept else now,
         failed=None if analysis else _failed_image(session, study_orthanc_id),
         unscored=unscored,
-        orthanc_ids=orthanc_ids(session, study_orthanc_id),
+        orthanc_ids={
+            uid: orthanc_id
+            for uid, orthanc_id in orthanc_ids(session, study_orthanc_id).items()
+            if analysis and uid in {image.sop_instance_uid for image in analysis.images}
+        },
         predecessors=_predecessors(session, study_orthanc_id, revision),
     )
 
