@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.event import listen
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from tests.records import ANN, HOUR, LATERAL, NOON, SECOND, STUDY, Records, at_once, received, result
+from tests.records import ANN, HOUR, LATERAL, NOON, SECOND, STUDY, Records, at_once, policy, received, result
 from worklist.errors import Conflict, PacsUnavailable, UnusableImage
 from worklist.finding import FindingType
 from worklist.job import Queue
@@ -262,6 +262,21 @@ def test_quiet_studies_are_complete(records: Records) -> None:
     records.intake.record_presence("o1.2", is_present=False)
     records.clock.forward(HOUR)
     assert records.intake.complete_quiet() == 0
+
+
+def test_what_is_left_of_a_study_whose_film_is_gone_is_reported(records: Records) -> None:
+    """Where the scored film is no longer in the PACS the lateral one beside it is told of in a report of its own."""
+    records.jobs.adopt_policy(policy())
+    records.ingest(received(image="1"), received(image="2", scope_failure=LATERAL), stable=[STUDY])
+    records.score({FindingType.PLEURAL_EFFUSION: 0.7}, 0.7)
+    records.report(result(1))
+    records.intake.record_presence(f"o{STUDY}", is_present=True, missing=[f"{STUDY}.1.1"])
+    assert records.study().state is StudyState.OUT_OF_SCOPE
+    records.clock.forward(HOUR)
+    records.intake.complete_quiet()
+    job = records.report(result(2))
+    assert job.revision == 2
+    assert records.study().state is StudyState.OUT_OF_SCOPE
 
 
 def test_a_late_image_before_the_report_begins_belongs_to_it(records: Records) -> None:

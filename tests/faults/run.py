@@ -88,6 +88,8 @@ def run(fault: Fault, database: DatabaseKind, seed: int, scale: Scale) -> Outcom
             ended = time.monotonic()
             left = hospital.wait_for(set(hospital.stream.studies), _PATIENCE_S)
             recovered_s = None if left else time.monotonic() - ended
+            if recovered_s is not None and _is_made_good(hospital, fault, ended):
+                recovered_s = time.monotonic() - ended
         told_s = hospital.watch.told_after_s(fault.tells, began)
         hospital.stream.send(scale.films - before - during)
         left = hospital.wait_for(None, _PATIENCE_S)
@@ -108,6 +110,25 @@ def run(fault: Fault, database: DatabaseKind, seed: int, scale: Scale) -> Outcom
             ),
             late=tuple(_late(fault, recovered_s, told_s, ended - began)),
         )
+
+
+def _is_made_good(hospital: Hospital, fault: Fault, ended: float) -> bool:
+    """Wait for results that the PACS lost and the patrol has still to miss; whether any were.
+
+    Of what is missing for longer than the fault may take the checker tells in the end.
+    """
+    was_missing = False
+    while _lacks_results(hospital, fault):
+        was_missing = True
+        if time.monotonic() - ended > fault.recovers_within_s:
+            break
+        time.sleep(1)
+    return was_missing
+
+
+def _lacks_results(hospital: Hospital, fault: Fault) -> bool:
+    found = violations(hospital, hospital.items(), pacs_loses=fault.loses)
+    return any(one.kind is Kind.MISSING for one in found)
 
 
 def _late(fault: Fault, recovered_s: float | None, told_s: float | None, lasted_s: float) -> Iterator[str]:

@@ -26,7 +26,14 @@ from worklist.procedure_step import ProcedureStepState
 from worklist.reading import ON_THE_LIST, SYSTEM, Actor, HowRead, Reading, ReadingState
 from worklist.records.addresses import others_of
 from worklist.records.events import EventKind, has_happened, record
-from worklist.records.images import current_documents, eligible, facts_of, scored_by
+from worklist.records.images import (
+    current_documents,
+    eligible,
+    facts_of,
+    refused_instance,
+    scope_failure,
+    scored_by,
+)
 from worklist.records.policies import policies_in_force
 from worklist.records.received import ReceivedInstance, date_of, instance_row
 from worklist.records.reports import stated_in_reports
@@ -232,7 +239,8 @@ class Study:
             self._session.execute(delete(JobRow).where(jobs, JobRow.state == ProcedureStepState.SCHEDULED))
         self._session.execute(delete(InstanceRow).where(of_missing))
         if any(row.scope_code is None for row in gone):
-            if self._has_images():
+            refused = refused_instance(self._session, orthanc_id)
+            if self._has_images() or (refused and self._is_reportable(scope_failure(refused))):
                 self._await_completion()
             else:
                 self.row.incomplete_since = self.row.reported_revision = None
