@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import inspect, text
 
 import migrations
@@ -17,6 +18,10 @@ from tests.records import Clock
 from tests.servers import OrthancServer, PostgresServer, RedisServer, running
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
 from worklist.records import Database
+
+# A busy machine fails no test.
+settings.register_profile("whatever the machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whatever the machine")
 
 
 @pytest.fixture(scope="session")
