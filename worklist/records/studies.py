@@ -239,11 +239,13 @@ class Study:
             self._session.execute(delete(JobRow).where(jobs, JobRow.state == ProcedureStepState.SCHEDULED))
         self._session.execute(delete(InstanceRow).where(of_missing))
         if any(row.scope_code is None for row in gone):
-            refused = refused_instance(self._session, orthanc_id)
-            if self._has_images() or (refused and self._is_reportable(scope_failure(refused))):
+            if self._has_images():
                 self._await_completion()
-            else:
+            else:  # what is out of scope is told of in a report of its own
                 self.row.incomplete_since = self.row.reported_revision = None
+                refused = refused_instance(self._session, orthanc_id)
+                if refused and self._is_reportable(scope_failure(refused)):
+                    self._await_completion()
             self.recompute()
             return
         lost = self._session.scalars(
