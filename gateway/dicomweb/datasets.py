@@ -11,6 +11,7 @@ from gateway.search.studies import FoundStudy
 from worklist.attributes import (
     ATTRIBUTES,
     PLACE,
+    PRIVATE_ATTRIBUTES,
     PRIVATE_CREATOR,
     PRIVATE_CREATOR_TAG,
     READING,
@@ -23,6 +24,7 @@ EVERYTHING: Final = "all"
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 _URGENCIES: Final = {Urgency.CRITICAL: "CRITICAL", Urgency.URGENT: "URGENT", Urgency.NONE: "NO AI FLAG"}
+_PRIVATE_TAGS: Final = frozenset(one.tag for one in PRIVATE_ATTRIBUTES)
 _NUMBERS: Final = {"IS", "US", "UL", "SS", "SL"}
 
 DicomJson = dict[str, Any]
@@ -95,7 +97,7 @@ def _add_elements(parent: Element, dataset: DicomJson) -> None:
         names = {"tag": tag, "vr": held["vr"]}
         if known:
             names["keyword"] = known.keyword
-        if int(tag[:4], 16) % 2 and tag != PRIVATE_CREATOR_TAG:
+        if tag in _PRIVATE_TAGS:
             names = {**names, "tag": f"{tag[:4]}00{tag[6:]}", "privateCreator": PRIVATE_CREATOR}
         added = SubElement(parent, "DicomAttribute", names)
         for number, value in enumerate(held.get("Value", ()), start=1):

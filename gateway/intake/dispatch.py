@@ -62,7 +62,6 @@ class Dispatcher:
         self._jobs = jobs
         self._sender = sender
         self._broker_was_lost = False
-        self._refusal: BrokerUnavailable | None = None  # of the last round
         self._counting: Connection | None = None
         self._rooms = {queue: _Room() for queue in _QUEUES}
         self._workers: dict[Queue, int] = {}
@@ -88,12 +87,10 @@ class Dispatcher:
                 check_broker(self._sender)
                 self._jobs.forget_enqueued()  # it may have come back empty
                 self._broker_was_lost = False
-            sent = sum(self._hand_out(queue, with_past=with_past) for queue in _QUEUES)
-        except BrokerUnavailable as error:
-            self._broker_was_lost, self._refusal = True, error
+            return sum(self._hand_out(queue, with_past=with_past) for queue in _QUEUES)
+        except BrokerUnavailable:
+            self._broker_was_lost = True
             raise
-        self._refusal = None
-        return sent
 
     def send_prediction(self, prediction_id: str) -> None:
         """Ask for a prediction; this is no job of the list, so nobody asks again.
@@ -111,16 +108,13 @@ class Dispatcher:
         """Connect to the broker; returns what it is, such as redis.
 
         Raises:
-            BrokerUnavailable: it does not answer, or took no message in the last round.
+            BrokerUnavailable: it does not answer, or takes nothing.
         """
         try:
-            answer = check_broker(self._sender)
+            return check_broker(self._sender)
         except BrokerUnavailable:
             self._broker_was_lost = True
             raise
-        if refusal := self._refusal:
-            raise refusal
-        return answer
 
     def _hand_out(self, queue: Queue, *, with_past: bool) -> int:
         workers = self._count_workers(queue)

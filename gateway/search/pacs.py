@@ -15,6 +15,7 @@ from worklist.errors import InvalidInput, PacsUnavailable
 from worklist.matching import Key
 
 _AT_ONCE: Final = 500  # studies of one question
+_IN_ADDRESS: Final = 50  # UIDs of 64 characters, so that an address stays below the 8 kB that servers take
 
 
 class PacsStudies:
@@ -67,12 +68,13 @@ class PacsStudies:
             study_instance_uids: whose.
             names: keywords or tags; what Orthanc does not know it leaves out.
         """
-        if not study_instance_uids:
-            return []
-        question = f"studies?StudyInstanceUID={','.join(study_instance_uids)}&includefield={','.join(names)}"
-        path = f"/{self._orthanc.dicomweb_root}/{question}"
-        accept = {"Accept": "application/dicom+json"}
-        return list(self._orthanc.ask(self._orthanc.rest.get, path, headers=accept).json())
+        told: list[dict[str, Any]] = []
+        for start in range(0, len(study_instance_uids), _IN_ADDRESS):
+            some = ",".join(study_instance_uids[start : start + _IN_ADDRESS])
+            path = f"/{self._orthanc.dicomweb_root}/studies?StudyInstanceUID={some}&includefield={','.join(names)}"
+            accept = {"Accept": "application/dicom+json"}
+            told += self._orthanc.ask(self._orthanc.rest.get, path, headers=accept).json()
+        return told
 
     def _content(self, orthanc_ids: Sequence[str], level: str) -> list[dict[str, Any]]:
         asked = {"Resources": list(orthanc_ids), "Level": level, "Metadata": False}

@@ -206,7 +206,8 @@ class Gates:
 
     def _check(self, radiograph: Radiograph) -> Checked:
         sample = _sample(radiograph.pixels)
-        exposed = exposed_part(sample)
+        inside = _exposed(sample)
+        exposed = sample[inside]
         if fault := _exposure_fault(sample, exposed):
             raise _refusal(fault)
         verdict = self._ask(exposed)
@@ -232,7 +233,7 @@ class Gates:
         kept = tuple(note for note in radiograph.quality if not codes.get(note.code))
         if not notes and radiograph.pixel_aspect == 1:
             return Checked(radiograph=radiograph, stored=radiograph)
-        part = _region_of(sample, exposed, radiograph) if codes["border"] else None
+        part = _region_of(inside, sample, radiograph) if codes["border"] else None
         greys = radiograph.pixels
         if part:
             greys = greys[part.y : part.y + part.height, part.x : part.x + part.width]
@@ -321,29 +322,32 @@ class GatedScorer:
 
 def exposed_part(sample: Greys) -> Greys:
     """What lies inside the borders: edge rows and columns of hardly more than one grey are left out."""
+    return sample[_exposed(sample)]
+
+
+def _exposed(sample: Greys) -> tuple[slice, slice]:
+    """The rows and columns inside the borders; all of them where hardly any would be left."""
     flat = _FLAT * np.ptp(np.percentile(sample, (1, 99)))
-    part = sample
-    for _ in range(2):  # what is a border of the whole film may hide another
-        for _ in range(2):  # rows, then columns
-            live = np.flatnonzero(np.ptp(np.percentile(part, (10, 90), axis=1), axis=0) > flat)
-            if len(live) < _LEAST_LINES:
-                return sample
-            part = part[live[0] : live[-1] + 1].T
-    return part
+    whole = [slice(0, length) for length in sample.shape]
+    inside = whole.copy()
+    for axis in (0, 1, 0, 1):  # what is a border of the whole film may hide another
+        part = sample[tuple(inside)]
+        live = np.flatnonzero(np.ptp(np.percentile(part, (10, 90), axis=1 - axis), axis=0) > flat)
+        if len(live) < _LEAST_LINES:
+            inside = whole
+            break
+        first = inside[axis].start
+        inside[axis] = slice(first + int(live[0]), first + int(live[-1]) + 1)
+    return inside[0], inside[1]
 
 
-def _region_of(sample: Greys, exposed: Greys, radiograph: Radiograph) -> Region:
-    """Where an exposed part of a sample, which is a view of it, lies on the film, in stored pixels."""
-    offset = exposed.__array_interface__["data"][0] - sample.__array_interface__["data"][0]
-    top, left = divmod(offset // sample.itemsize, sample.shape[1])
-    down, across = radiograph.pixels.shape[0] / sample.shape[0], radiograph.pixels.shape[1] / sample.shape[1]
-    x, y = round(left * across), round(top * down)
-    return Region(
-        x=x,
-        y=y,
-        width=round((left + exposed.shape[1]) * across) - x,
-        height=round((top + exposed.shape[0]) * down) - y,
+def _region_of(inside: tuple[slice, slice], sample: Greys, radiograph: Radiograph) -> Region:
+    """Where a part of a sample lies on the film, in stored pixels."""
+    (top, bottom), (left, right) = (
+        (round(part.start * stored / sampled), round(part.stop * stored / sampled))
+        for part, stored, sampled in zip(inside, radiograph.pixels.shape, sample.shape, strict=True)
     )
+    return Region(x=left, y=top, width=right - left, height=bottom - top)
 
 
 def _square_pixels(greys: Greys, aspect: float) -> Greys:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from worklist.finding import Analysis
+from worklist.finding import Analysis, ImageReference
 from worklist.job import OPEN_JOBS, Queue
 from worklist.procedure_step import ProcedureStepState
 from worklist.reading import ReadingState
@@ -42,11 +43,12 @@ class StoredImage:
     is_decoded: bool
 
 
-def orthanc_ids(session: Session, study_orthanc_id: str) -> dict[str, str]:
-    """Orthanc's identifiers of a study's instances, as far as they are known, by SOP Instance UID."""
+def orthanc_ids(session: Session, study_orthanc_id: str, images: Iterable[ImageReference]) -> dict[str, str]:
+    """Orthanc's identifiers of some images of a study, as far as they are known, by SOP Instance UID."""
     rows = session.execute(
         select(InstanceRow.sop_instance_uid, InstanceRow.orthanc_id).where(
-            InstanceRow.study_orthanc_id == study_orthanc_id
+            InstanceRow.study_orthanc_id == study_orthanc_id,
+            InstanceRow.sop_instance_uid.in_([image.sop_instance_uid for image in images]),
         )
     )
     return {row[0]: row[1] for row in rows if row[1] is not None}

@@ -95,11 +95,7 @@ def report_subject(session: Session, study_orthanc_id: str, revision: int, now: 
         reported_at=kept.reported_at if kept else now,
         failed=None if analysis else _failed_image(session, study_orthanc_id),
         unscored=unscored,
-        orthanc_ids={
-            uid: orthanc_id
-            for uid, orthanc_id in orthanc_ids(session, study_orthanc_id).items()
-            if analysis and uid in {image.sop_instance_uid for image in analysis.images}
-        },
+        orthanc_ids=orthanc_ids(session, study_orthanc_id, analysis.images) if analysis else {},
         predecessors=_predecessors(session, study_orthanc_id, revision),
     )
 

@@ -149,8 +149,9 @@ class Worklist:
             row = _row_at(session, address)
             if row is None:
                 return None
-            known = orthanc_ids(session, row.orthanc_id)
             analysis = analysis_of(session, row)
+            scored = analysis.images if analysis else ()
+            known = orthanc_ids(session, row.orthanc_id, scored)
             images = [
                 StoredImage(
                     study_orthanc_id=row.orthanc_id,
@@ -159,7 +160,7 @@ class Worklist:
                     sop_instance_uid=image.sop_instance_uid,
                     is_decoded=True,
                 )
-                for image in (analysis.images if analysis else ())
+                for image in scored
             ] or unscored_images(session, row.orthanc_id)
             return images[position - 1] if 1 <= position <= len(images) else None
 
