@@ -23,6 +23,8 @@ need dsrdump dcmtk
 need /usr/share/java/pixelmed.jar libpixelmed-java
 need javac default-jdk-headless
 need openssl openssl
+need /usr/sbin/nginx nginx-light
+need caddy caddy
 need chromium chromium
 need docker-compose docker-compose
 need "$(ls /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null || echo libfaketime.so.1)" libfaketime
@@ -61,3 +63,9 @@ sh viewer.sh .venv/share/ohif || [ $? = 2 ]
 
 # axe-core, with which the tests look for what keeps people out of the pages.
 sh axe.sh .venv/share/axe || [ $? = 2 ]
+
+# dcmjs-dimse, with which a test asks workitems by DIMSE.
+sh dcmjs.sh .venv/share/dcmjs || [ $? = 2 ]
+
+# An OpenID Provider, at which a test logs in.
+sh oidc.sh .venv/share/oidc-provider || [ $? = 2 ]

@@ -19,17 +19,23 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import embedded, order, simulation
+from bench.access import measure_access
 from bench.attach import measure_attach
 from bench.baseline import COMMIT, measure_baseline
+from bench.decoders import measure_decoders
 from bench.embedded import FILMS, UNMEASURED, measure_embedded, with_speed
 from bench.figures import Figure, as_markdown, as_table, beside
+from bench.finds import measure_finds
 from bench.lists import measure_lists
 from bench.migration import measure_migration
+from bench.notes import measure_notes
 from bench.order import measure_order
 from bench.pages import measure_pages
 from bench.parts import measure_parts
+from bench.priors import measure_priors
 from bench.searches import measure_searches
 from bench.simulation import measure_simulation
+from bench.viewers import measure_viewers
 from bench.whole import measure_whole
 from firstread.models_command import processor
 
@@ -71,14 +77,20 @@ def main() -> None:
 
 _TABLES: Mapping[str, tuple[str, Callable[[], list[Figure]]]] = {
     "parts": ("The parts, on one thread", measure_parts),
+    "decoders": ("Decoders of JPEG 2000 and HTJ2K, processor time", measure_decoders),
     "whole": ("The whole site", measure_whole),
     "attach": ("The first attach to a large PACS", measure_attach),
     "lists": ("The lists of 100,000 studies", measure_lists),
-    "searches": ("QIDO-RS before 100,000 studies, 5,000 to be read", measure_searches),
+    "priors": ("Earlier films and reports, before a million studies", measure_priors),
+    "searches": ("QIDO-RS and UPS-RS before 100,000 studies, 5,000 to be read", measure_searches),
+    "finds": ("C-FIND before 100,000 studies, 5,000 to be read", measure_finds),
+    "viewers": ("What viewers ask of a whole site", measure_viewers),
     "pages": ("Open pages", measure_pages),
+    "access": ("Logins and roles", measure_access),
     "migration": ("An old database", measure_migration),
     "embedded": (embedded.TABLE, measure_embedded),
     "order": (order.TABLE, measure_order),
+    "notes": ("Clinical notes", measure_notes),
     "simulate": (simulation.TABLE, measure_simulation),
 }
 

@@ -80,14 +80,19 @@ def as_table(title: str, figures: Sequence[Figure], baseline: str = "") -> Table
 
 def as_markdown(title: str, figures: Sequence[Figure], baseline: str = "") -> str:
     """The same table for documentation."""
+    return "\n".join([f"## {title}", "", *markdown_lines(figures, baseline)]) + "\n"
+
+
+def markdown_lines(figures: Sequence[Figure], baseline: str = "") -> list[str]:
+    """The lines of that table alone."""
     headings = ["Figure", *([baseline] if baseline else []), "Value", "Target", "Met"]
-    lines = [f"## {title}", "", f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for figure in figures:
         met = {True: "yes", False: "no", None: ""}[figure.is_met]
         before = "" if figure.baseline is None else _written(figure.baseline, figure.unit)
         cells = [figure.name, *([before] if baseline else []), _written(figure.value, figure.unit)]
         lines.append(f"| {' | '.join([*cells, figure.target_text, met])} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _written(value: float, unit: str) -> str:

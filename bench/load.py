@@ -206,6 +206,10 @@ class Memory:
             for name in self._names
         }
 
+    def peaks(self) -> dict[str, float]:
+        """The most that each program took, MB."""
+        return {name: max(one[name] for one in self._weights) for name in self._names}
+
     def _weigh(self) -> None:
         while not self._stopping.wait(_WEIGH_EVERY_S):
             self._weights.append({name: self._pss_mb(name) for name in self._names})

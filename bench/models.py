@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import medgemma, medsiglip
+from bench import medasr, medgemma, medsiglip
 from bench.figures import Figure, as_markdown, as_table
 from firstread.models_command import processor
 
@@ -24,6 +24,7 @@ RESULTS = Path(__file__).parent / "models.json"
 _TABLES: Mapping[str, tuple[str, Callable[[], list[Figure]]]] = {
     "medsiglip": (medsiglip.TABLE, medsiglip.measure_medsiglip),
     "medgemma": (medgemma.TABLE, medgemma.measure_medgemma),
+    "medasr": (medasr.TABLE, medasr.measure_medasr),
 }
 
 

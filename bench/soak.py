@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.figures import Figure, as_table, percentile
+from bench.figures import Figure, as_table, markdown_lines, percentile
 from bench.load import Arrivals, Memory, Readers, Wait, every
 from firstread.demo import Site, running_site, wait_until_done
 from tests.faults.report import PAGE, versions, write_block
@@ -173,7 +173,6 @@ def _lines(course: Course, figures: Sequence[Figure], arguments: argparse.Namesp
     rates = ", ".join(f"{rate:.2f}: {p95_s:.1f} s" for rate, p95_s in course.rates)
     memory = ", ".join(f"{name} {before:.0f} to {after:.0f}" for name, (before, after) in course.memory.items())
     end = "There the films waited too long" if course.rates[-1][1] > _TOO_SLOW_S else "More could not be sent"
-    met = {True: "yes", False: "no", None: ""}
     course_of_it = (
         f"Run on {datetime.now(UTC):%Y-%m-%d}: {arguments.minutes:g} minutes at {arguments.rate:g} films a second of "
         f"2500 x 2048 pixels with {_BURSTS} bursts of {arguments.burst}, {films} films, {arguments.readers} open lists "
@@ -182,12 +181,7 @@ def _lines(course: Course, figures: Sequence[Figure], arguments: argparse.Namesp
     return [
         course_of_it,
         "",
-        "| Figure | Value | Target | Met |",
-        "|---|---|---|---|",
-        *(
-            f"| {figure.name} | {figure.value:.3g} {figure.unit} | {figure.target_text} | {met[figure.is_met]} |"
-            for figure in figures
-        ),
+        *markdown_lines(figures),
         "",
         f"p95 by minute, s: {minutes}. p95 by films a second: {rates}. {end}. Memory, MB: {memory}.",
     ]

@@ -102,8 +102,11 @@ HIGH_HEAD_START = _own("high-head-start", "Head start of orders of priority HIGH
 ALERT_BUDGET = _own("alert-budget", "Largest share of studies that may be flagged")
 BUDGET_BASIS = _own("budget-basis", "What the alert budget was computed on")
 FLAG_FROM = _own("flag-from", "Harm from which a study is flagged")
+SITE_FLAG_FROM = _own("site-flag-from", "Harm from which the site flags a study")
 MAY_RAISE = _own("may-raise", "What a language model states may flag")
 RAISED = _own("raised-by-words", "Flagged by the language model alone")
+PRIOR_RAISES = _own("prior-raises", "A change for the worse since an earlier film may flag")
+RAISED_BY_CHANGE = _own("raised-by-change", "Flagged by the change since an earlier film alone")
 POLICY_SHA256 = _own("policy-sha256", "SHA-256 of the triage policy")
 
 # The card of a scorer
@@ -112,6 +115,8 @@ SITE_WEIGHT = _own("site-weight", "Harm of waiting with this finding, chosen by 
 NAMED_FROM = _own("named-from", "Probability from which it is put into words")
 NAMED_PRECISION = _own("named-share", "Share of films so named that had it")
 CRITICAL_FROM = _own("critical-from", "Probability from which a study is critical")
+SITE_NAMED_FROM = _own("site-named-from", "Probability from which the site puts it into words")
+SITE_CRITICAL_FROM = _own("site-crit-from", "Probability from which the site calls a study critical")
 CRITICAL_PRECISION = _own("critical-share", "Share of films so flagged that had it")
 FILMS = _own("films", "Reference films that the share is of")
 LOWER = _own("lower", "Lower end of the 95 % interval")

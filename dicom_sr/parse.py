@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,6 +20,7 @@ from dicom_sr.parse_prior import parsed_prior
 from dicom_sr.revision import InstanceReference
 from dicom_sr.source import Acquisition
 from dicom_sr.tree import Section, below, key_of, name_of, number_of, sections_of, value_of
+from imaging.elements import PYDICOM_ERRORS
 from worklist.card import ScorerCard
 from worklist.errors import InvalidInput
 from worklist.finding import (
@@ -39,6 +41,8 @@ from worklist.triage import Triage, TriagePolicy, Urgency
 
 _MANUFACTURER_TAG: Final = "00080070"
 _SCORE_AT_ITS_ORIGIN: Final = 3  # first format with the study's score there; before, below the Impression
+# What a damaged report raises: pydicom converts an element on first access, and each VR in its own way.
+_DAMAGES: Final = (*PYDICOM_ERRORS, ArithmeticError, LookupError, StopIteration)
 _WITHHELD: Final = re.compile(r"(?:(right|left)(?:; )?)?(?:(\d+) (\d+) (\d+) (\d+))?")
 
 
@@ -135,16 +139,18 @@ def parse(dataset: Dataset) -> TriageReport:
     Raises:
         InvalidInput: not a triage report of Firstread, of a newer format, or damaged.
     """
-    title = next(iter(dataset.get("ConceptNameCodeSequence") or ()), None)
-    if not is_own(dataset) or dataset.get("SOPClassUID") != EnhancedSRStorage or title is None:
-        raise InvalidInput("not_a_triage_report", "this object is not an AI triage report of Firstread")
-    if name_of(dataset) != key_of(codes.CHEST_CAD_REPORT):
-        raise InvalidInput("not_a_triage_report", "this SR of Firstread is not an AI triage report")
-    try:
-        report = _parsed(dataset)
-    except (AttributeError, IndexError, KeyError, LookupError, StopIteration, TypeError, ValueError) as error:
-        raise InvalidInput("damaged_report", f"this AI triage report cannot be read: {error}") from error
-    return report
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom's on odd values, of which it quotes the header
+        try:
+            title = next(iter(dataset.get("ConceptNameCodeSequence") or ()), None)
+            if not is_own(dataset) or dataset.get("SOPClassUID") != EnhancedSRStorage or title is None:
+                raise InvalidInput("not_a_triage_report", "this object is not an AI triage report of Firstread")
+            if name_of(dataset) != key_of(codes.CHEST_CAD_REPORT):
+                raise InvalidInput("not_a_triage_report", "this SR of Firstread is not an AI triage report")
+            return _parsed(dataset)
+        except _DAMAGES as error:
+            why = " ".join(str(error).split())
+            raise InvalidInput("damaged_report", f"this AI triage report cannot be read: {why}") from error
 
 
 def _parsed(dataset: Dataset) -> TriageReport:

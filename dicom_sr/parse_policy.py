@@ -32,11 +32,11 @@ def parsed_card(section: Section) -> ScorerCard | None:
 
 def parsed_policy(section: Section, card_section: Section, card: ScorerCard) -> TriagePolicy:
     """The site's policy."""
-    weights = {
-        kind.key: weight
-        for item, kind in card_section.findings()
-        if (weight := below(item).number_or_none(codes.SITE_WEIGHT)) is not None
-    }
+
+    def chosen(name: Code) -> dict[str, float]:
+        values = ((kind.key, below(item).number_or_none(name)) for item, kind in card_section.findings())
+        return {key: value for key, value in values if value is not None}
+
     return TriagePolicy(
         card=card,
         site=SiteChoices(
@@ -45,8 +45,12 @@ def parsed_policy(section: Section, card_section: Section, card: ScorerCard) -> 
             least_head_start=section.hours(codes.LEAST_HEAD_START),
             high_head_start=section.hours(codes.HIGH_HEAD_START),
             alert_budget=section.number(codes.ALERT_BUDGET),
-            weights=weights or None,
+            weights=chosen(codes.SITE_WEIGHT),
             language_model_may_raise=section.find(codes.MAY_RAISE) is not None,
+            prior_raises=section.find(codes.PRIOR_RAISES) is not None,
+            flag_from=section.number_or_none(codes.SITE_FLAG_FROM),
+            named_from=chosen(codes.SITE_NAMED_FROM),
+            critical_from=chosen(codes.SITE_CRITICAL_FROM),
         ),
         flag_from=section.number(codes.FLAG_FROM),
         budget_basis=section.text(codes.BUDGET_BASIS),
@@ -75,6 +79,7 @@ def parsed_triage(  # noqa: PLR0913 - what a triage was made of
         named=tuple(_named(by_key[key], policy, sides[key]) for key in policy_section.texts(codes.NAMED_FINDING)),
         policy_digest=policy_section.text(codes.POLICY_SHA256),
         is_raised_by_words=policy_section.find(codes.RAISED) is not None,
+        is_raised_by_change=policy_section.find(codes.RAISED_BY_CHANGE) is not None,
     )
 
 

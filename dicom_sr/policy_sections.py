@@ -22,6 +22,7 @@ from worklist.words import two_places
 _HOUR = timedelta(hours=1)
 _FOR_MACHINES = "The same, coded for machines:"
 _YES = "yes"
+_BY_FINDING = ("weights", "named_from", "critical_from")
 
 
 def policy_section(policy: TriagePolicy, triage: Triage) -> list[ContentItem]:
@@ -45,10 +46,17 @@ def policy_section(policy: TriagePolicy, triage: Triage) -> list[ContentItem]:
             number(codes.LEAST_HEAD_START, site.least_head_start / _HOUR, codes.HOUR, relationship=CONTAINS),
             number(codes.HIGH_HEAD_START, site.high_head_start / _HOUR, codes.HOUR, relationship=CONTAINS),
             number(codes.ALERT_BUDGET, float(site.alert_budget), codes.SHARE, relationship=CONTAINS),
+            *(
+                [number(codes.SITE_FLAG_FROM, site.flag_from, codes.HARM_UNIT, relationship=CONTAINS)]
+                if site.flag_from is not None
+                else []
+            ),
         ],
         text(codes.BUDGET_BASIS, policy.budget_basis),
         text(codes.MAY_RAISE, _YES if site.language_model_may_raise else ""),
         text(codes.RAISED, _YES if triage.is_raised_by_words else ""),
+        text(codes.PRIOR_RAISES, _YES if site.prior_raises else ""),
+        text(codes.RAISED_BY_CHANGE, _YES if triage.is_raised_by_change else ""),
         text(codes.LEADING_FINDING, triage.leading.type.key if triage.leading else ""),
         *(text(codes.NAMED_FINDING, named.finding.type.key) for named in triage.named),
         text(codes.POLICY_SHA256, triage.policy_digest),
@@ -56,19 +64,20 @@ def policy_section(policy: TriagePolicy, triage: Triage) -> list[ContentItem]:
 
 
 def card_section(card: ScorerCard, site: SiteChoices | None = None) -> list[ContentItem]:
-    """The scorer's card; where a site is given, with the weights that it chose in the place of the card's."""
-    return list(_card_section(card, frozenset(site.weights if site and site.weights else ())))
+    """The scorer's card; where a site is given, with the weights and thresholds that it chose in it."""
+    chosen = {name: getattr(site, name) or () for name in _BY_FINDING} if site else {}
+    return list(_card_section(card, frozenset((name, key) for name, keys in chosen.items() for key in keys)))
 
 
 @functools.lru_cache(maxsize=8)
-def _card_section(card: ScorerCard, chosen: frozenset[str]) -> tuple[ContentItem, ...]:
+def _card_section(card: ScorerCard, chosen: frozenset[tuple[str, str]]) -> tuple[ContentItem, ...]:
     """Half of a report, and the same in each: built once, and changed by nobody."""
     items = section(
         codes.CARD,
         text(codes.COMMENT, f"Weights and thresholds of {card.name} {card.version}, from {card.reference}:"),
-        *(text(codes.COMMENT, _in_words(found)) for found in card.findings),
+        *(text(codes.COMMENT, _in_words(found, _chosen(found, chosen))) for found in card.findings),
         text(codes.COMMENT, _FOR_MACHINES),
-        *(_weighed(found, is_chosen=found.type.key in chosen) for found in card.findings),
+        *(_weighed(found, _chosen(found, chosen)) for found in card.findings),
         *(text(codes.NOT_LOOKED_FOR, name) for name in card.not_looked_for),
         [number(codes.CARD_FLAG_FROM, float(card.flag_from), codes.HARM_UNIT, relationship=CONTAINS)],
         text(codes.REFERENCE, card.reference),
@@ -80,6 +89,11 @@ def _card_section(card: ScorerCard, chosen: frozenset[str]) -> tuple[ContentItem
     return tuple(items)
 
 
+def _chosen(found: FindingCard, chosen: frozenset[tuple[str, str]]) -> set[str]:
+    """What of a finding's card the site chose."""
+    return {name for name, key in chosen if key == found.type.key}
+
+
 def kind_items(kind: FindingType) -> list[ContentItem]:
     """What must follow the code of a finding that a reader of this version could not name: its key and name."""
     if KNOWN_FINDINGS.get(kind.key) == kind:
@@ -89,8 +103,10 @@ def kind_items(kind: FindingType) -> list[ContentItem]:
 
 def _what_it_did(policy: TriagePolicy, triage: Triage) -> str:
     harm = f"Harm of waiting {two_places(triage.harm)}, flagged from {two_places(policy.flag_from)} on"
-    if triage.is_raised_by_words:
-        harm = f"{harm}, by what the language model states alone"
+    words = ["what the language model states"] * triage.is_raised_by_words
+    change = ["the change since an earlier film"] * triage.is_raised_by_change
+    if words or change:
+        harm = f"{harm}, by {' and '.join((*words, *change))} alone"
     if not triage.head_start:
         return f"{harm}: the AI does not move the study."
     return f"{harm}: the AI places the study as if it had arrived {_span(triage.head_start)} earlier."
@@ -105,19 +121,23 @@ def _what_it_says(site: SiteChoices) -> str:
     )
 
 
-def _in_words(found: FindingCard) -> str:
+def _in_words(found: FindingCard, chosen: set[str]) -> str:
     if not found.is_shown:
         return f"{found.type.label}: not found reliably, not counted."
     named = critical = ""
     if found.named_from is not None:
-        named = f"; {found.likelihood} from {two_places(found.named_from)} on{_share(found.precision)}"
+        right = _share(found.precision, is_chosen="named_from" in chosen)
+        named = f"; {found.likelihood} from {two_places(found.named_from)} on{right}"
     if found.critical_from is not None:
-        critical = f"; critical from {two_places(found.critical_from)} on{_share(found.critical_precision)}"
+        right = _share(found.critical_precision, is_chosen="critical_from" in chosen)
+        critical = f"; critical from {two_places(found.critical_from)} on{right}"
     return f"{found.type.label}: weight {two_places(found.weight)}{named or '; never named'}{critical}."
 
 
-def _share(precision: Precision | None) -> str:
-    return f" ({correct_on(precision)})" if precision else ""
+def _share(precision: Precision | None, *, is_chosen: bool) -> str:
+    """How often it is right; a threshold that the site chose is above the card's, and only that was measured."""
+    lower = ", from the card's lower threshold on" if is_chosen else ""
+    return f" ({correct_on(precision)}{lower})" if precision else ""
 
 
 def correct_on(precision: Precision) -> str:
@@ -125,12 +145,15 @@ def correct_on(precision: Precision) -> str:
     return f"correct on {round(precision.value * precision.n)} of {precision.n} reference films"
 
 
-def _weighed(found: FindingCard, *, is_chosen: bool) -> list[ContentItem]:
-    """A finding as a CODE with the NUMs (TID 1404) of its card."""
-    numbers = [number(codes.SITE_WEIGHT if is_chosen else codes.WEIGHT, float(found.weight), codes.HARM_UNIT)]
+def _weighed(found: FindingCard, chosen: set[str]) -> list[ContentItem]:
+    """A finding as a CODE with the NUMs (TID 1404) of its card; a threshold that the site chose is said as that too."""
+    weight = codes.SITE_WEIGHT if "weights" in chosen else codes.WEIGHT
+    numbers = [number(weight, float(found.weight), codes.HARM_UNIT)]
     numbers += _threshold(codes.NAMED_FROM, found.named_from)
+    numbers += _threshold(codes.SITE_NAMED_FROM, found.named_from if "named_from" in chosen else None)
     numbers += _precision(codes.NAMED_PRECISION, found.precision)
     numbers += _threshold(codes.CRITICAL_FROM, found.critical_from)
+    numbers += _threshold(codes.SITE_CRITICAL_FROM, found.critical_from if "critical_from" in chosen else None)
     numbers += _precision(codes.CRITICAL_PRECISION, found.critical_precision)
     name = codes.WEIGHED_FINDING if found.is_shown else codes.UNRELIABLE
     return [code(name, codes.kind_of(found.type), *numbers), *kind_items(found.type)]

@@ -11,13 +11,14 @@ from dicom_sr.parse import TriageReport
 from dicom_sr.source import Acquisition, Source
 from worklist.card import FindingCard
 from worklist.finding import Analysis, Finding, FindingType
+from worklist.triage import Triage
 
 COLUMNS: Final = (
     "study_instance_uid", "accession_number", "study_date", "patient_id", "patient_sex", "patient_age", "view",
     "station", "manufacturer", "ward", "order_priority", "received", "model_name", "model_version", "model_sha256",
     "explainer_version", "finding", "finding_code", "probability", "threshold", "side", "box", "shown", "named",
     "weight", "named_from", "critical_from", "urgency", "score", "score_threshold", "harm", "flag_from", "head_start_s",
-    "state", "revision", "images", "unscored_images", "quality", "failure_code", "reader_feedback",
+    "raised_by", "state", "revision", "images", "unscored_images", "quality", "failure_code", "reader_feedback",
     "source_sop_instance_uid", "policy_sha256", "reported", "stored", "report_sop_instance_uid",
 )  # fmt: skip
 Row = dict[str, str]
@@ -79,10 +80,16 @@ def _scored(report: TriageReport, analysis: Analysis) -> Row:
     if report.triage:
         row["harm"] = repr(report.triage.harm)
         row["head_start_s"] = repr(report.triage.head_start.total_seconds())
+        row["raised_by"] = _raised_by(report.triage)
         row["policy_sha256"] = report.triage.policy_digest
     if report.policy:
         row["flag_from"] = repr(report.policy.flag_from)
     return row
+
+
+def _raised_by(triage: Triage) -> str:
+    by = {"language_model": triage.is_raised_by_words, "change": triage.is_raised_by_change}
+    return " ".join(name for name, is_so in by.items() if is_so)
 
 
 def _of(report: TriageReport, kind: FindingType) -> Row:

@@ -1,6 +1,6 @@
 """`firstread backup`: a copy of the database at one moment, made while everything runs, and read before it counts.
 
-What is of the moment is left out: what POST /predict is asked, and who is alive.
+What is of the moment is left out: what POST /predict is asked, who is alive, and who is logged in.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 import migrations
 from firstread import postgres_programs
@@ -25,7 +26,7 @@ from firstread.settings import Settings
 from worklist.errors import InvalidInput, PermanentError, TransientError
 from worklist.records import Database
 
-PASSING: Final = ("predictions", "leases")
+PASSING: Final = ("predictions", "leases", "sessions")
 """Tables whose rows are of the moment; the first refers to the second."""
 
 
@@ -43,7 +44,10 @@ def back_up(settings: Settings, target: Path) -> str:
     """
     started = time.monotonic()
     now = datetime.now(UTC)
-    path = target / f"firstread-{now:%Y%m%dT%H%M%SZ}.backup" if target.is_dir() else target
+    try:
+        path = target / f"firstread-{now:%Y%m%dT%H%M%SZ}.backup" if target.is_dir() else target
+    except OSError as error:
+        raise _unwritable(target, error) from error
     with closing(open_database(settings)) as database:
         partial, copy = (path.with_name(f".{path.name}.{part}") for part in ("part", "copy"))
         try:
@@ -55,13 +59,17 @@ def back_up(settings: Settings, target: Path) -> str:
             open_backup(partial)
             partial.replace(path)
         except OSError as error:
-            raise InvalidInput("unwritable_file", f"{path} cannot be written: {error.strerror or error}") from error
+            raise _unwritable(path, error) from error
         finally:
             with suppress(OSError):  # where the folder is not there
                 partial.unlink(missing_ok=True)
                 copy.unlink(missing_ok=True)
     megabytes, took_s = path.stat().st_size / 1e6, time.monotonic() - started
     return f"backed up to {path}: {manifest.words}; {megabytes:.1f} MB in {took_s:.1f} s, checked"
+
+
+def _unwritable(path: Path, error: OSError) -> InvalidInput:
+    return InvalidInput("unwritable_file", f"{path} cannot be written: {error.strerror or error}")
 
 
 def _require_place(path: Path, database: Database) -> None:
@@ -159,8 +167,8 @@ def _copy_postgres(database: Database, copy: Path) -> dict[str, int]:
 @contextmanager
 def _snapshot(database: Database) -> Iterator[tuple[str, int, dict[str, int]]]:
     """One moment that another connection can read too: its name, the server's version, and rows by table."""
-    with database.read() as session:
-        session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+    moment = database.engine.execution_options(isolation_level="REPEATABLE READ")
+    with Session(moment) as session, session.begin():
         session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         session.execute(text("SET LOCAL statement_timeout = 0"))
         name = session.execute(text("SELECT pg_export_snapshot()")).scalar_one()

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Final, Literal
 
+from imaging.files import opened
 from worklist.errors import InvalidInput
 
 FORMAT: Final = 1
@@ -123,13 +124,11 @@ def manifest_of(path: Path) -> Manifest:
     """What a backup says that it is.
 
     Raises:
-        InvalidInput: not_a_backup, newer_backup or damaged_backup.
+        InvalidInput: unreadable_file, not_a_backup, newer_backup or damaged_backup.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
             text = archive.read(_MANIFEST)
-    except OSError as error:
-        raise InvalidInput("unreadable_file", f"{path} cannot be read: {error.strerror or error}") from error
     except _BROKEN as error:
         raise InvalidInput(
             "not_a_backup", f"{path} is no backup of Firstread, or is cut off: take one that firstread backup finished"

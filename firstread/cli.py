@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
 import warnings
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
 
+from firstread.cli_audit import audit
+from firstread.cli_keys import keys
 from firstread.cli_models import models
-from firstread.cli_options import Json, cli_settings
+from firstread.cli_options import Films, Json, cli_settings
+from firstread.cli_settings import site_settings
 from firstread.cli_upkeep import upkeep
 from worklist.errors import FirstreadError, InvalidInput, PermanentError, TransientError
 from worklist.job import Queue
+from worklist.words import printable
+
+if TYPE_CHECKING:
+    from firstread.settings import Settings
 
 # Each command imports what it needs when it runs, so that `firstread --help` answers at once
 # and a gateway never loads a model.
@@ -26,6 +35,9 @@ from worklist.job import Queue
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(upkeep)
+app.add_typer(keys, name="keys", help="The API keys of machines, in FIRSTREAD_API_KEYS_FILE.")
+app.add_typer(audit, name="audit", help="Who did what with whom: see docs/security.md.")
+app.add_typer(site_settings, name="settings", help="The triage rule and the scope: show, preview and change.")
 app.add_typer(models, name="models", help="The licensed models, below FIRSTREAD_MODEL_DIR: see models/README.md.")
 
 
@@ -88,26 +100,56 @@ def gateway() -> None:
     from firstread.logs import set_up_logging
     from firstread.processes import require_free_port
     from firstread.schema import require_current_database
+    from gateway.access.connections import PatientProtocol, listening_socket
 
     settings = cli_settings()
     set_up_logging(settings)
     require_current_database(settings)
     require_free_port(settings.http_host, settings.http_port, "the gateway", "set FIRSTREAD_HTTP_HOST and _PORT")
     structlog.get_logger().info("gateway starts", version=version("firstread"), url=settings.gateway_url)
-    uvicorn.run(
+    config = uvicorn.Config(
         build_gateway(settings),
         host=settings.http_host,
         port=settings.http_port,
         log_level="warning",
         timeout_graceful_shutdown=3,
+        http=PatientProtocol,
+        limit_concurrency=settings.max_connections,
+        ws_max_size=65_536,  # subscribers say nothing
         proxy_headers=False,  # they would hide which proxy asks; gateway.access believes those that the site trusts
     )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening_socket(config)])
+    if not server.started:
+        raise typer.Exit(1)
+
+
+@app.command()
+def dimse() -> None:
+    """Answer workstations by DIMSE: C-ECHO, C-FIND in reading order, C-MOVE, C-GET and UPS."""
+    from importlib.metadata import version
+
+    import structlog
+
+    from firstread.compose_dimse import running_dimse
+    from firstread.logs import set_up_logging
+    from firstread.schema import require_current_database
+
+    settings = cli_settings()
+    set_up_logging(settings)
+    require_current_database(settings)
+    with running_dimse(settings) as port:
+        structlog.get_logger().info("dimse starts", version=version("firstread"), ae_title=settings.aet, port=port)
+        _wait_for_ever()
 
 
 @app.command()
 def worker(
     *,
-    queues: Annotated[str, typer.Option(help="Which queues to serve, each in a process of its own.")] = ",".join(Queue),
+    queues: Annotated[
+        str, typer.Option(help="Which queues to serve, each in a process of its own; the site's if left out.")
+    ] = "",
     together: Annotated[
         bool, typer.Option("--together", help="One process for these queues: less memory, but one waits for another.")
     ] = False,
@@ -117,16 +159,18 @@ def worker(
     from firstread.logs import set_up_logging
     from firstread.processes import Program, Supervisor
 
-    names = list(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
+    settings = cli_settings()
+    chosen = queues or ",".join(settings.queues)
+    names = list(dict.fromkeys(name.strip() for name in chosen.split(",") if name.strip()))
     if not names or set(names) - set(Queue):
         raise InvalidInput("bad_queue", f"unknown queue in {queues!r}: choose from {','.join(Queue)}")
-    settings = cli_settings()
     set_up_logging(settings)
     if together or len(names) == 1:
         served_queues = ",".join(Queue(name).task for name in names)
         arguments = ["--queues", served_queues, "--hostname", f"{'-'.join(names)}@%h", "--loglevel", "WARNING"]
         served = build_worker_app(settings, tuple(map(Queue, names)))
-        served.worker_main(["worker", *arguments, "--without-gossip", "--without-mingle"])
+        # Quiet: its banner is no log.
+        served.worker_main(["--quiet", "worker", *arguments, "--without-gossip", "--without-mingle"])
         return
     supervisor = Supervisor()
     try:
@@ -140,7 +184,7 @@ def worker(
 
 @app.command()
 def send(
-    paths: Annotated[list[Path], typer.Argument(help="DICOM, PNG or JPEG files, or folders of them.")],
+    paths: Films,
     host: Annotated[str | None, typer.Option(help="The PACS; the configured Orthanc where left out.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535)] = None,
     aet: Annotated[str | None, typer.Option(help="The PACS's AE title.")] = None,
@@ -183,19 +227,19 @@ def worklist(
 
     from firstread.tables import print_worklist, worklist_table
 
-    url = cli_settings().gateway_url
+    settings = cli_settings()
     if not watch:
-        print_worklist(_get_worklist(url, reading), as_json=as_json)
+        print_worklist(_get_worklist(settings, reading), as_json=as_json)
         return
     with Live(screen=True) as live:
         while True:
-            live.update(worklist_table(_get_worklist(url, reading), live.console.width), refresh=True)
+            live.update(worklist_table(_get_worklist(settings, reading), live.console.width), refresh=True)
             time.sleep(1)
 
 
 @app.command()
 def triage(
-    paths: Annotated[list[Path], typer.Argument(help="DICOM, PNG or JPEG files, or folders of them.")],
+    paths: Films,
     *,
     prior: Annotated[Path | None, typer.Option(help="A text file with an earlier report.")] = None,
     as_json: Json = False,
@@ -286,6 +330,10 @@ def report(  # noqa: PLR0913 - what a user may choose
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Reports of this day and later.")] = None,
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="And of no day after this.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="The file of --all; stdout where left out.")] = None,
+    deidentified: Annotated[
+        Path | None,
+        typer.Option("--deidentified", metavar="KEY_FILE", help="With --all: pseudonyms for patients, by this key."),
+    ] = None,
 ) -> None:
     """Read an AI result back, or all of them."""
     if every:
@@ -294,21 +342,31 @@ def report(  # noqa: PLR0913 - what a user may choose
         from firstread.report_table import write_report_table
 
         first, last = (day.date() if day else None for day in (since, until))
-        write_report_table(cli_settings(), since=first, until=last, path=csv)
+        write_report_table(cli_settings(), since=first, until=last, path=csv, key_file=deidentified)
         return
-    if not source or since or until or csv:
-        raise InvalidInput("bad_usage", "name an SR file or a Study Instance UID, or --all, --since, --until and --csv")
+    if not source or since or until or csv or deidentified:
+        wanted = "name an SR file or a Study Instance UID, or --all, --since, --until, --csv and --deidentified"
+        raise InvalidInput("bad_usage", wanted)
     from firstread.read_back import print_report, read_report
 
     print_report(read_report(source, cli_settings()), as_json=as_json)
 
 
 @app.command()
-def doctor(*, as_json: Json = False) -> None:
-    """Check every part, then time a simulated film from C-STORE to report, and remove it."""
+def doctor(
+    *,
+    as_json: Json = False,
+    film: Annotated[
+        bool, typer.Option("--film/--no-film", help="Whether a simulated film goes into the PACS, and out of it again.")
+    ] = True,
+) -> None:
+    """Check every part, then time a simulated film from C-STORE to report, and remove it.
+
+    A line each: ok, WARN for what should be mended while the site does its work, FAIL otherwise; exit 1 for a FAIL.
+    """
     from firstread.doctor import examine, print_findings
 
-    if not print_findings(examine(cli_settings()), as_json=as_json):
+    if not print_findings(examine(cli_settings(), with_film=film), as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -316,6 +374,8 @@ def main() -> None:
     """Run the command; every expected failure is one line on stderr."""
     # pydicom's quote the headers of patients' images.
     warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
+    if "models" not in sys.argv[1:2]:  # weights are for whichever account the workers have
+        os.umask(0o077)  # what holds patients' names or films is its owner's alone
     for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a script's background job starts with it ignored
         signal.signal(stop, signal.default_int_handler)
     try:
@@ -340,17 +400,20 @@ def main() -> None:
 
 
 def _fail(message: str, code: int, *, hint: str = "") -> None:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     sys.stderr.write(f"firstread: {line}{f' ({hint})' if hint else ''}\n")
     sys.exit(code)
 
 
-def _get_worklist(url: str, reading: ReadingChoice | None) -> dict[str, object]:
+def _get_worklist(settings: Settings, reading: ReadingChoice | None) -> dict[str, object]:
     import httpx
 
+    url = settings.gateway_url
     wanted = {"limit": 1000} | ({"reading": reading} if reading else {})
     try:
-        answer = httpx.get(f"{url}/worklist", params=wanted, trust_env=False)
+        answer = httpx.get(f"{url}/worklist", params=wanted, headers=settings.bearer, trust_env=False)
+        if answer.status_code in {401, 403}:
+            raise PermanentError("login_refused", f"{answer.json()['detail']}: set FIRSTREAD_API_KEY")
         answer.raise_for_status()
         return dict(answer.json())
     except (httpx.HTTPError, ValueError) as error:

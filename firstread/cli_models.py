@@ -70,3 +70,17 @@ def stand_in(
     from firstread.models_command import make_stand_ins
 
     make_stand_ins(cli_settings(), folder)
+
+
+@models.command()
+def fit(
+    films: Annotated[Path, typer.Argument(help="Folder of the site's films.")],
+    labels: Annotated[Path, typer.Argument(help="What is true of them: CSV, see docs/fitting.md.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the new model and its card.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Fit the shipped model's last layer to a site's own films, and measure what came of it."""
+    from firstread.fit_command import fit_model
+
+    fit_model(cli_settings(), films=films, labels=labels, out=out, as_json=as_json)

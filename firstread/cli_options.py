@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from firstread.settings import Settings
 
+# Of one that cannot be read among many a line is told, as below a folder.
+Films = Annotated[list[Path], typer.Argument(help="DICOM, PNG or JPEG files, or folders of them.", readable=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 
 

@@ -72,6 +72,20 @@ def rebuild() -> None:
         typer.echo(line)
 
 
+@upkeep.command()
+def retention(
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Try this number instead of FIRSTREAD_RETENTION_DAYS.")
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what would leave the database for being read and old; removes nothing."""
+    from firstread.retention import print_retention
+
+    print_retention(cli_settings(), days, as_json=as_json)
+
+
 @db.command()
 def upgrade() -> None:
     """Bring the database to the newest revision, and say what was done."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from celery import Celery
@@ -20,13 +20,18 @@ from worklist.job import Queue
 
 if TYPE_CHECKING:
     from models import Explainer, Scorer
+    from models.medgemma.notes import NoteSummarizer
     from models.medgemma.question import LanguageModel
     from models.medgemma.server import OpenAiServer
     from worker.heartbeat import Heartbeat
     from worker.pacs import Pacs
     from worker.predict import Predictor
+    from worklist.records import Database
 
 # ruff: noqa: PLC0415 - see above
+
+_SHARE_OF_WAITING = 0.8
+"""Of the time that whoever uploads waits: in it the language model answers, or the rules' reading goes out alone."""
 
 Work = Callable[[str], None]
 """Does the work of a job's or an upload's identifier."""
@@ -128,67 +133,114 @@ def build_pacs(settings: Settings) -> Pacs:
     )
 
 
-def build_predictor(settings: Settings) -> Predictor:
-    """What judges a single file, with its models loaded."""
+def build_predictor(settings: Settings, scorer: Scorer) -> Predictor:
+    """What judges a single file."""
     from worker.predict import Predictor
 
     # Whoever uploads a film waits for the answer, which a language model would hold up.
-    return Predictor(scorer=build_scorer(settings), explainer=build_template(), scope=settings.scope_rules)
+    return Predictor(scorer=scorer, explainer=build_template(), scope=settings.scope_rules)
 
 
-def build_score(settings: Settings) -> Work:
+def build_score(settings: Settings, load_scorer: Callable[[], Scorer]) -> Work:
     """What scores images; it brings the scorer's triage policy into force."""
-    from firstread.compose import build_job_records, open_database
+    from firstread.compose import build_job_records
     from worker.score import ScorePipeline
     from worklist.triage import TriagePolicy
 
-    scorer = build_scorer(settings)
-    jobs = build_job_records(settings, open_database(settings))
+    jobs = build_job_records(settings, _answering_database(settings))
+    scorer = load_scorer()
     jobs.adopt_policy(TriagePolicy.of(scorer.card, settings.site_rules.triage))
     return ScorePipeline(jobs=jobs, pacs=build_pacs(settings), scorer=scorer).run
 
 
-def build_report(settings: Settings) -> Work:
-    """What reports studies."""
-    from firstread.compose import build_job_records, open_database
+def build_report(settings: Settings, load_scorer: Callable[[], Scorer]) -> Work:
+    """What reports studies; the scorer is loaded with the first earlier film that it has not judged."""
+    from firstread.compose import build_job_records
     from worker.explaining import Explaining
     from worker.priors import PriorFinder
     from worker.report import ReportPipeline
     from worklist.records import ExplanationRecords
 
-    database, pacs = open_database(settings), build_pacs(settings)
+    database, pacs = _answering_database(settings), build_pacs(settings)
     records = ExplanationRecords(database)
+    jobs = build_job_records(settings, database)
     return ReportPipeline(
-        jobs=build_job_records(settings, database),
+        jobs=jobs,
         pacs=pacs,
         explaining=Explaining(build_explainer(settings), records),
         priors=PriorFinder(
             pacs,
             records,
-            scope=settings.scope_rules,
+            scope=lambda: jobs.choices().scope,
             report_titles=settings.report_titles,
             # The small model costs this process little; MedSigLIP would cost seconds and gigabytes a second time.
-            build_scorer=partial(build_scorer, settings) if settings.scorer == "embedded" else None,
+            load_scorer=load_scorer if settings.scorer == "embedded" else None,
         ),
         write_overlay=settings.write_overlay,
         write_key_image=settings.write_key_image,
     ).run
 
 
-def build_predict(settings: Settings) -> Work:
-    """What judges uploads."""
-    from firstread.compose import build_job_records, open_database
+def build_predict(settings: Settings, load_scorer: Callable[[], Scorer]) -> Work:
+    """What judges uploads; the embedded model, which loads in a second, is loaded with the first of them."""
+    from firstread.compose import build_job_records
     from worker.predict import PredictPipeline
     from worklist.records import PredictionRecords, UploadFiles
-    from worklist.triage import TriagePolicy
 
-    predictor, database = build_predictor(settings), open_database(settings)
+    database = _answering_database(settings)
+    load_predictor = cache(lambda: build_predictor(settings, load_scorer()))
+    if settings.scorer != "embedded":
+        load_predictor()
     return PredictPipeline(
         jobs=build_job_records(settings, database),
         predictions=PredictionRecords(database, UploadFiles(settings.upload_dir)),
-        predictor=predictor,
-        policy=TriagePolicy.of(predictor.scorer.card, settings.site_rules.triage),
+        load_predictor=load_predictor,
+        summarizer=build_summarizer(settings),
     ).run
+
+
+def build_dictate(settings: Settings, load_scorer: Callable[[], Scorer]) -> Work:
+    """What hears speech, with its model loaded; it needs no scorer.
+
+    Raises:
+        InvalidInput: dictation_off.
+        ModelUnavailable: MedASR cannot be loaded.
+    """
+    from models.checkpoints.known import MEDASR, folder_of
+    from models.medasr.recognizer import SpeechRecognizer
+    from worker.dictate import DictatePipeline
+    from worklist.errors import InvalidInput
+    from worklist.records import PredictionRecords, UploadFiles
+
+    del load_scorer
+    if settings.dictation == "off":
+        raise InvalidInput("dictation_off", "FIRSTREAD_DICTATION=off: set it to medasr, here and for the gateway")
+    recognizer = SpeechRecognizer(folder_of(MEDASR, settings.model_dir), threads=settings.dictation_threads)
+    speeches = PredictionRecords(_answering_database(settings), UploadFiles(settings.upload_dir))
+    return DictatePipeline(speeches=speeches, recognizer=recognizer).run
+
+
+def build_summarizer(settings: Settings) -> NoteSummarizer | None:
+    """What asks a language model about notes: one behind a server; None where there is none.
+
+    One in this process would be loaded a second time beside the report's, while whoever uploads waits.
+    """
+    from models.medgemma.notes import NoteSummarizer
+
+    if settings.explainer != "openai":
+        return None
+    limit_s = min(float(settings.explainer_time_limit_s), settings.predict_wait_s * _SHARE_OF_WAITING)
+    return NoteSummarizer(build_language_server(settings), time_limit_s=limit_s)
+
+
+def _answering_database(settings: Settings) -> Database:
+    """The database, which has answered: no model is loaded in vain."""
+    from firstread.compose import open_database
+
+    database = open_database(settings)
+    with database.read() as session:
+        session.connection()
+    return database
 
 
 def build_heartbeat(settings: Settings, queues: Sequence[Queue]) -> Heartbeat:
@@ -200,11 +252,13 @@ def build_heartbeat(settings: Settings, queues: Sequence[Queue]) -> Heartbeat:
     return Heartbeat(jobs, queues, partial(broker_answers, settings.broker_url))
 
 
-_BUILDERS: dict[Queue, Callable[[Settings], Work]] = {
+_BUILDERS: dict[Queue, Callable[[Settings, Callable[[], Scorer]], Work]] = {
     Queue.SCORE: build_score,
     Queue.REPORT: build_report,
     Queue.PREDICT: build_predict,
+    Queue.DICTATE: build_dictate,
 }
+_DICTATE_S = 30  # a minute of speech takes a tenth of it
 
 
 def build_worker_app(settings: Settings, queues: Sequence[Queue]) -> Celery:
@@ -225,10 +279,13 @@ def build_worker_app(settings: Settings, queues: Sequence[Queue]) -> Celery:
         Queue.SCORE: settings.score_time_limit_s,
         Queue.REPORT: settings.report_time_limit_s,
         Queue.PREDICT: settings.score_time_limit_s,
+        Queue.DICTATE: _DICTATE_S,
     }
+    load_scorer = cache(partial(build_scorer, settings))  # once in each process that Celery starts
+    builders = {queue: partial(_BUILDERS[queue], settings, load_scorer) for queue in queues}
     return build_worker(
         settings.broker_url,
-        {queue: Service(build=partial(_BUILDERS[queue], settings), time_limit_s=limits[queue]) for queue in queues},
+        {queue: Service(build=build, time_limit_s=limits[queue]) for queue, build in builders.items()},
         partial(build_heartbeat, settings, queues),
     )
 
@@ -237,5 +294,8 @@ def _try(settings: Settings, queues: Sequence[Queue]) -> None:
     from firstread.schema import require_current_database
 
     require_current_database(settings)
+    load_scorer = cache(partial(build_scorer, settings))
     for queue in queues:
-        _BUILDERS[queue](settings)
+        _BUILDERS[queue](settings, load_scorer)
+    if Queue.PREDICT in queues:
+        load_scorer()

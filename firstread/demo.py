@@ -1,4 +1,4 @@
-"""A whole hospital on one machine: Orthanc, Redis, gateway and workers, with sample studies sent by C-STORE.
+"""A whole hospital on one machine: Orthanc, Redis, gateway, DICOM server and workers, with sample studies by C-STORE.
 
 Whoever starts it keeps it in the background for days, so what needs much memory once, the tables and the films, is
 done in a process of its own.
@@ -12,6 +12,7 @@ import multiprocessing
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ import redis
 from rich.console import Console
 
 from firstread.processes import Program, Supervisor, require_free_port, wait_until_ready
+from firstread.settings import Settings
 from firstread.tables import print_worklist
 from worklist.errors import FirstreadError, InvalidInput, PermanentError
 from worklist.job import Queue
@@ -34,11 +36,13 @@ from worklist.job import Queue
 
 _LOOPBACK = "127.0.0.1"
 _AET = "ORTHANC"
+_OUR_AET = "FIRSTREAD"
 _VIEWER = Path(sys.prefix) / "share" / "ohif"  # where make setup puts it
 _QUIET_S = 2.0
 _Arguments = TypeVarTuple("_Arguments")
 _Outcome = TypeVar("_Outcome")
 _WORKERS = ((Queue.SCORE,), (Queue.REPORT, Queue.PREDICT))  # a process for each: a third would cost its memory
+_HEARS = (Queue.DICTATE,)  # where FIRSTREAD_DICTATION asks for it
 _LOADING_S = 900  # a worker reads every byte of a licensed model before it begins
 _PATIENCE_S = 1800  # a demo that has not ended by then never will
 _UNFINISHED = {"waiting", "scored"}
@@ -79,6 +83,11 @@ class Site:
         return self.port_base + 2
 
     @property
+    def dimse_port(self) -> int:
+        """Where Firstread answers C-FIND."""
+        return self.port_base + 3
+
+    @property
     def redis_port(self) -> int:
         """Redis' port."""
         return self.port_base + 4
@@ -103,9 +112,14 @@ class Site:
             "FIRSTREAD_ORTHANC_AET": _AET,
             "FIRSTREAD_ORTHANC_DICOM_HOST": _LOOPBACK,
             "FIRSTREAD_ORTHANC_DICOM_PORT": str(self.orthanc_dicom_port),
+            "FIRSTREAD_AUTH": "off",
             "FIRSTREAD_HTTP_HOST": _LOOPBACK,
+            "FIRSTREAD_HTTP_PUBLISHED_HOST": "",
             "FIRSTREAD_HTTP_PORT": str(self.port_base),
-            "FIRSTREAD_DIMSE_PORT": str(self.port_base + 3),
+            "FIRSTREAD_AET": _OUR_AET,
+            "FIRSTREAD_DIMSE": "true",
+            "FIRSTREAD_DIMSE_HOST": _LOOPBACK,
+            "FIRSTREAD_DIMSE_PORT": str(self.dimse_port),
             "FIRSTREAD_DOORBELL_SECRET": self.doorbell_secret,
             "FIRSTREAD_UPLOAD_DIR": str(self.state.resolve() / "uploads"),
             "FIRSTREAD_QUIET_S": str(self.quiet_s),
@@ -141,6 +155,7 @@ def running_site(site: Site) -> Iterator[Supervisor]:
         wait_until_ready("Redis", lambda: _redis_answers(site), site.log("redis"))
         wait_until_ready("Orthanc", lambda: _http_answers(f"{site.orthanc_url}/system"), site.log("orthanc"))
         wait_until_ready("the gateway", lambda: _http_answers(f"{site.gateway_url}/health"), site.log("gateway"))
+        wait_until_ready("the DICOM server", lambda: _listens(site.dimse_port), site.log("dimse"))
         wait_until_ready(
             "the workers", lambda: _is_ready(site, supervisor), site.log("worker-report"), timeout_s=_LOADING_S
         )
@@ -159,7 +174,7 @@ def run_demo(site: Site, *, studies: Path | None, once: bool, as_json: bool) -> 
     console = Console(stderr=True, soft_wrap=True)
     if studies:
         _in_a_process_of_its_own(_require_files, studies)
-    console.print(f"Starting Orthanc, Redis, the gateway and two workers in {site.state} ...")
+    console.print(f"Starting Orthanc, Redis, the gateway, the DICOM server and two workers in {site.state} ...")
     with running_site(site):
         if studies is None:
             console.print("Simulating the sample films ...")
@@ -167,6 +182,11 @@ def run_demo(site: Site, *, studies: Path | None, once: bool, as_json: bool) -> 
         console.print(
             f"Reading list: {site.gateway_url}/   (Orthanc: {site.orthanc_url}/, DICOM {_AET} at port "
             f"{site.orthanc_dicom_port})"
+        )
+        console.print("Nobody is asked to log in: the demo answers this machine alone.")
+        console.print(
+            f"The same order by DICOM: findscu -S -aec {_OUR_AET} {_LOOPBACK} {site.dimse_port} "
+            "-k QueryRetrieveLevel=STUDY -k StudyInstanceUID -k PatientName -k 0040,1009"
         )
         if once:
             wait_until_done(site, min(1, stored))
@@ -230,9 +250,11 @@ def _programs(site: Site) -> list[Program]:
             )
             for name, arguments in {
                 **{
-                    f"worker-{queues[0]}": ["worker", "--together", "--queues", ",".join(queues)] for queues in _WORKERS
+                    f"worker-{queues[0]}": ["worker", "--together", "--queues", ",".join(queues)]
+                    for queues in (*_WORKERS, *([_HEARS] if Queue.DICTATE in Settings().queues else []))
                 },
                 "gateway": ["gateway"],
+                "dimse": ["dimse"],
             }.items()
         ),
     ]
@@ -245,11 +267,17 @@ def orthanc_configuration(site: Site) -> dict[str, object]:
     storage = str((site.state / "orthanc").resolve())
     return {
         **configuration,
+        "DicomAet": "ORTHANC",
         "StorageDirectory": storage,
         "IndexDirectory": storage,
         "PythonScript": str(folder / "plugin.py"),
-        "Firstread": {"DoorbellUrl": f"{site.gateway_url}/events/orthanc", "DoorbellSecret": site.doorbell_secret},
+        "Firstread": {
+            "DoorbellUrl": f"{site.gateway_url}/events/orthanc",
+            "DoorbellSecret": site.doorbell_secret,
+            "OrderUrl": f"{site.gateway_url}/worklist/order",
+        },
         "RemoteAccessAllowed": False,
+        "LuaScripts": [str(folder / "own_pages.lua")],
         "AuthenticationEnabled": False,
         "RegisteredUsers": {},
         "HttpPort": site.port_base + 1,
@@ -346,6 +374,14 @@ def _redis_answers(site: Site) -> bool:
 def _is_ready(site: Site, supervisor: Supervisor) -> bool:
     supervisor.require_no_end()
     return _http_answers(f"{site.gateway_url}/ready")
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((_LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _http_answers(url: str) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,30 +29,55 @@ from firstread.tables import print_json
 from gateway.dimse.send import send
 from gateway.intake.dispatch import build_sender, check_broker, connected
 from gateway.intake.orthanc import OrthancClient
-from imaging.simulated.samples import build_samples
+from imaging.simulated.samples import build_film
 from models.checkpoints.known import MEDGEMMA, folder_of
 from models.checkpoints.manifest import verified
 from worklist.errors import FirstreadError, PermanentError
-from worklist.job import Queue
-from worklist.records import Database, Worklist
+from worklist.records import ChoiceRecords, Database, Worklist
 from worklist.triage import TriagePolicy
 
-_PLUGINS = {"dicom-web": "orthanc-dicomweb", "python": "orthanc-python"}
+_NEEDED = ("dicom-web", "orthanc-dicomweb")  # a plug-in and its package
+_DOORBELL = "install orthanc/plugin.py as Orthanc's PythonScript and set its DoorbellUrl, else films wait for the poll"
 _MARGIN_S = 60.0
+_SLOW_S = 30.0  # for a film to its place: it works, and not as it should
+_CLOCKS_S = 5.0  # by which clocks may differ
 _PAGE = 1000  # the most that GET /worklist gives at once
+_MARKS = {"ok": "[green]ok  [/]", "warn": "[bold yellow]WARN[/]", "fail": "[bold red]FAIL[/]"}
+
+
+class State(StrEnum):
+    """How a check ended; a warning is something to be mended while the site does its work."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One check: what was looked at, whether it is well, and what was seen or is to be done."""
+    """One check: what was looked at, how it ended, and what was seen or is to be done."""
 
     check: str
-    ok: bool
+    state: State
     detail: str
 
+    @property
+    def ok(self) -> bool:
+        """Whether the site does its work."""
+        return self.state is not State.FAIL
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Check after check, as each is done."""
+
+class _Doubtful(PermanentError):
+    """What works, and should be mended."""
+
+
+def examine(settings: Settings, *, with_film: bool = True) -> Iterator[Finding]:
+    """Check after check, as each is done.
+
+    Args:
+        settings: of the site.
+        with_film: whether a simulated film is sent to the PACS at last, and removed again.
+    """
     orthanc = build_orthanc_client(settings)
     checks: dict[str, Callable[[], str]] = {
         "Database": lambda: _database(settings),
@@ -61,8 +89,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "Queues": lambda: _queues(settings),
         "Orthanc": lambda: _orthanc(orthanc),
         "Orthanc's plug-ins": lambda: _plugins(orthanc),
+        "Clocks": lambda: _clocks(settings, orthanc),
         "DICOMweb": lambda: _dicomweb(orthanc),
         "AE title and C-ECHO": lambda: _echo(settings, orthanc),
+        "Firstread by DICOM": lambda: _own_echo(settings),
         "Gateway and feed": lambda: _gateway(settings),
         "Uploads": lambda: _uploads(settings),
     }
@@ -74,10 +104,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield finding if first == check else replace(finding, detail=f"unknown, see {first}")
         else:
             yield finding
-    if not causes:
+    if with_film and not causes:
         yield _looked("Simulated film", lambda: _simulated_film(settings, orthanc))
-    else:
-        yield Finding(check="Simulated film", ok=False, detail="not sent: mend the above first")
+    elif with_film:
+        yield Finding(check="Simulated film", state=State.FAIL, detail="not sent: mend the above first")
     orthanc.close()
 
 
@@ -85,24 +115,27 @@ def print_findings(findings: Iterator[Finding], *, as_json: bool) -> bool:
     """Print each finding as it comes; whether all are well."""
     if as_json:
         listed = list(findings)
-        print_json([asdict(finding) for finding in listed])
+        print_json([asdict(finding) | {"ok": finding.ok} for finding in listed])
         return all(finding.ok for finding in listed)
     console = Console(highlight=False, soft_wrap=True)
-    is_well = True
+    seen: set[State] = set()
     for finding in findings:
-        mark = "[green]ok  [/]" if finding.ok else "[bold red]FAIL[/]"
-        console.print(mark, end=" ")
+        console.print(_MARKS[finding.state], end=" ")
         console.print(f"{finding.check}: {finding.detail}", markup=False)
-        is_well = is_well and finding.ok
-    console.print("All is well." if is_well else "Something is to be done, see FAIL above.")
-    return is_well
+        seen.add(finding.state)
+    if State.FAIL in seen:
+        console.print("Something is to be done, see FAIL above.")
+    else:
+        console.print("It works; see WARN above." if State.WARN in seen else "All is well.")
+    return State.FAIL not in seen
 
 
 def _looked(check: str, look: Callable[[], str]) -> Finding:
     try:
-        return Finding(check=check, ok=True, detail=look())
+        return Finding(check=check, state=State.OK, detail=look())
     except FirstreadError as error:
-        return Finding(check=check, ok=False, detail=" ".join(error.message.split()))
+        state = State.WARN if isinstance(error, _Doubtful) else State.FAIL
+        return Finding(check=check, state=state, detail=" ".join(error.message.split()))
 
 
 def _database(settings: Settings) -> str:
@@ -121,7 +154,7 @@ def _current_database(settings: Settings) -> Iterator[Database]:
     try:
         current, newest = migrations.revisions(database)
         if current != newest:
-            raise _wrong(f"{database.url} is at revision {current or 'none'}, not {newest}: run firstread db upgrade")
+            raise _wrong(f"{database.url} {migrations.what_to_do(current, newest)}")
         yield database
     except DBAPIError as error:
         raise _wrong(
@@ -149,8 +182,11 @@ def _explainer(settings: Settings) -> str:
 def _policy(settings: Settings) -> str:
     with _current_database(settings) as database:
         policy = build_job_records(settings, database).policy()
+        choice = ChoiceRecords(database=database, rules=settings.site_rules).in_force().choice
     if policy is None:
         raise _wrong("none is in force yet: run firstread worker, which brings the card of its model")
+    if choice.number:
+        return f"{_describe(policy)}; chosen by {choice.by.name} (choice {choice.number}: {choice.why})"
     if policy.site != settings.site_rules.triage:
         raise _wrong(
             "the workers run under other choices than this environment's: start them again with these settings"
@@ -188,7 +224,7 @@ def _queues(settings: Settings) -> str:
         served = sender.control.inspect(timeout=2).active_queues() or {}
     by_queue = {
         path: [name for name, queues in served.items() if any(queue["name"] == path.task for queue in queues)]
-        for path in Queue
+        for path in settings.queues
     }
     missing = [str(path) for path, workers in by_queue.items() if not workers]
     if missing:
@@ -202,11 +238,31 @@ def _orthanc(orthanc: OrthancClient) -> str:
 
 
 def _plugins(orthanc: OrthancClient) -> str:
-    present = orthanc.plugins()
-    missing = [package for plugin, package in _PLUGINS.items() if plugin not in present]
-    if missing:
-        raise _wrong(f"install {' '.join(missing)} (apt), and name the folder of plug-ins in Orthanc's configuration")
-    return ", ".join(plugin for plugin in present if plugin in _PLUGINS)
+    present, (needed, package) = orthanc.plugins(), _NEEDED
+    if needed not in present:
+        raise _wrong(f"install {package} (apt), and name the folder of plug-ins in Orthanc's configuration")
+    if "python" not in present:
+        raise _doubtful(f"{needed}; without orthanc-python (apt) there is no doorbell: {_DOORBELL}")
+    return f"{needed}, python"
+
+
+def _clocks(settings: Settings, orthanc: OrthancClient) -> str:
+    told = orthanc.ask(orthanc.rest.get, "/tools/now").text
+    try:
+        of_orthanc = datetime.strptime(told, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise _wrong(f"Orthanc says {told[:40]!r} when it is asked for the time: see its log") from error
+    with _current_database(settings) as database, database.read() as session:
+        of_database, ours = database.now(session), datetime.now(UTC)
+    behind_s = {"Orthanc": (of_orthanc - ours).total_seconds(), "the database": (of_database - ours).total_seconds()}
+    wrong = [
+        f"{name} is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} this machine"
+        for name, off_s in behind_s.items()
+        if abs(off_s) > _CLOCKS_S
+    ]
+    if wrong:
+        raise _wrong(f"{' and '.join(wrong)}, so films would be listed as older or newer than they are: set up NTP")
+    return f"Orthanc, the database and this machine agree within {_CLOCKS_S:.0f} s"
 
 
 def _dicomweb(orthanc: OrthancClient) -> str:
@@ -223,19 +279,35 @@ def _echo(settings: Settings, orthanc: OrthancClient) -> str:
     for name, title in (("FIRSTREAD_AET", settings.aet), ("FIRSTREAD_ORTHANC_AET", settings.orthanc_aet)):
         if not title.isascii():
             raise _wrong(f"{name}={title} is no AE title: set 1 to 16 characters of ASCII")
+    _require_echo(settings, (settings.orthanc_dicom_host, settings.orthanc_dicom_port), settings.orthanc_aet)
+    return f"{where} answers C-ECHO"
+
+
+def _own_echo(settings: Settings) -> str:
+    if not settings.dimse:
+        return "not asked: set FIRSTREAD_DIMSE=true where firstread dimse runs"
+    host = "127.0.0.1" if settings.dimse_host in {"0.0.0.0", "::"} else settings.dimse_host  # noqa: S104 - compared
+    tls = None
+    if settings.dimse_tls_certificate and settings.dimse_tls_key:
+        tls = ssl.create_default_context(cafile=settings.dimse_tls_certificate)
+        tls.check_hostname = False  # it is asked by its address, and is trusted by its very certificate
+        tls.load_cert_chain(settings.dimse_tls_certificate, settings.dimse_tls_key)
+    _require_echo(settings, (host, settings.dimse_port), settings.aet, tls)
+    return f"{settings.aet} at {host}:{settings.dimse_port} answers C-ECHO"
+
+
+def _require_echo(settings: Settings, address: tuple[str, int], called: str, tls: ssl.SSLContext | None = None) -> None:
+    where = f"{called} at {address[0]}:{address[1]}"
     caller = AE(ae_title=settings.aet)
     caller.add_requested_context(Verification)
     caller.connection_timeout = caller.acse_timeout = caller.dimse_timeout = 5
-    association = caller.associate(
-        settings.orthanc_dicom_host, settings.orthanc_dicom_port, ae_title=settings.orthanc_aet
-    )
+    association = caller.associate(*address, ae_title=called, tls_args=(tls, "") if tls else None)
     if not association.is_established:
-        raise _wrong(f"{where} takes no association: check FIRSTREAD_ORTHANC_DICOM_HOST and _PORT, and the firewall")
+        raise _wrong(f"{where} takes no association: check that it runs, its host, port and peers, and the firewall")
     status = association.send_c_echo()
     association.release()
     if status.get("Status") != 0:
-        raise _wrong(f"{where} does not answer C-ECHO: see Orthanc's log")
-    return f"{where} answers C-ECHO"
+        raise _wrong(f"{where} does not answer C-ECHO: see its log")
 
 
 def _gateway(settings: Settings) -> str:
@@ -244,29 +316,28 @@ def _gateway(settings: Settings) -> str:
     if wrong:
         raise _wrong("; ".join(wrong))
     feed, *others = (str(ready["checks"][name]["detail"]) for name in ("feed", "work", "disk", "pacs_disk"))
-    if "never rang" in feed and ready["changes_behind"]:
-        raise _wrong(f"{feed}: install orthanc/plugin.py as Orthanc's PythonScript and set its DoorbellUrl")
     return "; ".join((feed, *others))
 
 
 def _uploads(settings: Settings) -> str:
     _get(settings, "/ready", statuses={200, 503})
     film = BytesIO()
-    _a_film().save_as(film, enforce_file_format=True)
+    build_film().save_as(film, enforce_file_format=True)
     url, patience_s = f"{settings.gateway_url}/predict", 2 * settings.predict_wait_s + _MARGIN_S
     files = {"file": ("simulated.dcm", film.getvalue())}
     try:
-        answer = httpx.post(url, files=files, trust_env=False, timeout=patience_s)
+        answer = httpx.post(url, files=files, headers=settings.bearer, trust_env=False, timeout=patience_s)
         told = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise _wrong(f"{url} does not judge a film ({type(error).__name__}): see the gateway's log") from error
+    _require_login(answer)
     if answer.is_error:
         raise _wrong(f"{url} does not judge a film: {told.get('detail', answer.status_code)}")
     return f"a film sent to {url} is judged: gateway and worker share FIRSTREAD_UPLOAD_DIR"
 
 
 def _simulated_film(settings: Settings, orthanc: OrthancClient) -> str:
-    film = _a_film()
+    film = build_film()
     study_instance_uid = str(film.StudyInstanceUID)
     patience_s = settings.quiet_s + _MARGIN_S
     try:
@@ -290,17 +361,16 @@ def _simulated_film(settings: Settings, orthanc: OrthancClient) -> str:
         for resource in orthanc.lookup(study_instance_uid):
             if resource["Type"] == "Study":
                 orthanc.ask(orthanc.rest.delete_studies_id, str(resource["ID"]))
-    rung = "never rang" not in str(_get(settings, "/ready", statuses={200, 503})["checks"]["feed"]["detail"])
-    if not rung:
-        raise _wrong("it came through, but the doorbell is silent: install orthanc/plugin.py as Orthanc's PythonScript")
-    return (
+    rung_s = _get(settings, "/ready", statuses={200, 503}).get("doorbell_rang_s")
+    told = (
         f"stored in {stored - started:.1f} s, in its place after another {scored - stored:.1f} s, "
         f"reported after {reported - stored:.1f} s ({settings.quiet_s:g} s of quiet included), removed again"
     )
-
-
-def _a_film() -> Dataset:
-    return next(sample for sample in build_samples() if "SIMULATED" in str(sample.PatientName))
+    if scored - stored > _SLOW_S:
+        raise _doubtful(f"{told}; a film should be in its place within seconds: see the workers' logs")
+    if rung_s is None or rung_s > time.monotonic() - started:
+        raise _doubtful(f"{told}; the doorbell did not ring for it: {_DOORBELL}")
+    return told
 
 
 def _require_overwriting(orthanc: OrthancClient, film: Dataset) -> None:
@@ -337,7 +407,8 @@ def _items(settings: Settings) -> Iterator[dict[str, Any]]:
 def _get(settings: Settings, path: str, *, statuses: set[int]) -> dict[str, Any]:
     url = f"{settings.gateway_url}{path}"
     try:
-        answer = httpx.get(url, trust_env=False, timeout=10)
+        answer = httpx.get(url, headers=settings.bearer, trust_env=False, timeout=10)
+        _require_login(answer)
         if answer.is_server_error and answer.status_code not in statuses:
             raise _wrong(f"{url} answers {answer.status_code}: see the gateway's log")
         if answer.status_code in statuses:
@@ -349,5 +420,15 @@ def _get(settings: Settings, path: str, *, statuses: set[int]) -> dict[str, Any]
     raise _wrong(f"what answers at {url} is no gateway of Firstread: set FIRSTREAD_HTTP_PORT")
 
 
+def _require_login(answer: httpx.Response) -> None:
+    if answer.status_code in {401, 403, 429}:
+        why = answer.json()["detail"]
+        raise _wrong(f"{answer.url}: {why}; FIRSTREAD_API_KEY needs a key of the role service")
+
+
 def _wrong(detail: str) -> PermanentError:
     return PermanentError("check_failed", detail)
+
+
+def _doubtful(detail: str) -> PermanentError:
+    return _Doubtful("check_doubtful", detail)

@@ -18,6 +18,7 @@ from firstread.tables import cell, print_json
 from gateway.list.failures import failures_answer
 from worklist.reading import Actor, ActorSource
 from worklist.records import JobRecords
+from worklist.roles import Role
 
 _MOST = 1000
 
@@ -31,7 +32,7 @@ def read_failures(settings: Settings) -> dict[str, Any]:
 def retry_failures(settings: Settings, study_instance_uids: Sequence[str]) -> int:
     """Schedule failed work again, in the name of whoever calls; how much."""
     with _jobs(settings) as jobs:
-        return jobs.retry(study_instance_uids, Actor(name=_caller(), source=ActorSource.COMMAND_LINE))
+        return jobs.retry(study_instance_uids, caller())
 
 
 def print_failures(failures: dict[str, Any], *, as_json: bool) -> None:
@@ -65,11 +66,13 @@ def _title(failures: dict[str, Any]) -> str:
     return f"{total} failed" if shown == total else f"{total} failed, the last {shown} are shown"
 
 
-def _caller() -> str:
+def caller() -> Actor:
+    """Whoever runs the command: on this machine, with its settings, that is both who runs it and who answers for it."""
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):  # an account without a name, as containers have
-        return "firstread retry"
+        name = "the command line"
+    return Actor(name=name, source=ActorSource.COMMAND_LINE, roles=frozenset({Role.IT, Role.QA}))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from firstread.compose_worker import build_scorer
 from firstread.settings import Settings
 from firstread.tables import print_json
 from imaging.radiograph import read_radiograph
-from imaging.simulated.samples import build_samples
+from imaging.simulated.samples import build_film
 from models.checkpoints.known import HAI_DEF, KNOWN_MODELS, MEDSIGLIP, KnownModel, folder_of, known_model
 from models.checkpoints.loading import not_installed
 from models.checkpoints.manifest import MADE_HERE, pin, read_manifest, verified
@@ -100,8 +100,7 @@ def warm_model(settings: Settings, name: str) -> None:
     if model is MEDSIGLIP:
         scorer = build_scorer(settings.model_copy(update={"scorer": model.name}))
         loaded = time.perf_counter()
-        film = next(sample for sample in build_samples() if "SIMULATED" in str(sample.PatientName))
-        analysis = scorer.score(read_radiograph(film))
+        analysis = scorer.score(read_radiograph(build_film()))
         typer.echo(
             f"{scorer.algorithm.name} {scorer.algorithm.version}: loaded in {loaded - started:.1f} s, a film in "
             f"{analysis.elapsed_ms / 1000:.2f} s"

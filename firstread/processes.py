@@ -42,10 +42,10 @@ class Program:
 
 
 class Supervisor:
-    """Starts programs, starts those again that end, and stops all in the reverse order.
+    """Starts programs, starts those again that end, and stops all.
 
     Each program leads a process group of its own, so that its children go with it, and so that Ctrl-C in the
-    terminal reaches the parent alone, which then stops them in order.
+    terminal reaches the parent alone, which then stops them.
     """
 
     def __init__(self) -> None:
@@ -78,14 +78,17 @@ class Supervisor:
                 raise PermanentError("program_ended", f"{program.name} ended by itself; {_last_words(program.log)}")
 
     def stop(self) -> None:
-        """Stop every program, the last started first, and wait until all are gone."""
+        """Have every program end, the last started first, and wait until all are gone."""
         self._stopping.set()
         if self._watch.is_alive():
             self._watch.join()
         with self._lock:
-            for program, process in reversed(self._running.values()):
-                del program
-                _stop(process)
+            processes = [process for _, process in reversed(self._running.values())]
+            for process in processes:
+                process.terminate()
+            deadline = time.monotonic() + _STOP_S
+            for process in processes:
+                _wait_for_end(process, deadline)
             self._running.clear()
 
     def _keep_alive(self) -> None:
@@ -168,10 +171,9 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _wait_for_end(process: subprocess.Popen[bytes], deadline: float) -> None:
     try:
-        process.wait(_STOP_S)
+        process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import asdict
@@ -41,18 +42,8 @@ def read_report(source: str, settings: Settings) -> TriageReport:
         PermanentError: none of the study's can be read.
         PacsUnavailable: Orthanc does not answer.
     """
-    path = Path(source)
-    if path.exists():
-        try:
-            return parse(read_image_file(path))
-        except InvalidInput as error:
-            if error.code != "not_an_image":
-                raise
-            raise InvalidInput(
-                "not_a_report", f"{path} is no DICOM file: name an AI triage report, or a Study Instance UID"
-            ) from error
-    if not _STUDY.fullmatch(source):
-        raise InvalidInput("no_such_file", f"{source} is neither a file nor a Study Instance UID: check the path")
+    if os.path.lexists(source) or not _STUDY.fullmatch(source):
+        return _read_file(Path(source))
     reports: list[TriageReport] = []
     unreadable: dict[str, PermanentError] = {}
     for dataset in build_pacs(settings).fetch_triage_reports(source):
@@ -69,6 +60,21 @@ def read_report(source: str, settings: Settings) -> TriageReport:
             "no_report", f"study {source} has no AI triage report in the PACS: see firstread worklist for its state"
         )
     return max(reports, key=lambda report: (report.revision, report.reported_at))
+
+
+def _read_file(path: Path) -> TriageReport:
+    try:
+        return parse(read_image_file(path))
+    except InvalidInput as error:
+        if isinstance(error.__cause__, FileNotFoundError) and not path.is_symlink():
+            raise InvalidInput(
+                "no_such_file", f"{path} is neither a file nor a Study Instance UID: check the path"
+            ) from error
+        if error.code == "not_an_image":
+            raise InvalidInput(
+                "not_a_report", f"{path} is no DICOM file: name an AI triage report, or a Study Instance UID"
+            ) from error
+        raise
 
 
 def print_report(report: TriageReport, *, as_json: bool) -> None:

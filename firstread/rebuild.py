@@ -77,6 +77,7 @@ class _Counts:
     looked_at: int = 0
     taken_in: int = 0
     reported: int = 0
+    left_out: int = 0  # since they are older than the site keeps
     in_part: int = 0  # studies whose images are scored again, at least some of them
 
     @property
@@ -96,7 +97,9 @@ class _Rebuilding:
         self._pacs = pacs
         self._intake = intake
         self._records = records
-        self._horizon = datetime.now(UTC) - timedelta(hours=settings.lookback_h)
+        now = datetime.now(UTC)
+        self._horizon = now - timedelta(hours=settings.lookback_h)
+        self._keep_from = now - timedelta(days=settings.retention_days) if settings.retention_days else None
         self._counts = _Counts()
 
     def run(self) -> Iterator[str]:
@@ -115,6 +118,11 @@ class _Rebuilding:
                     said_at = time.monotonic()
                     yield self._counts.words
         yield self._counts.words
+        if self._counts.left_out:
+            yield (
+                f"{self._counts.left_out:,} of them are older than FIRSTREAD_RETENTION_DAYS="
+                f"{self._settings.retention_days} and were left out; the PACS still has them"
+            )
         if self._counts.in_part:
             count = self._counts.in_part
             which = "1 study with several images is" if count == 1 else f"{count:,} studies with several images are"
@@ -129,6 +137,9 @@ class _Rebuilding:
             return  # of long ago, and never looked at by Firstread
         ours = {instance for one in series for instance in one.instances}
         arrived = [(change.orthanc_id, change.date) for change in arrivals_of(self._orthanc, orthanc_id, ours)]
+        if self._keep_from and arrived and max(date for _, date in arrived) < self._keep_from:
+            self._counts.left_out += 1
+            return
         rules, titles = self._settings.scope_rules, self._settings.report_titles
         received: list[ReceivedInstance | ReceivedReport] = []
         for start in range(0, len(arrived), _STRETCH):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import TextIO
@@ -22,6 +23,7 @@ from dicom_sr.revision import InstanceReference
 from dicom_sr.table import COLUMNS, Row, rows_of
 from firstread.compose import build_orthanc_client
 from firstread.compose_worker import build_pacs
+from firstread.pseudonyms import Pseudonyms
 from firstread.settings import Settings
 from gateway.intake.orthanc import OrthancClient
 from worker.pacs import Pacs
@@ -29,7 +31,9 @@ from worklist.csv_cells import defused
 from worklist.errors import FirstreadError, InvalidInput, PacsUnavailable
 
 
-def write_report_table(settings: Settings, *, since: date | None, until: date | None, path: Path | None) -> None:
+def write_report_table(
+    settings: Settings, *, since: date | None, until: date | None, path: Path | None, key_file: Path | None = None
+) -> None:
     """Write the table of every report of some days to a file, or to stdout.
 
     A report that cannot be read is named on stderr and left out; a file appears only once it is complete.
@@ -39,16 +43,20 @@ def write_report_table(settings: Settings, *, since: date | None, until: date | 
         since: the first Series Date, the day on which a report was written; None for the earliest.
         until: the last one; None for the latest.
         path: the file; None for stdout.
+        key_file: holds the key of the pseudonyms that stand for patients' identifiers; None leaves these as they are.
 
     Raises:
         PacsUnavailable: Orthanc does not answer.
-        InvalidInput: the file cannot be written, or until lies before since.
+        InvalidInput: the file cannot be written, until lies before since, or the key is none.
     """
     if since and until and until < since:
         raise InvalidInput("bad_usage", f"--until {until} lies before --since {since}: exchange them")
-    if path is not None and (not path.name or path.is_dir()):
+    if path is not None and (not path.name or _is_folder(path)):
         raise InvalidInput("unwritable_file", f"{path} is a folder: name a file for --csv")
+    pseudonyms = Pseudonyms.of_file(key_file) if key_file else None
     rows = _rows(build_pacs(settings), build_orthanc_client(settings), since, until)
+    if pseudonyms:
+        rows = map(pseudonyms.row, rows)
     if path is None:
         _write(rows, sys.stdout)
         return
@@ -58,9 +66,21 @@ def write_report_table(settings: Settings, *, since: date | None, until: date | 
             _write(rows, file)
         partial.replace(path)
     except OSError as error:
-        raise InvalidInput("unwritable_file", f"{path} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder is not to be written
+            partial.unlink(missing_ok=True)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InvalidInput:
+    return InvalidInput("unwritable_file", f"{path} cannot be written: {error.strerror or error}")
 
 
 def _write(rows: Iterator[Row], stream: TextIO) -> None:

@@ -178,6 +178,7 @@ def _restore_postgres(backup: Backup, database: Database, *, replace: bool) -> N
         ) from error
     quote = database.engine.dialect.identifier_preparer.quote
     drops = [f"DROP TABLE {quote(table)} CASCADE;\n" for table in inspect(database.engine).get_table_names()]
+    drops.append("DROP FUNCTION IF EXISTS audit_is_only_added_to();\n")
     database.close()
     unpack = [postgres_programs.find_program("pg_restore", major), "--no-owner", "--no-privileges", "--file=-"]
     psql = postgres_programs.find_program("psql", major)

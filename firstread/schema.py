@@ -34,7 +34,7 @@ def require_current_database(settings: Settings) -> None:
     if current != newest:
         raise PermanentError(
             "database_outdated",
-            f"the database is at revision {current or 'none'}, not {newest}: run firstread db upgrade",
+            f"the database {migrations.what_to_do(current, newest)}",
         )
 
 
@@ -43,9 +43,13 @@ def upgrade_database(settings: Settings) -> Iterator[str]:
 
     Raises:
         InvalidInput: the URL cannot be understood.
+        PermanentError: it was made by a newer version.
     """
     database = open_database(settings)
-    before, _ = migrations.revisions(database)
+    before, newest = migrations.revisions(database)
+    if migrations.is_newer(before, newest):
+        database.close()
+        raise PermanentError("database_newer", f"the database {migrations.what_to_do(before, newest)}")
     started = time.monotonic()
     migrations.upgrade(database)
     took_s = time.monotonic() - started

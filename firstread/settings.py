@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -12,12 +13,16 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
+    PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
+from firstread.access_settings import AccessSettings
+from firstread.secret_files import SecretFiles
+from firstread.viewer_url import check_viewer_url
 from worklist.errors import InvalidInput
-from worklist.job import JobLimits
+from worklist.job import ALWAYS_SERVED, JobLimits, Queue
 from worklist.scope import ScopeRules
 from worklist.site import SiteRules
 from worklist.triage import SiteChoices
@@ -59,7 +64,7 @@ def _starting(*schemes: str) -> AfterValidator:
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
+class Settings(AccessSettings):
     """What a site can choose; each field is the environment variable FIRSTREAD_<FIELD>."""
 
     model_config = SettingsConfigDict(
@@ -90,6 +95,10 @@ class Settings(BaseSettings):
     """Where Orthanc listens for C-STORE."""
     orthanc_dicom_port: int = 4242
     """Orthanc's DICOM port."""
+    shown_dicom_host: str = ""
+    """Where modalities reach Orthanc, as the page shows it; empty where that is orthanc_dicom_host."""
+    shown_dicom_port: int = 0
+    """The same of its port; 0 where that is orthanc_dicom_port."""
     doorbell_secret: SecretStr = SecretStr("")
     """What Orthanc's plug-in must know to ring, its DoorbellSecret; where empty, only this machine may ring."""
 
@@ -117,19 +126,27 @@ class Settings(BaseSettings):
     """Processor threads of one scoring."""
     scorer_device: Literal["cpu", "cuda"] = "cpu"
     """Where MedSigLIP runs: cpu is what `firstread models export medsiglip` made, cuda the checkpoint on a GPU."""
+    dictation: Literal["off", "medasr"] = "off"
+    """Whether speech is heard by POST /dictate, and by what: MedASR from model_dir, in a worker of its own. What is
+    typed there is understood without it."""
+    dictation_threads: int = Field(default=1, ge=1)
+    """Processor threads of MedASR; two that wait for one another are slower than one where others work, too."""
     report_out_of_scope: bool = True
     """Whether a radiograph that is not looked at (body part, view, child) gets a triage report that says so."""
     write_overlay: bool = False
     """Whether boxes and labels also go into the PACS as a presentation state (GSPS), for viewers without SR."""
     write_key_image: bool = False
     """Whether a film with a suspected finding also gets a key image note (KOS)."""
+    mark_studies: bool = False
+    """Whether order and flag also go into Orthanc as metadata and labels of the studies on the list."""
 
-    http_host: str = "127.0.0.1"
-    """Where the gateway listens; 0.0.0.0 only behind a hospital's own access control."""
     http_port: int = 8080
     """The gateway's port."""
     viewer_dir: Path | None = None
     """Folder of OHIF for the address /viewer/, as make setup puts into .venv/share/ohif; no viewer where unset."""
+    viewer_url: Annotated[str, AfterValidator(check_viewer_url)] | None = None
+    """Where the hospital's own viewer opens a study: an address of http, https or of the viewer's own scheme that holds
+    {study_instance_uid}, such as https://viewer.hospital/open?study={study_instance_uid}."""
     aet: str = "FIRSTREAD"
     """Firstread's own AE title, used when it sends."""
 
@@ -148,9 +165,14 @@ class Settings(BaseSettings):
     language_model_may_raise: bool = False
     """Whether a finding that a language model states on a film may flag a study that the scores do not flag: never as
     critical, never beyond the least head start, and only where the model was shown no text of the record."""
+    prior_raises: bool = False
+    """Whether a finding that is new or worsened by its score since the patient's earlier film may flag a study that the
+    scores alone do not flag: never as critical, and never beyond the least head start."""
 
     prior_after_days: int = Field(default=30, ge=0, le=_A_CENTURY_D)
     """Age of the study date, days, from which a study is taken for a prior and stands aside; 0 takes none for one."""
+    retention_days: int = Field(default=0, ge=0, le=_A_CENTURY_D)
+    """After so many days a study that is read, or a prior, leaves the database, and never the PACS; 0 keeps all."""
     target_wait_h: float = Field(default=24.0, gt=0, le=_A_YEAR_H)
     """Unread studies that wait longer, hours, stand in a strip of their own at the top of the page."""
     reading_lease_min: float = Field(default=15.0, gt=0, le=60 * 24)
@@ -158,8 +180,34 @@ class Settings(BaseSettings):
     report_titles: frozenset[str] = frozenset()
     """Titles, code values or meanings of this hospital's own reports in the PACS, which complete a reading even where
     they are not VERIFIED, as JSON: ["Radiology Report", "18748-4"]."""
-    trusted_proxies: frozenset[str] = frozenset()
-    """Addresses or networks of the reverse proxies whose X-Remote-User names the reader, as JSON: ["127.0.0.1"]."""
+
+    dimse: bool = False
+    """Whether `firstread dimse` runs at this site, so that doctor asks for it."""
+    dimse_host: str = "127.0.0.1"
+    """Where `firstread dimse` listens."""
+    dimse_port: int = Field(default=11112, ge=0, le=65_535)
+    """Its port."""
+    dimse_peers: frozenset[str] = frozenset()
+    """Who may open an association, as JSON: ["WS1@10.1.2.3", "WS2@10.1.0.0/16", "WS3", "*@10.2.0.0/16"], each an AE
+    title or * for any, at an address, in a network, or anywhere. Where there are none, this machine alone may."""
+    dimse_subscribers: frozenset[str] = frozenset()
+    """Who may be sent event reports of workitems, and where they listen, as JSON: ["WS1@10.1.2.3:104"]."""
+    dimse_associations: int = Field(default=20, ge=1, le=200)
+    """Associations at one time."""
+    dimse_associations_of_one: int = Field(default=8, ge=1, le=200)
+    """Of these, from one address."""
+    dimse_pdu_bytes: int = Field(default=16_384, ge=4096, le=131_072)
+    """The longest PDU that a peer may send."""
+    dimse_idle_s: float = Field(default=60.0, ge=1)
+    """An association is ended after so long without a message, and an answer to a C-STORE is waited for so long."""
+    dimse_stall_s: float = Field(default=20.0, ge=1)
+    """How long a peer may take to read what it is sent, or to finish what it sends."""
+    dimse_tls_certificate: Path | None = None
+    """PEM file of the certificate with its chain; with it associations are taken by TLS alone."""
+    dimse_tls_key: Path | None = None
+    """PEM file of its private key."""
+    dimse_tls_client_ca: Path | None = None
+    """PEM file of the authority from which peers must have a certificate; none where they need none."""
 
     modalities: frozenset[str] = frozenset({"CR", "DX", "DR", "RG"})
     """Modalities that are radiographs."""
@@ -192,12 +240,27 @@ class Settings(BaseSettings):
     """How long POST /predict waits for a worker before it answers 503."""
     prediction_keep_s: int = Field(default=3600, ge=60)
     """After this long a prediction and its pictures are erased; its upload is erased once it is judged."""
+    accept_stow: bool = False
+    """Whether images may be stored through /dicom-web (STOW-RS); modalities send to Orthanc itself."""
     stow_mb: int = Field(default=256, ge=1)
     """Largest request that is stored through /dicom-web, in megabytes (10^6 bytes); Orthanc holds it twice."""
     least_free_mb: int = Field(default=1000, ge=0)
     """Megabytes that should be free on each disk, also Orthanc's; with less, GET /ready, page and doctor say so."""
     log_json: bool = False
     """One JSON object a line instead of readable logs."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What a program says comes before the environment, that before .env; secrets may lie in files of their own."""
+        del file_secret_settings
+        return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls)
 
     @model_validator(mode="after")
     def _require_consistent_explainer(self) -> Self:
@@ -209,6 +272,29 @@ class Settings(BaseSettings):
                 "FIRSTREAD_EXPLAINER_TIME_LIMIT_S must be {margin} below FIRSTREAD_REPORT_TIME_LIMIT_S, in which the "
                 "report is written too",
                 {"margin": _REPORT_S},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_consistent_tls(self) -> Self:
+        if (self.dimse_tls_certificate is None) != (self.dimse_tls_key is None) or (
+            self.dimse_tls_client_ca and not self.dimse_tls_certificate
+        ):
+            raise PydanticCustomError(
+                "contradiction",
+                "FIRSTREAD_DIMSE_TLS_CERTIFICATE and FIRSTREAD_DIMSE_TLS_KEY belong together, and _CLIENT_CA to both",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_consistent_retention(self) -> Self:
+        least = max(self.prior_after_days, self.lookback_h / 24)
+        if 0 < self.retention_days < least:  # what was removed would come back as new work
+            raise PydanticCustomError(
+                "contradiction",
+                "FIRSTREAD_RETENTION_DAYS must be 0, or at least {least}: no less than FIRSTREAD_PRIOR_AFTER_DAYS and "
+                "FIRSTREAD_LOOKBACK_H",
+                {"least": math.ceil(least)},
             )
         return self
 
@@ -230,14 +316,16 @@ class Settings(BaseSettings):
 
     @property
     def site_rules(self) -> SiteRules:
-        """What the site chooses of readings and of the triage rule."""
+        """What the site chooses of readings, of the triage rule and of the scope."""
         return SiteRules(
             triage=self._site_choices(),
             prior_after=timedelta(days=self.prior_after_days) if self.prior_after_days else None,
             target_wait=timedelta(hours=self.target_wait_h),
+            keep_for=timedelta(days=self.retention_days) if self.retention_days else None,
             reading_lease=timedelta(minutes=self.reading_lease_min),
             quiet=timedelta(seconds=self.quiet_s),
             report_out_of_scope=self.report_out_of_scope,
+            scope=self.scope_rules,
         )
 
     def _site_choices(self) -> SiteChoices:
@@ -249,6 +337,7 @@ class Settings(BaseSettings):
             alert_budget=self.alert_budget_percent / 100,
             weights=self.weights or None,
             language_model_may_raise=self.language_model_may_raise,
+            prior_raises=self.prior_raises,
         )
 
     @property
@@ -264,6 +353,11 @@ class Settings(BaseSettings):
     def job_limits(self) -> JobLimits:
         """How patient the work is."""
         return JobLimits(lease=timedelta(seconds=self.lease_s), max_attempts=self.max_attempts)
+
+    @property
+    def queues(self) -> tuple[Queue, ...]:
+        """Which queues this site has."""
+        return ALWAYS_SERVED if self.dictation == "off" else (*ALWAYS_SERVED, Queue.DICTATE)
 
     @property
     def gateway_url(self) -> str:

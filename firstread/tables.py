@@ -13,20 +13,19 @@ from rich.table import Table
 
 from worklist.person_name import person_name
 from worklist.triage import NOT_ASSESSED, Urgency
+from worklist.words import printable
 
 _STYLES = {Urgency.CRITICAL: "bold red", Urgency.URGENT: "yellow", Urgency.NONE: "default"}
 _STATES = {"out_of_scope": "out of scope"}
 _OVERDUE = "bold red"
 _WIDE = 120  # columns of a terminal from which on there is room for sex, age and view
 _AGE = re.compile(r"(\d{3})([DWMY])")  # AS, PS3.5 section 6.2
-_SPACE = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
-# C0 and C1, which move the cursor or color the screen, and what turns the order of all that follows around.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def print_json(value: object) -> None:
-    """JSON alone on stdout."""
-    Console(soft_wrap=True).print(json.dumps(value, indent=2, ensure_ascii=False), markup=False, highlight=False)
+    """JSON alone on stdout, in UTF-8; an octet of a name that is none becomes an escape, as Python holds it."""
+    document = json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+    Console(soft_wrap=True).print(document, markup=False, highlight=False)
 
 
 def print_worklist(worklist: Mapping[str, Any], *, as_json: bool) -> None:
@@ -40,7 +39,7 @@ def print_worklist(worklist: Mapping[str, Any], *, as_json: bool) -> None:
 
 def cell(text: object) -> str:
     """What a file, a header or a person says, safe to print: no markup, nothing that a terminal obeys, one line."""
-    return escape(_UNPRINTABLE.sub("", _SPACE.sub(" ", str(text))))
+    return escape(printable(text))
 
 
 def worklist_table(worklist: Mapping[str, Any], width: int) -> Table:

@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from firstread.compose_worker import build_predictor
+from firstread.compose_worker import build_predictor, build_scorer
 from firstread.settings import Settings
 from firstread.tables import cell, print_json
-from imaging.files import open_study_files, opened
+from imaging.files import open_study_files, opened, read_text_file
 from worker.predict import Predictor
 from worklist.errors import FirstreadError, InvalidInput, OutOfScope
 from worklist.finding import DISCLAIMER
@@ -36,7 +36,7 @@ def triage_files(paths: Sequence[Path], *, prior: Path | None, settings: Setting
     files = list(open_study_files(paths))
     if not files:
         raise InvalidInput("nothing_to_score", "there is nothing to score: name DICOM, PNG or JPEG files")
-    predictor = build_predictor(settings)
+    predictor = build_predictor(settings, build_scorer(settings))
     policy = TriagePolicy.of(predictor.scorer.card, settings.site_rules.triage)
     return [_triage(file, predictor, policy, prior_reports) for file in files]
 
@@ -81,7 +81,4 @@ def _triage(
 def _read_prior(prior: Path | None) -> tuple[tuple[str, str], ...]:
     if prior is None:
         return ()
-    try:
-        return ((prior.name, prior.read_text(encoding="utf-8")),)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput("bad_prior", f"{prior} is not a readable text file ({error}): choose another") from error
+    return ((prior.name, read_text_file(prior)),)

@@ -102,10 +102,6 @@ class FhirResponse(JSONResponse):
 
     media_type = MEDIA_TYPE
 
-    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        """No cache on the way keeps a patient's result."""
-        super().init_headers({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})})
-
 
 def searchset(study: ListedStudy, url: str, root: str) -> Resource:
     """A Bundle with the report of a study.

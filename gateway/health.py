@@ -44,12 +44,14 @@ class Readiness(BaseModel):
 
     Attributes:
         oldest_job_s: how long the oldest job that could be done has waited.
+        doorbell_rang_s: how long ago Orthanc's doorbell rang at this gateway; None where it never did.
     """
 
     ready: bool
     changes_behind: int | None
     open_jobs: int | None
     oldest_job_s: float | None
+    doorbell_rang_s: float | None
     checks: dict[str, Check]
 
 
@@ -121,7 +123,14 @@ class Health:
         else:
             checks["feed"] = Check(ok=False, detail="cannot be read without the database and Orthanc")
         is_ready = all(check.ok for check in checks.values())
-        return Readiness(ready=is_ready, changes_behind=behind, open_jobs=open_jobs, oldest_job_s=oldest, checks=checks)
+        return Readiness(
+            ready=is_ready,
+            changes_behind=behind,
+            open_jobs=open_jobs,
+            oldest_job_s=oldest,
+            doorbell_rang_s=_ago(self._intake.last_rung_at),
+            checks=checks,
+        )
 
     def _check_database(self) -> Check:
         try:
@@ -219,7 +228,11 @@ def _bell(intake: Intake) -> str:
         ago = (datetime.now(UTC) - refused).total_seconds()
         same = "FIRSTREAD_DOORBELL_SECRET is to be the same for the gateway and for Orthanc"
         return f"doorbell never rang rightly, one was refused {ago:.0f} s ago: {same}"
-    return f"doorbell rang {(datetime.now(UTC) - rung).total_seconds():.0f} s ago" if rung else "doorbell never rang"
+    return f"doorbell rang {_ago(rung):.0f} s ago" if rung else "doorbell never rang"
+
+
+def _ago(moment: datetime | None) -> float | None:
+    return max(0.0, (datetime.now(UTC) - moment).total_seconds()) if moment else None
 
 
 def _work(

@@ -13,7 +13,8 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worklist.errors import Conflict, FirstreadError, PermanentError
+from worklist.errors import Conflict, FirstreadError, NotPermitted, PermanentError
+from worklist.scope import OUT_OF_SCOPE
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
@@ -75,7 +76,8 @@ def install_problems(app: FastAPI) -> None:
         del request
         status = _status_of(error)
         more = {"ups_status": str(error.status)} if isinstance(error, Conflict) and error.status else {}
-        answer = problem(status, status.phrase, error.message, code=error.code, **more)
+        title = "out of scope" if error.code in OUT_OF_SCOPE else status.phrase
+        answer = problem(status, title, error.message, code=error.code, **more)
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             answer.headers["Retry-After"] = str(_RETRY_AFTER_S)
         return answer
@@ -84,6 +86,8 @@ def install_problems(app: FastAPI) -> None:
 def _status_of(error: FirstreadError) -> HTTPStatus:
     if isinstance(error, Conflict):
         return HTTPStatus.CONFLICT
+    if isinstance(error, NotPermitted):
+        return HTTPStatus.FORBIDDEN
     if error.code in _ABSENT:
         return HTTPStatus.NOT_FOUND
     return HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(error, PermanentError) else HTTPStatus.SERVICE_UNAVAILABLE

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,23 +34,36 @@ def open_study_files(paths: Iterable[Path]) -> Iterator[Path]:
     """The files that may hold images: each file named, and what folders hold, in the order of their names.
 
     A file named by the caller is always taken. Below a folder, hidden files and folders, DICOMDIR, and files whose
-    names say that they are something else (.md, .csv ...) are passed over.
+    names say that they are something else (.md, .csv ...) are passed over. Links to folders, which are not followed,
+    and folders that cannot be read come like files: `opened` says what is wrong with them.
 
     Raises:
         InvalidInput: no_such_file, a path does not exist.
     """
     for path in paths:
-        if not path.exists():
-            raise InvalidInput("no_such_file", f"{path} does not exist: check the path")
-        if not path.is_dir():
+        if not _is_folder(path):
             yield path
             continue
-        for folder, subfolders, names in os.walk(path):
+        unread: list[OSError] = []
+        for folder, subfolders, names in os.walk(path, onerror=unread.append):
+            links = [name for name in subfolders if Path(folder, name).is_symlink()]
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for name in sorted(names):
+            for name in sorted((*names, *links)):
                 hidden = name.startswith(".") or name.upper() == "DICOMDIR"
                 if not hidden and not name.lower().endswith(_NOT_STUDY_FILES):
                     yield Path(folder, name)
+        yield from (Path(os.fsdecode(error.filename)) for error in unread)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not path.is_symlink():
+            raise InvalidInput("no_such_file", f"{path} does not exist: check the path") from error
+    except OSError:
+        pass
+    return False  # opened says why it cannot be read
 
 
 def read_image(file: BinaryIO, name: str, *, header_only: bool = False) -> Dataset:
@@ -134,16 +150,42 @@ def wrap_picture_file(path: Path) -> Dataset:
         return wrapping.wrap_picture(file, str(path))
 
 
+def read_text_file(path: Path) -> str:
+    """A text file in UTF-8, with a byte order mark or without.
+
+    Raises:
+        InvalidInput: unreadable_file, it is no such text, or the disk does not give it.
+    """
+    with opened(path) as file:
+        try:
+            return io.TextIOWrapper(file, encoding="utf-8-sig").read()
+        except UnicodeDecodeError as error:
+            raise InvalidInput("unreadable_file", f"{path} is no text in UTF-8: save it as UTF-8") from error
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """An open file; what the disk refuses is told as InvalidInput, unreadable_file."""
-    if path.exists() and not path.is_file():
-        raise InvalidInput("unreadable_file", f"{path} is no regular file: name a file on the disk")  # a pipe may hang
+    """An open file; what is none, or what the disk refuses, is told as InvalidInput, unreadable_file."""
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # a pipe would hang, and a device never end
+            raise InvalidInput("unreadable_file", _not_a_file(path, mode))
         with path.open("rb") as file:
             yield file
     except OSError as error:
-        raise InvalidInput("unreadable_file", f"{path} cannot be read: {error.strerror or error}") from error
+        is_broken_link = isinstance(error, FileNotFoundError) and path.is_symlink()
+        why = "it is a link to nothing" if is_broken_link else error.strerror or error
+        raise InvalidInput("unreadable_file", f"{path} cannot be read: {why}") from error
+
+
+def _not_a_file(path: Path, mode: int) -> str:
+    if not stat.S_ISDIR(mode):
+        return f"{path} is no regular file: name a file on the disk"
+    if not os.access(path, os.R_OK | os.X_OK):
+        return f"{path} cannot be read: {os.strerror(errno.EACCES)}"
+    if path.is_symlink():
+        return f"{path} is a link to a folder, which is not followed: name the folder itself"
+    return f"{path} is a folder: name a file"
 
 
 @contextmanager

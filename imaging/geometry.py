@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,14 +92,23 @@ def fit_square(pixels: npt.NDArray[np.float32], size_px: int) -> tuple[npt.NDArr
     Shrinking averages over the area of a model pixel, first by a whole factor and then by a windowed filter, so that
     fine structure does not alias; enlarging is bilinear.
     """
-    geometry = SquareGeometry(rows=pixels.shape[0], columns=pixels.shape[1], size_px=size_px)
-    factor = max(1, geometry.side // (2 * size_px))
-    side, left, top = (length / factor for length in (geometry.side, *geometry.origin))
-    # The canvas is in whole reduced pixels, the square need not be: (x, y) says where exactly it begins.
-    corner = (math.ceil(left), math.ceil(top))
-    x, y = corner[0] - left, corner[1] - top
-    canvas = Image.new("F", (math.ceil(x + side), math.ceil(y + side)))
-    canvas.paste(Image.fromarray(pixels).reduce(factor), corner)
-    resampling = Image.Resampling.HAMMING if geometry.side > size_px else Image.Resampling.BILINEAR
-    square = canvas.resize((size_px, size_px), resampling, box=(x, y, x + side, y + side))
-    return np.asarray(square, dtype=np.float32), geometry
+    return next(fit_squares(pixels, [size_px]))
+
+
+def fit_squares(
+    pixels: npt.NDArray[np.float32], sizes_px: Iterable[int]
+) -> Iterator[tuple[npt.NDArray[np.float32], SquareGeometry]]:
+    """The same for several sizes."""
+    image = Image.fromarray(pixels)  # a copy, which costs as much as a size does
+    for size_px in sizes_px:
+        geometry = SquareGeometry(rows=pixels.shape[0], columns=pixels.shape[1], size_px=size_px)
+        factor = max(1, geometry.side // (2 * size_px))
+        side, left, top = (length / factor for length in (geometry.side, *geometry.origin))
+        # The canvas is in whole reduced pixels, the square need not be: (x, y) says where exactly it begins.
+        corner = (math.ceil(left), math.ceil(top))
+        x, y = corner[0] - left, corner[1] - top
+        canvas = Image.new("F", (math.ceil(x + side), math.ceil(y + side)))
+        canvas.paste(image.reduce(factor), corner)
+        resampling = Image.Resampling.HAMMING if geometry.side > size_px else Image.Resampling.BILINEAR
+        square = canvas.resize((size_px, size_px), resampling, box=(x, y, x + side, y + side))
+        yield np.asarray(square, dtype=np.float32), geometry

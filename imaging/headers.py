@@ -18,6 +18,7 @@ from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, STR_VR
 from imaging.characters import decoded
 from imaging.elements import PYDICOM_ERRORS, quiet
 from worklist.errors import UnusableImage
+from worklist.scope import HEADER_KEYWORDS
 
 _CHARACTER_SET: Final = 0x00080005
 _NUMBERS: Final = {"FD", "FL", "SL", "SS", "UL", "US"}
@@ -53,6 +54,16 @@ def read_header(file: bytes) -> Header:
                 "unreadable_object", f"the file is no readable DICOM ({type(error).__name__})"
             ) from error
         return Header(texts=texts, first_items=_first_items(dataset, character_set))
+
+
+def scope_texts(dataset: Dataset) -> dict[str, str]:
+    """What worklist.scope.assess_scope reads of a dataset, by keyword."""
+    values = ((keyword, dataset.get(keyword)) for keyword in HEADER_KEYWORDS)
+    return {
+        keyword: "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
+        for keyword, value in values
+        if value is not None
+    }
 
 
 def text_of(dataset: Dataset, tag: int, character_set: Sequence[str]) -> str | None:

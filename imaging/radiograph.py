@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from imaging.geometry import patient_side, pixel_aspect
 from imaging.windowing import render
 from worklist.errors import UnusableImage
 from worklist.finding import (
+    CONTRADICTORY_AGE,
     MIRRORED_FILM,
     ONE_OF_SEVERAL_FRAMES,
     TURNED_FILM,
@@ -22,6 +24,7 @@ from worklist.finding import (
     QualityNote,
     Side,
 )
+from worklist.scope import AGE_KEYWORDS, contradictory_ages, is_secondary_capture, states_age
 
 _LOW_RESOLUTION_PX = 512
 _LOW_CONTRAST = 0.25  # between the 5th and 95th percentile; the lowest of 500 films of ChestX-ray14 is 0.33
@@ -38,12 +41,14 @@ class Radiograph:
             windowed as the radiologist would see it.
         quality: what the pixel preparation noticed.
         pixel_aspect: height of a pixel over its width.
+        states_age: whether the header says how old the patient is.
     """
 
     image: ImageReference
     pixels: npt.NDArray[np.float32]
     quality: tuple[QualityNote, ...] = ()
     pixel_aspect: float = 1.0
+    states_age: bool = False
 
 
 def read_radiograph(dataset: Dataset) -> Radiograph:
@@ -74,6 +79,7 @@ def read_radiograph(dataset: Dataset) -> Radiograph:
             pixels=pixels,
             quality=(*notes, *_judge(dataset, pixels)),
             pixel_aspect=pixel_aspect(dataset),
+            states_age=states_age(_texts(dataset, AGE_KEYWORDS)),
         )
 
 
@@ -104,8 +110,24 @@ def _judge(dataset: Dataset, pixels: npt.NDArray[np.float32]) -> Iterator[Qualit
         yield QualityNote(code="low_contrast", message="The film shows hardly any contrast.")
     if np.mean((sample <= 0) | (sample >= 1)) > _CUT_OFF_SHARE:
         yield QualityNote(code="cut_off_greys", message="More than half of the film is plain black or plain white.")
+    if told := contradictory_ages(_texts(dataset, AGE_KEYWORDS)):
+        yield QualityNote(code=CONTRADICTORY_AGE, message=told)
+    captured = _texts(dataset, ("SOPClassUID", "BurnedInAnnotation"))
+    if is_secondary_capture(captured["SOPClassUID"]) and captured["BurnedInAnnotation"].strip().upper() == "YES":
+        yield QualityNote(
+            code="burned_in_annotation", message="The film is a copy with annotations burned in, which were scored too."
+        )
     side = patient_side(read_value(dataset, "PatientOrientation"))
     if side is None:
         yield QualityNote(code=TURNED_FILM, message="The film is turned, so no sides are given.")
     elif side is Side.LEFT:
         yield QualityNote(code=MIRRORED_FILM, message="The film is mirrored: the patient's left is at its left edge.")
+
+
+def _texts(dataset: Dataset, keywords: Sequence[str]) -> dict[str, str]:
+    """Values as text; empty for what is absent or cannot be read, which no film is refused for."""
+    texts = dict.fromkeys(keywords, "")
+    for keyword in keywords:
+        with suppress(UnusableImage):
+            texts[keyword] = str(read_value(dataset, keyword) or "")
+    return texts

@@ -28,6 +28,9 @@ _CLEARLY_MORE = 0.7  # bits of entropy of the greys
 _FILLED = 0.97  # of the range of so many bits, from which on a LUT is taken to use just these
 _LEAST_LUT_BITS = 6  # a LUT of fewer greys says nothing of its entries
 
+LEAST_SHOWN = 1e-9
+"""Between the darkest and the brightest grey that a window gives, of 0..1: less is a rounded nothing, not a picture."""
+
 Greys = npt.NDArray[np.float32]
 
 
@@ -50,7 +53,7 @@ def render(dataset: Dataset, layout: PixelLayout, stored: Stored) -> tuple[Greys
     sample = sample[~padding[sample]]
     greys, said = _shown(dataset, layout, meaning, values, sample)
     notes = [] if said is None else [QualityNote(code=CONTRADICTORY_HEADER, message=said)]
-    if greys is None or not sample.size or np.ptp(greys[sample]) == 0:
+    if greys is None or not sample.size or np.ptp(greys[sample]) < LEAST_SHOWN:
         if any(read_value(dataset, keyword) for keyword in ("VOILUTSequence", "WindowCenter", "WindowWidth")):
             notes.append(QualityNote(code="window_ignored", message="The film's own display window is unusable."))
         modality = _modality(dataset, layout, values)

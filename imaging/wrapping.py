@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from io import BytesIO
 from pathlib import PurePath
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from worklist.errors import InvalidInput
 from worklist.media import HEAD_BYTES, ImageFormat, image_format
 from worklist.uids import derived_uid
 
+_WRAPPED: Final = "Wrapped by Firstread from a"
 MAX_PICTURE_BYTES = 200_000_000
 MAX_PICTURE_PIXELS = 64_000_000  # twice the largest detector; decoding costs a few bytes of memory for each
 # What Pillow was seen to raise on damaged pictures, the last four on their EXIF.
@@ -80,7 +81,7 @@ def wrap_picture(file: BinaryIO, name: str) -> Dataset:
     patient_id = f"{patient_name[:51]}-{digest[:12]}"
     dataset = chest_dx(pixels, bits_stored=8 * pixels.itemsize)
     dataset.ImageType = ["DERIVED", "PRIMARY"]
-    dataset.DerivationDescription = f"Wrapped by Firstread from a {source}; no acquisition data"
+    dataset.DerivationDescription = f"{_WRAPPED} {source}; no acquisition data"
     dataset.BurnedInAnnotation = "YES"  # nobody has looked, and NO would vouch for it
     if pixels.itemsize > 1:  # a 16-bit picture may hold 10 or 12 bits, and would look black in the full window
         low, high = int(pixels.min()), int(pixels.max())
@@ -96,6 +97,11 @@ def wrap_picture(file: BinaryIO, name: str) -> Dataset:
         dataset.LossyImageCompressionRatio = f"{max(1.0, samples / len(content)):.2f}"
     complete_file_meta(dataset)
     return dataset
+
+
+def is_wrapped(dataset: Dataset) -> bool:
+    """Whether a dataset was a picture, so that its patient is the picture's file name and nobody's."""
+    return str(dataset.get("DerivationDescription") or "").startswith(_WRAPPED)
 
 
 def chest_dx(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], *, bits_stored: int) -> Dataset:
@@ -139,7 +145,7 @@ def _decode(content: bytes, name: str) -> tuple[npt.NDArray[np.uint8] | npt.NDAr
     """Grey values of a picture, what it was, and how many samples it held in all its bands."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            warnings.simplefilter("ignore")  # of large pictures, where our own limit is lower, and of damaged EXIF
             with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
                 if image.width * image.height > MAX_PICTURE_PIXELS:
                     raise too_large(name, f"{MAX_PICTURE_PIXELS // 1_000_000} million pixels")

@@ -32,3 +32,18 @@ def revisions(database: Database) -> tuple[str | None, str | None]:
         with database.engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
     return current, ScriptDirectory.from_config(configure(database)).get_current_head()
+
+
+def is_newer(current: str | None, newest: str | None) -> bool:
+    """Whether a database at one revision was made by a later version than this, whose newest is the other."""
+    return bool(current and newest and current > newest)  # revisions are numbered
+
+
+def what_to_do(current: str | None, newest: str | None) -> str:
+    """What is wrong with a database at another revision than the newest, and what is to be done."""
+    if is_newer(current, newest):
+        return (
+            f"is at revision {current}, of a newer Firstread than this one, which ends at {newest}: run that version, "
+            "or restore the backup that was made before its upgrade"
+        )
+    return f"is at revision {current or 'none'}, not {newest}: run firstread db upgrade"

@@ -16,7 +16,7 @@ def load_card(folder: Path, *, sha256: str) -> ScorerCard:
 
     Args:
         folder: where card.json lies.
-        sha256: digest of the weights that it must speak of.
+        sha256: the digest of the scorer that it must speak of.
 
     Raises:
         ModelUnavailable: card_missing, card_invalid (no weights, no such values), or card_of_another_model.
@@ -35,6 +35,6 @@ def load_card(folder: Path, *, sha256: str) -> ScorerCard:
     if card.sha256 != sha256:
         raise ModelUnavailable(
             "card_of_another_model",
-            f"{file} speaks of weights {card.sha256[:12]}, not of {sha256[:12]}: put the card of these weights there",
+            f"{file} is of another model or calibration ({card.sha256[:12]}, not {sha256[:12]}): put its card there",
         )
     return card

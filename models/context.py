@@ -34,6 +34,7 @@ class StudyContext:
 
     Attributes:
         reason: the reason for the study, as the order states it.
+        note: a clinical note that was given with the film.
         prior_reports: pairs of (source, text) of earlier reports, newest first.
         prior_film: the earlier film to compare with.
         comparison: what the scorer says of that film beside this one; None where there is none.
@@ -44,6 +45,7 @@ class StudyContext:
     """
 
     reason: str = ""
+    note: str = ""
     prior_reports: tuple[tuple[str, str], ...] = ()
     prior_film: PriorFilm | None = None
     comparison: PriorComparison | None = None

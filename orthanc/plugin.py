@@ -6,8 +6,14 @@ storing thread sets a flag and goes on, one daemon thread posts, with a short ti
 
 GET /firstread/storage tells what is free on the disks of Orthanc's own storage, which its REST interface does not.
 
+With OrderUrl Orthanc's own C-FIND answers in reading order; see find_in_order.py beside this file. Both ask by the
+DoorbellSecret.
+
 Configuration, in Orthanc's own file:
-"Firstread": {"DoorbellUrl": "http://127.0.0.1:8080/events/orthanc", "DoorbellSecret": "as FIRSTREAD_DOORBELL_SECRET"}.
+"Firstread": {
+  "DoorbellUrl": "http://127.0.0.1:8080/events/orthanc", "DoorbellSecret": "as FIRSTREAD_DOORBELL_SECRET",
+  "OrderUrl": "http://127.0.0.1:8080/worklist/order"
+}
 """
 
 from __future__ import annotations
@@ -76,12 +82,17 @@ def _tell_storage(output: Any, uri: str, **request: Any) -> None:  # noqa: ANN40
 
 def _start() -> None:
     orthanc.RegisterRestCallback("/firstread/storage", _tell_storage)
-    settings = json.loads(orthanc.GetConfiguration()).get("Firstread", {})
+    configuration = json.loads(orthanc.GetConfiguration())
+    settings = configuration.get("Firstread", {})
+    secret = settings.get("DoorbellSecret", "")
+    if settings.get("OrderUrl"):
+        from find_in_order import Finder, ReadingOrder  # noqa: PLC0415 - a site may do without
+
+        orthanc.RegisterFindCallback(Finder(ReadingOrder(settings["OrderUrl"], secret), configuration).find)
     url = settings.get("DoorbellUrl", "")
     if not url:
         orthanc.LogWarning("Firstread: no DoorbellUrl configured; the gateway will look once a second instead")
         return
-    secret = settings.get("DoorbellSecret", "")
     threading.Thread(target=_ring_for_ever, args=(url, secret), name="firstread-doorbell", daemon=True).start()
     orthanc.RegisterOnChangeCallback(_on_change)
 

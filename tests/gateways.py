@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import uvicorn
@@ -14,6 +15,7 @@ import migrations
 from firstread.compose_gateway import build_gateway
 from firstread.processes import wait_until_ready
 from firstread.settings import Settings
+from gateway.access.connections import UNREAD, PatientProtocol, listening_socket
 from worklist.records import Database
 
 _STOP_S = 20.0
@@ -29,7 +31,7 @@ def running_gateway(
         folder: where its database lives.
         orthanc_url: root of Orthanc.
         viewer_dir: OHIF's files; None for no viewer.
-        choices: further settings.
+        choices: further settings; without http_port it answers at any that is free.
     """
     database_url = f"sqlite:///{folder / 'firstread.db'}"
     with closing(Database(database_url)) as database:
@@ -44,15 +46,23 @@ def running_gateway(
             **choices,
         }
     )
-    with served(build_gateway(settings)) as url:
+    with served(build_gateway(settings), port=settings.http_port if "http_port" in choices else 0) as url:
         yield url
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """An application that answers on a free loopback port; yields its root, without a slash at the end."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, name="gateway")
+def served(app: FastAPI, unread: timedelta = UNREAD, port: int = 0) -> Iterator[str]:
+    """An application that answers on a loopback port; yields its root, without a slash at the end.
+
+    Args:
+        app: the application.
+        unread: after how long a caller that reads nothing is given up.
+        port: 0 for any that is free.
+    """
+    config = uvicorn.Config(app, port=port, log_level="warning", http=PatientProtocol, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    sockets = [listening_socket(config, unread)]
+    thread = threading.Thread(target=server.run, args=(sockets,), name="gateway")
     thread.start()
     try:
         wait_until_ready("the gateway", lambda: server.started)
@@ -60,3 +70,5 @@ def served(app: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(_STOP_S)
+        for one in sockets:  # uvicorn leaves those of a server that ends before it has begun
+            one.close()

@@ -37,11 +37,11 @@ from worklist.records import (
     Lease,
     ListedStudy,
     ReadingRecords,
+    RetentionRecords,
     Shown,
     StoredResult,
     Worklist,
 )
-from worklist.scope import ScopeRules
 from worklist.site import SiteRules
 
 SOON_S = 20.0  # a patience that only a failure uses up
@@ -149,9 +149,9 @@ class Site:
             jobs=jobs,
             dispatcher=Dispatcher(jobs, sender),
             lease=lease,
-            rules=ScopeRules(),
             report_titles=report_titles,
             pace=IntakePace(**{"past": timedelta(minutes=1)} | pace),
+            retention=RetentionRecords(database=database, keep_for=rules.keep_for) if rules.keep_for else None,
         )
 
     def send(self, *films: pydicom.Dataset) -> list[str]:

@@ -7,7 +7,9 @@ from importlib.util import find_spec
 
 import pytest
 
-_MISSING = [name for name in ("torch", "transformers", "sentencepiece", "onnxscript") if find_spec(name) is None]
+_MISSING = [
+    name for name in ("torch", "transformers", "sentencepiece", "onnxscript", "peft") if find_spec(name) is None
+]
 _IS_SKIPPED = bool(_MISSING) and not os.environ.get("CI")
 _REASON = f"{', '.join(_MISSING)} not installed: run make setup-models"
 

@@ -6,15 +6,17 @@ Of the gateway's other parts there is what the page asks for: GET /ready, and a 
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from PIL import Image, ImageDraw, ImageFilter
 
 from gateway.access.actors import Actors
+from gateway.choices.page import build_settings_page
+from gateway.choices.routes import build_choices
 from gateway.intake.orthanc import OrthancClient
 from gateway.list.hub import ListHub
 from gateway.list.pages import SiteFacts, build_pages, mount_static
@@ -22,6 +24,7 @@ from gateway.list.worklist import build_worklist
 from gateway.problems import install_problems
 from tests.gateways import served
 from tests.lists import FilledList
+from worklist.records import ChoiceRecords
 
 SITE = SiteFacts(
     version="0.1.0",
@@ -69,6 +72,9 @@ def list_app(
     app = FastAPI(lifespan=lifespan)
     install_problems(app)
     app.include_router(build_worklist(listed.worklist, listed.readings, listed.jobs, orthanc, hub, actors))
+    choices = ChoiceRecords(database=listed.database, rules=listed.rules)
+    app.include_router(build_choices(choices, actors))
+    app.include_router(build_settings_page(choices, site, actors))
     app.include_router(build_pages(listed.worklist, listed.jobs, site, actors))
     mount_static(app)
     return app
@@ -81,11 +87,14 @@ def running_list(
     trusted_proxies: tuple[str, ...] = (),
     heartbeat: timedelta = timedelta(seconds=10),
     site: SiteFacts = SITE,
+    beside: Sequence[APIRouter] = (),
 ) -> Iterator[ListGateway]:
-    """The list on a free loopback port."""
+    """The list on a free loopback port, with further routes beside it."""
     gateway = ListGateway(url="", listed=listed)
     with served(_pacs()) as pacs, closing(OrthancClient(pacs, auth=None)) as orthanc:
         app = list_app(listed, orthanc, trusted_proxies=trusted_proxies, heartbeat=heartbeat, site=site)
+        for router in beside:
+            app.include_router(router)
 
         @app.get("/ready")
         def ready() -> dict[str, dict[str, dict[str, bool]]]:

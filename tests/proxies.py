@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 
@@ -13,13 +15,18 @@ Meddle = Callable[[str, httpx.Response], httpx.Response]
 """Given method and path with query, and the true answer; returns the answer that is handed on."""
 
 
+def _as_it_is(_: str, answer: httpx.Response) -> httpx.Response:
+    return answer
+
+
 @contextmanager
-def proxied(target: str, meddle: Meddle) -> Iterator[str]:
+def proxied(target: str, meddle: Meddle = _as_it_is, certificate: Path | None = None) -> Iterator[str]:
     """The address of a proxy before a server, for the time of a block.
 
     Args:
         target: the server's address.
         meddle: called with each answer before it is handed on.
+        certificate: PEM file of certificate and key where the proxy speaks HTTPS.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,10 +55,14 @@ def proxied(target: str, meddle: Meddle) -> Iterator[str]:
         request_queue_size = 128
 
     server = Server(("127.0.0.1", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join(10)

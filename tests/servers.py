@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,6 +31,18 @@ import redis
 from firstread.processes import wait_until_ready
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+LATER_ORTHANC = Path(os.environ.get("ORTHANC_1_12") or Path(sys.prefix) / "share" / "orthanc-1.12")
+"""Where `make orthanc-1.12` puts one, beside this machine's own."""
+ORTHANCS = (
+    pytest.param("", id="this machine's"),
+    pytest.param(
+        str(LATER_ORTHANC),
+        id="1.12",
+        marks=pytest.mark.skipif(not LATER_ORTHANC.is_dir(), reason="no later Orthanc: make orthanc-1.12"),
+    ),
+)
+"""The Orthancs that tests run against, by their roots."""
 
 _LOOPBACK = "127.0.0.1"
 _STOP_S = 15.0
@@ -258,10 +271,16 @@ class OrthancServer(Server):
         folder: where it keeps everything.
         environment: variables beside our own.
         configuration: what a hospital sets otherwise.
+        root: where another Orthanc than this machine's own lies.
     """
 
     def __init__(
-        self, folder: Path, *, environment: dict[str, str] | None = None, configuration: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        *,
+        environment: dict[str, str] | None = None,
+        configuration: dict[str, Any] | None = None,
+        root: str = "",
     ) -> None:
         http_port, self.dicom_port, self.doorbell_port = free_ports(3)
         self.url = f"http://{_LOOPBACK}:{http_port}"
@@ -281,13 +300,14 @@ class OrthancServer(Server):
             "DicomPort": self.dicom_port,
             "DicomAet": self.aet,
             "StableAge": 1,
+            **({"Plugins": [f"{root}/usr/share/orthanc/plugins"]} if root else {}),
             **(configuration or {}),
         }
         file = folder / "orthanc.json"
         file.write_text(json.dumps(complete), encoding="utf-8")
         super().__init__(
             "Orthanc",
-            [find_program("Orthanc"), str(file)],
+            [f"{root}/Orthanc" if root else find_program("Orthanc"), str(file)],
             self._answers,
             log=folder / "orthanc.log",
             stop_signal=signal.SIGKILL,  # asked politely it takes 4 s; what it has acknowledged survives either way

@@ -24,7 +24,7 @@ from worklist.comparison import day_in_words
 from worklist.finding import Analysis, ImageReference
 from worklist.records import ExplanationRecords, Job, ReportLoad
 from worklist.step import StepName, StepVerdict
-from worklist.triage import Triage
+from worklist.triage import Triage, Urgency
 from worklist.words import counted
 
 _NEWEST_SHARE: Final = 0.3  # of the newest film in the running mean of a model's time
@@ -96,7 +96,7 @@ class Explaining:
         self,
         job: Job,
         analysis: Analysis,
-        triage: Triage,
+        triaged: Callable[[Analysis], Triage],
         radiographs: Callable[[ImageReference], Radiograph],
         find_prior: Callable[[], Prior | None],
     ) -> Analysis:
@@ -105,7 +105,7 @@ class Explaining:
         Args:
             job: of the report.
             analysis: what was found.
-            triage: what the rule made of it.
+            triaged: gives what the rule makes of it, once the earlier film is beside it.
             radiographs: gives an image of the study.
             find_prior: looks for the patient's newest earlier film and the report on it.
         """
@@ -114,7 +114,9 @@ class Explaining:
         context = self._compare(self._find_priors(find_prior, steps), analysis, steps)
         facts = self._records.facts(job.study_orthanc_id)
         why_unwanted = partial(self._records.why_unwanted, job.study_orthanc_id, job.revision)
-        skip = why_unwanted() or self._pace.why_skip(self._records.load(), comes_first=facts.comes_first)
+        triage = triaged(replace(analysis, prior=context.comparison))
+        comes_first = facts.comes_first or triage.urgency is not Urgency.NONE
+        skip = why_unwanted() or self._pace.why_skip(self._records.load(), comes_first=comes_first)
         explained = self._explainer.explain(
             analysis.after(steps.taken),
             triage,

@@ -29,4 +29,6 @@ def log_failure(work: str, error: Exception, **names: str) -> FirstreadError:
         return error
     place = "".join(traceback.format_tb(error.__traceback__))
     log.error("job failed unexpectedly", work=work, error=type(error).__name__, place=place, **names)
+    if isinstance(error, MemoryError):
+        return ModelUnavailable("not_enough_memory", "the worker has too little memory for this image: give it more")
     return ModelUnavailable("unexpected_error", f"unexpected {type(error).__name__}: see the worker's log")

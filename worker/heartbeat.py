@@ -54,10 +54,21 @@ class Heartbeat:
         self._end = end or _end_worker
         self._working = 0
         self._heard_at = time.monotonic()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Beat from now on, for as long as the process lives."""
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        """Beat from now on, until the process ends."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """The process ends by itself: nobody need wait for half a minute to learn that it is gone."""
+        self._ending.set()
+        self._thread.join(_EVERY_S)
+        try:
+            self._jobs.say_ended()
+        except Exception as error:  # noqa: BLE001 - it ends all the same, and is known to be gone a little later
+            log.warning("no word that it ends", error=type(error).__name__)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -81,12 +92,12 @@ class Heartbeat:
         self._end()
 
     def _beat(self) -> None:
-        while True:
+        while not self._ending.is_set():
             try:
                 self.beat()
             except Exception as error:  # noqa: BLE001 - a heart that stops for whatever reason makes a worker seem dead
                 log.warning("no sign of life", error=type(error).__name__)
-            time.sleep(_EVERY_S)
+            self._ending.wait(_EVERY_S)
 
 
 def broker_answers(broker_url: str) -> bool:

@@ -7,6 +7,7 @@ agree too; where they do not, that is said and nothing of it is used. Whatever f
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ log = structlog.get_logger()
 
 _MOST_STUDIES: Final = 300  # under one Patient ID
 _STUDIES_LOOKED_AT: Final = 8  # the newest earlier ones
-_MOST_FILMS: Final = 4  # files of images that are fetched until one is frontal
+_MOST_FILMS: Final = 4  # that are looked at until one is frontal
 _MOST_DOCUMENTS: Final = 4
 _MOST_DOCUMENT_BYTES: Final = 8_000_000
 _MOST_CHARACTERS: Final = 20_000
@@ -53,18 +54,18 @@ class Prior:
         study_instance_uid: of the earlier study; "" where none is used.
         study_date: of it, YYYYMMDD.
         film: the address of its frontal film ...
-        dataset: ... and the film.
+        dataset: ... and what gives it, fetched only where somebody looks at it.
         report: what the report is that was read ...
         report_text: ... and its sentences.
         analysis: what the model of the study says of the earlier one; None where it is not known.
-        not_compared: why it is not, or what could not be found out.
+        not_compared: why it is not, or what else was not found out or not read.
         clash: why an earlier study is not used.
     """
 
     study_instance_uid: str = ""
     study_date: str = ""
     film: ImageReference | None = None
-    dataset: Dataset | None = field(default=None, repr=False, compare=False)
+    dataset: Callable[[], Dataset] | None = field(default=None, repr=False, compare=False)
     report: PriorReport | None = None
     report_text: str = field(default="", repr=False)
     analysis: Analysis | None = None
@@ -99,7 +100,7 @@ class Prior:
             dataset = self.dataset
 
             def decoded() -> Radiograph:
-                return read_radiograph(dataset)
+                return read_radiograph(dataset())
 
             taken = f"{self.study_date[:4]}-{self.study_date[4:6]}-{self.study_date[6:]}"
             film = PriorFilm(radiograph=decoded, source=self.film.sop_instance_uid, taken=taken)
@@ -112,9 +113,9 @@ class PriorFinder:
     Args:
         pacs: where they lie.
         records: what is known of them already.
-        scope: which images are frontal chest films.
+        scope: tells which images are frontal chest films now.
         report_titles: titles of the site's own reports.
-        build_scorer: gives the model, for films that it has not judged yet; None where that is too dear on this path.
+        load_scorer: gives the model, for films that it has not judged yet; None where that is too dear on this path.
     """
 
     def __init__(
@@ -122,16 +123,15 @@ class PriorFinder:
         pacs: Pacs,
         records: ExplanationRecords,
         *,
-        scope: ScopeRules,
+        scope: Callable[[], ScopeRules],
         report_titles: frozenset[str] = frozenset(),
-        build_scorer: Callable[[], Scorer] | None = None,
+        load_scorer: Callable[[], Scorer] | None = None,
     ) -> None:
         self._pacs = pacs
         self._records = records
         self._scope = scope
         self._report_titles = report_titles
-        self._build_scorer = build_scorer
-        self._scorer: Scorer | None = None
+        self._load_scorer = load_scorer
 
     def find(self, study_orthanc_id: str, analysis: Analysis, image: Dataset) -> Prior | None:
         """The newest earlier film of the patient of a study; None where the PACS has none.
@@ -158,16 +158,23 @@ class PriorFinder:
         patient = _patient(source)
         if not source.patient_id:
             return None
-        fetched = 0
+        fetched, scope = 0, self._scope()
         for study in self._earlier(study_orthanc_id, source):
             known = self._records.analysis(study.orthanc_id, analysis.scorer.sha256)
-            for dataset in self._films(study, known):
-                film = Source(dataset)
+            for header, dataset in self._films(study, known, scope):
+                film = Source(header)
                 if why := disagreement(patient, _patient(film)):
                     day = day_in_words(study.tags["StudyDate"])
                     return Prior(clash=f"a study of {day} under the same Patient ID is not used: {why}")
-                if known or assess_scope(_header(film), self._scope) is None:
-                    return self._prior(study, dataset, known, analysis, patient)
+                if known or assess_scope(_header(film), scope) is None:
+                    return self._prior(
+                        study,
+                        film.image_reference(),
+                        dataset=dataset,
+                        known=known,
+                        analysis=analysis,
+                        patient=patient,
+                    )
                 fetched += 1
                 if fetched >= _MOST_FILMS:
                     return None
@@ -190,34 +197,49 @@ class PriorFinder:
         studies.sort(key=lambda pair: (pair[0], pair[1].orthanc_id), reverse=True)
         return [study for _, study in studies[:_STUDIES_LOOKED_AT]]
 
-    def _films(self, study: StoredStudy, known: Analysis | None) -> Iterator[Dataset]:
-        """The film that was scored, or else every radiograph of the study, one after another."""
+    def _films(
+        self, study: StoredStudy, known: Analysis | None, scope: ScopeRules
+    ) -> Iterator[tuple[Dataset, Callable[[], Dataset]]]:
+        """The film that was scored, or else each radiograph of the study: what it states, and what gives it whole."""
         if known:
             image = known.image
             try:
-                yield self._pacs.fetch_image(study.orthanc_id, image.series_instance_uid, image.sop_instance_uid)
+                found = self._pacs.locate(study.orthanc_id, image.series_instance_uid, image.sop_instance_uid)
+                yield self._film(found, is_scored=True)
             except UnusableImage:
                 return
             return
         for series in self._pacs.series(study.orthanc_id):
-            if series.tags.get("Modality", "").strip().upper() not in self._scope.modalities:
+            if series.tags.get("Modality", "").strip().upper() not in scope.modalities:
                 continue
             for orthanc_id in series.instances:
                 try:
-                    yield self._pacs.read(orthanc_id)
+                    yield self._film(orthanc_id, is_scored=False)
                 except UnusableImage:
                     continue
 
-    def _prior(
-        self, study: StoredStudy, dataset: Dataset, known: Analysis | None, analysis: Analysis, patient: PatientFacts
+    def _film(self, orthanc_id: str, *, is_scored: bool) -> tuple[Dataset, Callable[[], Dataset]]:
+        if is_scored or self._load_scorer is None:
+            return self._pacs.header(orthanc_id), functools.cache(lambda: self._pacs.read(orthanc_id))
+        film = self._pacs.read(orthanc_id)  # once, for it is scored on the way
+        return film, lambda: film
+
+    def _prior(  # noqa: PLR0913 - what is known of it
+        self,
+        study: StoredStudy,
+        film: ImageReference,
+        *,
+        dataset: Callable[[], Dataset],
+        known: Analysis | None,
+        analysis: Analysis,
+        patient: PatientFacts,
     ) -> Prior:
         then, why_not = (known, "") if known else self._scored(dataset, analysis.scorer.sha256)
         try:
-            report, text = self._report(study, patient)
+            report, text, unread = self._report(study, patient)
         except PacsUnavailable as error:
             log.warning("a prior report could not be fetched", code=error.code)
-            report, text = None, ""
-        film = Source(dataset).image_reference()
+            report, text, unread = None, "", "the report on the earlier film could not be fetched from the PACS"
         return Prior(
             study_instance_uid=film.study_instance_uid,
             study_date=study.tags["StudyDate"],
@@ -226,27 +248,27 @@ class PriorFinder:
             report=report,
             report_text=text,
             analysis=then,
-            not_compared=why_not,
+            not_compared="; ".join(filter(None, (why_not, unread))),
         )
 
-    def _scored(self, dataset: Dataset, sha256: str) -> tuple[Analysis | None, str]:
+    def _scored(self, dataset: Callable[[], Dataset], sha256: str) -> tuple[Analysis | None, str]:
         """What the model of this digest says of a film that it has not judged yet, or why nothing."""
-        if self._build_scorer is None:
+        if self._load_scorer is None:
             return None, "the earlier film was not scored by this model"
         try:
-            self._scorer = self._scorer or self._build_scorer()
-            if self._scorer.algorithm.sha256 != sha256:
+            scorer = self._load_scorer()
+            if scorer.algorithm.sha256 != sha256:
                 return None, "the earlier film was not scored by this model"
-            return self._scorer.score(read_radiograph(dataset)), ""
+            return scorer.score(read_radiograph(dataset())), ""
         except UnusableImage as error:
             return None, f"the earlier film cannot be scored: {in_a_sentence(error.message)}"
         except ModelUnavailable as error:
             log.warning("the prior was not scored", code=error.code)
             return None, "the earlier film could not be scored: see the worker's log"
 
-    def _report(self, study: StoredStudy, patient: PatientFacts) -> tuple[PriorReport | None, str]:
-        """The report of a study that says most surely that it is a radiologist's, and what it says."""
-        found = []
+    def _report(self, study: StoredStudy, patient: PatientFacts) -> tuple[PriorReport | None, str, str]:
+        """The report of a study that is most surely a radiologist's, what it says, and why another is not read."""
+        found, unlike = [], ""
         documents = [
             orthanc_id
             for series in self._pacs.series(study.orthanc_id)
@@ -262,11 +284,15 @@ class PriorFinder:
                 continue
             source = Source(dataset)
             rank = self._rank(source, dataset)
-            if rank and not disagreement(patient, _patient(source)):
+            if rank is None:
+                continue
+            if why := disagreement(patient, _patient(source)):
+                unlike = f"a report in the earlier study is not read: {why}"
+            else:
                 found.append((rank, dataset))
         if not found:
-            return None, ""
-        return _read_report(max(found, key=lambda pair: pair[0])[1])
+            return None, "", unlike
+        return *_read_report(max(found, key=lambda pair: pair[0])[1]), unlike
 
     def _rank(self, source: Source, dataset: Dataset) -> tuple[bool, bool, str] | None:
         """How surely a document is a radiologist's report, then how new it is; None where it is none."""

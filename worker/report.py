@@ -97,19 +97,22 @@ class ReportPipeline:
     def _explain(self, job: Job, subject: ReportSubject, images: _Images) -> Analysis | None:
         if subject.analysis is None:
             return None
-        analysis = subject.analysis
-        triage, _ = _triaged(subject)
+        analysis, policy = subject.analysis, _policy(subject)
+
+        def triaged(analysis: Analysis) -> Triage:
+            return assess(analysis, policy, subject.earlier)
 
         def find_prior() -> Prior | None:
             return self.priors.find(job.study_orthanc_id, analysis, images.dataset(analysis.image))
 
-        return self.explaining.explain(job, analysis, triage, images.radiograph, find_prior)
+        return self.explaining.explain(job, analysis, triaged, images.radiograph, find_prior)
 
     def _build(self, analysis: Analysis, subject: ReportSubject, images: _Images, revision: Revision) -> Results:
-        _, policy = _triaged(subject)
+        policy = _policy(subject)
         return build_results(
             analysis,
-            triage=assess(analysis, policy),  # with the words that it has by now, as the list does
+            # With the words and the comparison that it has by now, as the list does.
+            triage=assess(analysis, policy, subject.earlier),
             policy=policy,
             sources={image.sop_instance_uid: images.dataset(image) for image in analysis.images},
             pixels=images.greys,
@@ -167,10 +170,10 @@ class _Images:
         return to_display(self.radiograph(image))
 
 
-def _triaged(subject: ReportSubject) -> tuple[Triage, TriagePolicy]:
-    if subject.triage is None or subject.policy is None:
+def _policy(subject: ReportSubject) -> TriagePolicy:
+    if subject.policy is None:
         raise _no_policy()
-    return subject.triage, subject.policy
+    return subject.policy
 
 
 def _no_policy() -> ModelUnavailable:

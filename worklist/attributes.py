@@ -14,12 +14,16 @@ from typing import Final
 
 
 class Level(StrEnum):
-    """The levels of the Query/Retrieve Information Models (PS3.4 section C.6), in the words of (0008,0052)."""
+    """The levels of the Query/Retrieve Information Models (PS3.4 section C.6), in the words of (0008,0052).
+
+    Beside them stand workitems, which are of no such model (PS3.4 section CC.2.8).
+    """
 
     PATIENT = "PATIENT"
     STUDY = "STUDY"
     SERIES = "SERIES"
     IMAGE = "IMAGE"
+    WORKITEM = "WORKITEM"
 
 
 class Matching(StrEnum):
@@ -28,6 +32,7 @@ class Matching(StrEnum):
     UID_LIST = "one UID or a list"
     DATE_RANGE = "one date or a range"
     TIME_RANGE = "one time or a range"
+    MOMENT_RANGE = "one moment or a range"
     PERSON_NAME = "person name, with wildcards"
     WORDS = "one value or a list, with wildcards"
     TEXT = "text, with wildcards"
@@ -38,6 +43,7 @@ _BY_VR: Final = {
     "UI": Matching.UID_LIST,
     "DA": Matching.DATE_RANGE,
     "TM": Matching.TIME_RANGE,
+    "DT": Matching.MOMENT_RANGE,
     "PN": Matching.PERSON_NAME,
     "CS": Matching.WORDS,
 }
@@ -104,12 +110,40 @@ Modality                       00080060 CS SERIES  key  -        -
 SeriesInstanceUID              0020000E UI SERIES  key  -        -
 SeriesNumber                   00200011 IS SERIES  key  -        -
 SeriesDescription              0008103E LO SERIES  key  -        -
+SeriesDate                     00080021 DA SERIES  key  -        -
+SeriesTime                     00080031 TM SERIES  key  -        -
+ProtocolName                   00181030 LO SERIES  key  -        -
+NumberOfSeriesRelatedInstances 00201209 IS SERIES  none -        -
 BodyPartExamined               00180015 CS SERIES  key  -        -
 PerformedProcedureStepStartDate 00400244 DA SERIES key  -        -
 PerformedProcedureStepStartTime 00400245 TM SERIES key  -        -
 SOPClassUID                    00080016 UI IMAGE   key  -        -
 SOPInstanceUID                 00080018 UI IMAGE   key  -        -
 InstanceNumber                 00200013 IS IMAGE   key  -        -
+NumberOfFrames                 00280008 IS IMAGE   none -        -
+ProcedureStepState                         00741000 CS WORKITEM key  - -
+ScheduledProcedureStepPriority             00741200 CS WORKITEM key  - -
+ProcedureStepLabel                         00741204 LO WORKITEM key  - -
+WorklistLabel                              00741202 LO WORKITEM key  - -
+ScheduledProcedureStepStartDateTime        00404005 DT WORKITEM key  - -
+ScheduledProcedureStepModificationDateTime 00404010 DT WORKITEM key  - -
+ExpectedCompletionDateTime                 00404011 DT WORKITEM key  - -
+InputReadinessState                        00404041 CS WORKITEM key  - -
+AdmissionID                                00380010 LO WORKITEM key  - -
+ScheduledWorkitemCodeSequence              00404018 SQ WORKITEM none - -
+ScheduledStationNameCodeSequence           00404025 SQ WORKITEM none - -
+ScheduledStationClassCodeSequence          00404026 SQ WORKITEM none - -
+ScheduledStationGeographicLocationCodeSequence 00404027 SQ WORKITEM none - -
+ScheduledHumanPerformersSequence           00404034 SQ WORKITEM none - -
+HumanPerformerCodeSequence                 00404009 SQ WORKITEM none - -
+HumanPerformerName                         00404037 PN WORKITEM key  - -
+HumanPerformerOrganization                 00404036 LO WORKITEM key  - -
+InputInformationSequence                   00404021 SQ WORKITEM none - -
+ReferencedRequestSequence                  0040A370 SQ WORKITEM none - -
+RequestedProcedureID                       00401001 SH WORKITEM key  - -
+CodeValue                                  00080100 SH WORKITEM key  - -
+CodingSchemeDesignator                     00080102 SH WORKITEM key  - -
+CodeMeaning                                00080104 LO WORKITEM key  - -
 """
 
 

@@ -6,6 +6,7 @@ FirstreadError
 |  |  |- OutOfScope      it is none that may be judged
 |  |- InvalidInput       a person or another system gave something unusable
 |  |- Conflict           somebody else was first
+|  |- NotPermitted       who asks may not
 |  |- NoLongerWanted     the work lost its purpose while it was done
 |- TransientError        trying again may help: bounded retry
    |- PacsUnavailable
@@ -17,6 +18,7 @@ Errors know nothing of HTTP or of exit codes; the gateway and the command line m
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 PACS_FULL: Final = "pacs_full"  # the code where Orthanc stores nothing more, which fails the site and no single study
@@ -62,6 +64,20 @@ class Conflict(PermanentError):
     def __init__(self, code: str, message: str, *, status: str = "") -> None:
         super().__init__(code, message)
         self.status = status
+
+
+class FilmArrived(Conflict):
+    """A film came after the reader began, and the study is not read yet; at says when."""
+
+    def __init__(self, at: datetime) -> None:
+        super().__init__(
+            "film_arrived", "a film came after the reading began: look at it, then say again that all is read"
+        )
+        self.at = at
+
+
+class NotPermitted(PermanentError):
+    """Who asks may not."""
 
 
 class NoLongerWanted(PermanentError):

@@ -48,6 +48,7 @@ class FindingType:
         MASS: ClassVar[FindingType]
         NODULE: ClassVar[FindingType]
         ATELECTASIS: ClassVar[FindingType]
+        LUNG_OPACITY: ClassVar[FindingType]
 
     def __str__(self) -> str:
         """The key."""
@@ -76,6 +77,9 @@ FindingType.PULMONARY_EDEMA = _known("pulmonary_edema", "19242006", "Pulmonary e
 FindingType.MASS = _known("mass", "4147007", "Mass")
 FindingType.NODULE = _known("nodule", "27925004", "Nodule")
 FindingType.ATELECTASIS = _known("atelectasis", "46621007", "Atelectasis")
+FindingType.LUNG_OPACITY = FindingType(  # CID 6102; SNOMED CT has none that DICOM lists
+    key="lung_opacity", code=Code(value="112001", scheme="DCM", meaning="Opacity"), label="Lung opacity"
+)
 
 KNOWN_FINDINGS: Final[Mapping[str, FindingType]] = {
     kind.key: kind
@@ -89,11 +93,18 @@ KNOWN_FINDINGS: Final[Mapping[str, FindingType]] = {
         FindingType.MASS,
         FindingType.NODULE,
         FindingType.ATELECTASIS,
+        FindingType.LUNG_OPACITY,
     )
 }
 
 IN_A_LUNG: Final = frozenset(
-    {FindingType.PNEUMOTHORAX, FindingType.PLEURAL_EFFUSION, FindingType.CONSOLIDATION, FindingType.PNEUMONIA}
+    {
+        FindingType.PNEUMOTHORAX,
+        FindingType.PLEURAL_EFFUSION,
+        FindingType.CONSOLIDATION,
+        FindingType.PNEUMONIA,
+        FindingType.LUNG_OPACITY,
+    }
 )
 """Findings that lie in one lung, so that a side can be told."""
 ON_BOTH_SIDES: Final = frozenset({FindingType.CARDIOMEGALY, FindingType.PULMONARY_EDEMA})
@@ -102,6 +113,7 @@ ON_BOTH_SIDES: Final = frozenset({FindingType.CARDIOMEGALY, FindingType.PULMONAR
 MIRRORED_FILM: Final = "mirrored_film"  # code of a quality note: the patient's left is at the left edge
 TURNED_FILM: Final = "turned_film"  # another: it lies on its side or head, and nothing is known of the sides on it
 CONTRADICTORY_HEADER: Final = "contradictory_header"  # its pixels are not what its header says; they were believed
+CONTRADICTORY_AGE: Final = "contradictory_age"  # by one age a child's film, by the other an adult's
 ONE_OF_SEVERAL_FRAMES: Final = "one_of_several_frames"  # the others were not looked at
 _ON_A_SIDE: Final = 0.8  # of a region's width; see Region.side
 

@@ -12,11 +12,12 @@ from worklist.procedure_step import ProcedureStepState
 
 
 class Queue(StrEnum):
-    """The fast path scores one image, the slow path reports one study, and uploads are judged: three queues."""
+    """The fast path scores one image, the slow path reports one study, uploads are judged, and speech is heard."""
 
     SCORE = "score"
     REPORT = "report"
     PREDICT = "predict"
+    DICTATE = "dictate"
 
     @property
     def task(self) -> str:
@@ -25,6 +26,10 @@ class Queue(StrEnum):
         A worker of a version before readings serves queues named as the values are, and would throw these away.
         """
         return f"firstread.{self.value}"
+
+
+ALWAYS_SERVED: Final = (Queue.SCORE, Queue.REPORT, Queue.PREDICT)
+"""Every site's; speech is heard only where it is set up."""
 
 
 class JobEvent(StrEnum):

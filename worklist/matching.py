@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from fnmatch import translate
 from typing import Final
 
@@ -22,6 +22,8 @@ _LONGEST_KEY: Final = 10_000  # characters; a list of a hundred UIDs has 6,500
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
 _DATE = re.compile(r"[0-9]{8}", re.ASCII)
 _TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9](([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?", re.ASCII)
+_MOMENT = r"[0-9]{4}(?:[0-9]{2}){0,5}(?:\.[0-9]{1,6})?(?:[+-](?:0[0-9]|1[0-4])[0-5][0-9])?"
+_MOMENTS = re.compile(rf"(?P<first>{_MOMENT})?(?P<range>-(?P<last>{_MOMENT})?)?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9]{1,64}", re.ASCII)
 _TAG = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
 _PN_DELIMITERS: Final = 4  # between the five components of a group
@@ -60,7 +62,15 @@ def key_of(name: str, value: str, level: Level = Level.STUDY) -> Key | None:
     Raises:
         InvalidInput: bad_key.
     """
-    asked = _asked(name, level)
+    return key_for(_asked(name, level), value)
+
+
+def key_for(asked: Attribute, value: str) -> Key | None:
+    """A key of an attribute that is known; None where it matches everything.
+
+    Raises:
+        InvalidInput: bad_key.
+    """
     text = value.strip(" \0")
     if not text:
         return None
@@ -136,6 +146,38 @@ def _range_key(asked: Attribute, text: str) -> Key:
     return Key(attribute=asked, value=f"{first}-{last}", matches=within)
 
 
+def _moment_key(asked: Attribute, text: str) -> Key:
+    found = _MOMENTS.fullmatch(text)
+    if not found or not (found["first"] or found["last"]):
+        form = "a moment YYYYMMDDHHMMSS.FFFFFF+ZZXX, as short as need be, or a range of two"
+        raise _bad(asked.keyword, f"takes {form} with a hyphen between, one of which may be left out")
+    first, last = (_in_utc(asked, found[end]) for end in ("first", "last"))
+    if not found["range"]:
+        return Key(attribute=asked, value=text, matches=lambda held: held.startswith(first))
+    if first and last and first > last:
+        raise _bad(asked.keyword, "is a range whose end lies before its beginning")
+    highest = last + "~"
+
+    def within(held: str) -> bool:
+        return bool(held) and first <= held and (not last or held < highest)
+
+    return Key(attribute=asked, value=text, matches=within)
+
+
+def _in_utc(asked: Attribute, moment: str | None) -> str:
+    """A moment as far as it is told, moved to UTC where it says how far it is from there (PS3.5 section 6.2)."""
+    told, offset = (moment or "")[:-5], (moment or "")[-5:]
+    if offset[:1] not in {"+", "-"}:
+        return moment or ""
+    form = "%Y%m%d%H%M%S.%f"
+    shortest = "00010101000000.000000"
+    try:
+        local = datetime.strptime(f"{told}{shortest[len(told) :]}{offset}", f"{form}%z")
+        return local.astimezone(UTC).strftime(form)[: max(len(told), 12)]
+    except (ValueError, OverflowError) as error:
+        raise _bad(asked.keyword, f"holds {told}, which is no moment") from error
+
+
 def _is_date(text: str) -> bool:
     try:
         return bool(_DATE.fullmatch(text) and date.fromisoformat(text))
@@ -183,6 +225,7 @@ _MAKERS: Final[Mapping[Matching, Callable[[Attribute, str], Key]]] = {
     Matching.UID_LIST: _uid_key,
     Matching.DATE_RANGE: _range_key,
     Matching.TIME_RANGE: _range_key,
+    Matching.MOMENT_RANGE: _moment_key,
     Matching.PERSON_NAME: _person_name_key,
     Matching.WORDS: _words_key,
     Matching.TEXT: _text_key,

@@ -17,11 +17,12 @@ _OF_ANOTHER_HOST: Final = (62, 64)
 _NAME_THE_AUTHORITY: Final = "name the file of the right one in FIRSTREAD_ORTHANC_CA_FILE"
 
 
-def trusting(ca_file: Path | None) -> ssl.SSLContext | None:
+def trusting(ca_file: Path | None, setting: str = "FIRSTREAD_ORTHANC_CA_FILE") -> ssl.SSLContext | None:
     """What trusts a hospital's own authority beside nobody else; None for what this machine trusts.
 
     Args:
         ca_file: its certificates, PEM.
+        setting: that names the file.
 
     Raises:
         InvalidInput: ca_file_unusable.
@@ -33,7 +34,7 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext | None:
     except OSError as error:  # an ssl.SSLError is one
         raise InvalidInput(
             "ca_file_unusable",
-            f"FIRSTREAD_ORTHANC_CA_FILE={ca_file} cannot be used ({error.strerror or 'it holds no certificate'}): "
+            f"{setting}={ca_file} cannot be used ({error.strerror or 'it holds no certificate'}): "
             "it must be a file of certificates in PEM that this account may read",
         ) from error
 

@@ -3,20 +3,22 @@
     unread (SCHEDULED) -> being read (IN PROGRESS, under a lease that lapses) -> read (COMPLETED)
 
 A read study returns to the list, marked, for a new image or a new critical finding, and a reader may put it back by
-hand; both open another round, since a completed step never changes (PS3.4 Table CC.1.1-1). A prior stands aside from
+hand; both open another round, since a completed step never changes (PS3.4 Table CC.1.1-1). So does a claim that is
+given up or lapses: its step is canceled, and no step in progress becomes a scheduled one. A prior stands aside from
 the work until somebody makes it work; a study of long ago whose report came along with its images, and which would
 return for the rest of them, stands aside too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from worklist.errors import Conflict
+from worklist.errors import Conflict, NotPermitted
 from worklist.procedure_step import STEP_TRANSITIONS, ProcedureStepEvent, ProcedureStepState, Status
+from worklist.roles import EVERY_ROLE, PERMITTED, Role, UseCase
 
 
 class ReadingState(StrEnum):
@@ -71,22 +73,59 @@ class ActorSource(StrEnum):
 
     TYPED = "typed"
     PROXY = "proxy"
+    SESSION = "session"  # logged in at the hospital's identity provider
+    TOKEN = "token"  # noqa: S105 - an access token of the same, of a machine
+    KEY = "key"  # an API key
+    PLUGIN = "plug-in"  # Orthanc's, by the doorbell's secret
+    DICOM = "dicom"  # an AE title, or the name in a certificate
     REPORT = "report"
     SYSTEM = "system"
     COMMAND_LINE = "command line"
 
 
+_PROVED: Final = frozenset({ActorSource.PROXY, ActorSource.SESSION, ActorSource.TOKEN, ActorSource.KEY})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Actor:
-    """Who asks for a change."""
+    """Who asks.
+
+    Attributes:
+        name: of the person or the machine.
+        source: how it became known.
+        roles: every one where nobody is asked to log in.
+        address: from where; empty where that is this process, or is not known.
+    """
 
     name: str
     source: ActorSource
+    roles: frozenset[Role] = field(default=EVERY_ROLE, compare=False)
+    address: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse the nameless."""
         if not self.name.strip():
             raise ValueError("an actor needs a name")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the name is proved, by a login, a key or the hospital's proxy, and not merely said."""
+        return self.source in _PROVED
+
+    def may(self, use_case: UseCase) -> bool:
+        """Whether one of the roles permits it."""
+        return not self.roles.isdisjoint(PERMITTED[use_case])
+
+    def require(self, use_case: UseCase) -> None:
+        """Make sure that it is permitted.
+
+        Raises:
+            NotPermitted: not_permitted.
+        """
+        if not self.may(use_case):
+            has = f"has the role {' and '.join(sorted(self.roles))}" if self.roles else "has no role here"
+            may = ", ".join(sorted(PERMITTED[use_case]))
+            raise NotPermitted("not_permitted", f"{self.name} {has}: only {may} may {use_case}; ask IT for the role")
 
 
 SYSTEM: Final = Actor(name="Firstread", source=ActorSource.SYSTEM)
@@ -130,7 +169,7 @@ class Reading:
         lease_until: when the claim lapses; None unless it is being read.
         how: how it is known that it was read.
         returned_for: why a read study came back; empty where it did not.
-        number: counts from 1; each return and each putting back opens another.
+        number: counts from 1; each return, each putting back and each claim that ends without a reading opens another.
     """
 
     state: ReadingState
@@ -206,7 +245,7 @@ class Reading:
         return self._again(following, now, why) if self.state is ReadingState.READ else self
 
     def _again(self, state: ReadingState, now: datetime, returned_for: str) -> Reading:
-        is_next = self.state is ReadingState.READ
+        is_next = self.state in {ReadingState.READ, ReadingState.READING}
         return Reading(state=state, since=now, returned_for=returned_for, number=self.number + int(is_next))
 
     def _by(self, actor: Actor, own: ReadingEvent, foreign: ReadingEvent) -> ReadingEvent:

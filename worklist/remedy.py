@@ -43,6 +43,7 @@ _REMEDIES: Final = {
     "card_of_another_model": _MODEL,
     "model_failed": _LOG,
     "worker_lost": _LOG,
+    "not_enough_memory": "Give the worker more memory, as by mem_limit in docker-compose.yml. Then try again.",
     "unexpected_error": _LOG,
     "no_policy": _POLICY,
     "deleted_from_pacs": _GONE,

@@ -7,11 +7,22 @@ patient's age.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from worklist.scope_words import (
+    CHEST,
+    CHEST_ADJECTIVE,
+    FRONTAL,
+    LYING,
+    NEAR_CHEST,
+    NOT_FRONTAL,
+    OF_A_CHILD,
+    OTHER,
+    SPINE,
+    plain,
+)
 from worklist.study import Failure
 
 MANUFACTURER = "Firstread"
@@ -32,13 +43,17 @@ REFUSED_RADIOGRAPHS = (CHILD, LATERAL_VIEW, NOT_CHEST, DERIVED, FOR_PROCESSING)
 # What an image turned out to be once its pixels were looked at, whatever its header says; the gates raise these.
 NOT_CHEST_FILM = "not_chest_film"
 LATERAL_FILM = "lateral_film"
-SEEN_OUT_OF_SCOPE = (NOT_CHEST_FILM, LATERAL_FILM)
+CHILD_FILM = "child_film"
+SEEN_OUT_OF_SCOPE = (NOT_CHEST_FILM, LATERAL_FILM, CHILD_FILM)
 """Codes with which an image fails to be scored that is none of those which are looked at, and not broken.
 
 A film that is blank, burned out, or lies so that it cannot be put right is not among them: somebody can send it again.
 """
 
 TELLING = (*REFUSED_RADIOGRAPHS, NOT_A_RADIOGRAPH)
+
+OUT_OF_SCOPE = frozenset({*TELLING, *SEEN_OUT_OF_SCOPE})
+"""Every code under which an image is none that may be judged; nothing is broken then."""
 
 _RADIOGRAPH_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography Image Storage
@@ -61,31 +76,21 @@ _STUDY_TEXTS = ("StudyDescription", "RequestedProcedureDescription", "PerformedP
 _VIEW_TEXTS = ("SeriesDescription", "ProtocolName")
 _DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
 
+AGE_KEYWORDS = ("PatientAge", "PatientBirthDate", *_DATES)
+"""Every attribute that states_age and contradictory_ages read."""
+
 WARD_OF = ("RequestingService", "CurrentPatientLocation", "InstitutionalDepartmentName")
 """Where an image was asked for: the first of these attributes that an image has."""
 
 HEADER_KEYWORDS = (
     *("SOPClassUID", "Modality", "Rows", "ViewPosition", "PatientOrientation", "PatientAge", "PatientBirthDate"),
-    *("PresentationIntentType", "ImageType", "PhotometricInterpretation", "DerivationDescription"),
+    *("PresentationIntentType", "ImageType", "PhotometricInterpretation", "DerivationDescription", "ConversionType"),
     *_IMAGE_TEXTS,
     *_STUDY_TEXTS,
     *_DATES,
 )
 """Every attribute that assess_scope reads."""
 
-# Words of many languages, in upper case and without accents: first those that also stand inside longer words.
-_CHEST = re.compile(
-    r"CHEST|TH?ORA(?:X|KS)|CXR|胸(?!腰?椎|骨|鎖|锁)|흉부|ทรวงอก|ปอด|صدر|سینه|חזה|"
-    r"\b(?:TORACE|THX|LUNG\w*|PULM[AO]\w*|POUMONS?|POLMON\w*|BRUST|BRUSTKORB|BORSTKAS|BRYSTKASSE|RINTAKEHA\w*|"
-    r"KEUHKO\w*|MELLKAS\w*|KLATK\w*|KLP|PLUC\w*|PLICE?|PLJUC\w*|HRUDNIK\w*|KRUTINES|KRUSKURV\w*|RINDKERE\w*|"
-    r"GOGUS\w*|AKCIGER\w*|AC GRAFI\w*|NGUC|PHOI|ОГК|ЛЕГКИ\w*|ЛЕГЕН\w*)\b"
-)
-_CHEST_ADJECTIVE = re.compile(  # these speak of the thoracic spine where a spine is named beside them
-    r"\b(?:TH?ORA[CKZ]\w*|PIERSIOW\w*|HRUDN\w*|GRUDN\w*|PRSN\w*|ГРУДН\w*|ГРЪД\w*|ΘΩΡΑΚ\w*)\b"
-)
-_NEAR_CHEST = re.compile(
-    r"\b(?:PECHO|HEART|CORAZON|COR|COEUR|CUORE|HERZ|HART|CORACAO|PEITO|PETTO|POITRINE|SERCE|SRDCE|KALP)\b"
-)
 _DERIVED_TEXTS = (
     "SeriesDescription",
     "ProtocolName",
@@ -96,27 +101,8 @@ _DERIVED_WORDS = re.compile(
     r"\bHEAT ?MAPS?\b|\bSALIENCY\b|\bBONE SUPPRESS\w*|\b(?:BONES?|RIBS?) (?:SUPPRESSED|SUBTRACTED|SUPPRESSION)\b|"
     r"\bSOFT TISSUE (?:IMAGE|ONLY)\b|\bDUAL ENERGY\b|\bSUBTRACTION\b|\bDES (?:BONE|SOFT)\b"
 )
+_NO_FILM = {"DRW": "drawing", "SYN": "synthesized image"}  # by Conversion Type, PS3.3 C.8.6.1
 _TISSUE = re.compile(r"\b(?:BONE|SOFT TISSUE|SOFT_TISSUE)\b")
-_SPINE_WORDS = (
-    r"SPINE|SPINAL|VERTEBR|LUMB|WIRBEL|WERVEL|ПОЗВОН|ΣΠΟΝΔΥΛ|椎|척추|흉추|"
-    r"\b(?:BWS|LWS|HWS|COLUMNA|COLUNA|COLONN[AE]|RACHIS|KREGOS\w*|KRALJEZNIC\w*|OMURGA\w*)\b"
-)
-_OTHER_WORDS = (
-    r"\b(?:HEAD|SKULL|FACE|FACIAL|NASAL|SINUS\w*|NNH|NASENNEBEN\w*|MANDIBLE|DENTAL|TEETH|TOOTH|PANORAM\w*|EYE|"
-    r"ORBITS?|NECK|CERVICAL|SACR\w*|COCCYX|ABD\w*|KUB|BOWEL|PELVIS|PELVIC|HIPS?|SHOULDERS?|CLAVICLE|SCAPULA|"
-    r"HUMERUS|ELBOW|FOREARM|ARM|WRIST|HANDS?|FINGERS?|THUMB|FEMUR|THIGH|KNEES?|LEGS?|TIBIA|FIBULA|ANKLE|FOOT|FEET|"
-    r"TOES?|HEEL|CALCANEUS|PATELLA|EXTREMITY|BREAST|MAMMO\w*|RIBS?|STERNUM|ESOPHAGUS|STOMACH|JAW|BRAIN|"
-    r"KNIE|FUSS|SCHADEL|BECKEN|RIPPEN|MAIN|GENOU|BASSIN|COTES|COSTAL|COSTILLAS?|MANO|RODILLA|CADERA|ZEBR\w*|"
-    r"БРЮШН\w*|ГРУДИН\w*|КИСТ\w*|КОЛЕН\w*|РЕБ[ЕР]\w*|ЧЕРЕП\w*)\b|[頭头頸颈肩肘腕手腹腰股膝踝足骨]|복부|무릎|골반"
-)
-_SPINE = re.compile(_SPINE_WORDS)
-_OTHER = re.compile(f"{_SPINE_WORDS}|{_OTHER_WORDS}")
-_FRONTAL = re.compile(r"\b(?:PA|AP|P A|A P|FRONT|FRONTAL\w*|FACE|FRENTE|PORTABLE|BEDSIDE|ПРЯМ\w*|DV|VD)\b|正|정면")
-_NOT_FRONTAL = re.compile(
-    r"\b(?:LAT|LATERA\w*|LL|RL|LLAT|RLAT|SEITL\w*|PROFIL\w*|PERFIL|BOCZN\w*|BOCN\w*|БОКОВ\w*|ΠΛΑΓΙ\w*|"
-    r"DECUB\w*|LLD|RLD|OBL\w*|LAO|RAO|LPO|RPO)\b|側|侧|측면"
-)
-
 _ADULT_YEARS = 18
 _AGE = re.compile(r"(\d{1,3})([YMWD])")  # AS, PS3.5 section 6.2
 _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.2425}
@@ -152,6 +138,11 @@ def assess_scope(header: Mapping[str, str], rules: ScopeRules) -> Failure | None
         or _view(header)
         or _child(header)
     )
+
+
+def is_secondary_capture(sop_class_uid: str) -> bool:
+    """Whether a SOP Class is one of those for what was captured from elsewhere."""
+    return sop_class_uid.strip() in _SECONDARY_CAPTURE_CLASSES
 
 
 def is_own_manufacturer(manufacturer: str) -> bool:
@@ -192,7 +183,7 @@ def _kind(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
 
 
 def _intent(header: Mapping[str, str]) -> Failure | None:
-    if _plain(header.get("PresentationIntentType", "")) != "FOR PROCESSING":
+    if plain(header.get("PresentationIntentType", "")) != "FOR PROCESSING":
         return None
     return Failure(code=FOR_PROCESSING, message="raw image for processing by its Presentation Intent Type")
 
@@ -204,6 +195,11 @@ def _derived(header: Mapping[str, str]) -> Failure | None:
     is_derived = kinds[0].strip() == "DERIVED"
     is_color = "MONOCHROME" not in header.get("PhotometricInterpretation", "MONOCHROME").upper()
     is_drawn = is_color and is_derived and header.get("SOPClassUID", "").strip() in _SECONDARY_CAPTURE_CLASSES
+    made = _NO_FILM.get(header.get("ConversionType", "").strip().upper())
+    if made:
+        return Failure(
+            code=DERIVED, message=f"{made} by its Conversion Type, not an original film: only these are scored"
+        )
     named = _DERIVED_WORDS.search(words) or (is_derived and _TISSUE.search(f"{words} | {' | '.join(kinds[2:])}"))
     if not named and not is_drawn:
         return None
@@ -213,42 +209,63 @@ def _derived(header: Mapping[str, str]) -> Failure | None:
 
 def _body_part(header: Mapping[str, str], rules: ScopeRules) -> Failure | None:
     # What is said of the image outweighs what is said of the study, which may cover several parts.
-    body_part = _plain(header.get("BodyPartExamined", ""))
+    body_part = plain(header.get("BodyPartExamined", ""))
     image, study = _texts(header, *_IMAGE_TEXTS), _texts(header, *_STUDY_TEXTS)
     if _says_chest(image, rules):
         return None
-    is_chest_study = _says_chest(study, rules) and not _OTHER.search(study)
-    if body_part not in _NOT_STATED and not is_chest_study and not _NEAR_CHEST.search(body_part):
+    is_chest_study = _says_chest(study, rules) and not OTHER.search(study)
+    if body_part not in _NOT_STATED and not is_chest_study and not NEAR_CHEST.search(body_part):
         return Failure(code=NOT_CHEST, message=f"body part is {body_part.lower()}, not chest")
-    if body_part not in _NOT_STATED and not _OTHER.search(_texts(header, *_IMAGE_TEXTS[1:])):
+    if body_part not in _NOT_STATED and not OTHER.search(_texts(header, *_IMAGE_TEXTS[1:])):
         return None  # a device's menu is often left at its default: the gates see what the film shows
-    if not _OTHER.search(image) and (_says_chest(study, rules) or not _OTHER.search(study)):
+    if not OTHER.search(image) and (_says_chest(study, rules) or not OTHER.search(study)):
         return None
-    named = _OTHER.search(image) or _OTHER.search(study)
+    named = OTHER.search(image) or OTHER.search(study)
     part = named.group().lower() if named else "another part"
     return Failure(code=NOT_CHEST, message=f"described as {part}, not chest")
 
 
 def _view(header: Mapping[str, str]) -> Failure | None:
     refused = Failure(code=LATERAL_VIEW, message="lateral, oblique or decubitus view: only frontal films are scored")
-    view = _plain(header.get("ViewPosition", ""))
-    if _FRONTAL.search(view):
+    view = plain(header.get("ViewPosition", ""))
+    if FRONTAL.search(view):
         return None
-    if _NOT_FRONTAL.search(view):
+    if NOT_FRONTAL.search(view):
         return refused
     rows_run_to = header.get("PatientOrientation", "").split("\\")[0].strip().upper()
     if rows_run_to[:1] in {"A", "P"}:
         return refused
-    words = _texts(header, *_VIEW_TEXTS)
-    return refused if _NOT_FRONTAL.search(words) and not _FRONTAL.search(words) else None
+    words = LYING.sub(" ", _texts(header, *_VIEW_TEXTS))
+    return refused if NOT_FRONTAL.search(words) and not FRONTAL.search(words) else None
 
 
 def _child(header: Mapping[str, str]) -> Failure | None:
-    ages = [age for age in (_stated_age(header), age_by_dates(header)) if age is not None]
-    # Where the two disagree one of them is wrong, and an adult's film is not to be lost for that.
-    if not ages or max(ages) >= _ADULT_YEARS:
+    stated, by_dates = _stated_age(header), age_by_dates(header)
+    ages = [age for age in (stated, by_dates) if age is not None]
+    if ages and max(ages) < _ADULT_YEARS:
+        return Failure(code=CHILD, message=f"patient is under {_ADULT_YEARS}: only films of adults are scored")
+    # Where the two disagree one of them is wrong, and an adult's film is not to be lost for that; but a word may tell.
+    described = OF_A_CHILD.search(_texts(header, *_IMAGE_TEXTS, *_STUDY_TEXTS))
+    if described and (not ages or min(ages) < _ADULT_YEARS):
+        told = f"described as a child's film ({described.group().lower()})"
+        return Failure(code=CHILD, message=f"{told}, and no age says otherwise: only films of adults are scored")
+    return None
+
+
+def states_age(header: Mapping[str, str]) -> bool:
+    """Whether a header says how old the patient is, so that nothing need be guessed from the film."""
+    return _stated_age(header) is not None or age_by_dates(header) is not None
+
+
+def contradictory_ages(header: Mapping[str, str]) -> str | None:
+    """What to tell of a film that was taken for an adult's though one of its ages is a child's; None for any other."""
+    stated, by_dates = _stated_age(header), age_by_dates(header)
+    if stated is None or by_dates is None or (stated < _ADULT_YEARS) == (by_dates < _ADULT_YEARS):
         return None
-    return Failure(code=CHILD, message=f"patient is under {_ADULT_YEARS}: only films of adults are scored")
+    return (
+        f"Patient's Age says {header['PatientAge'].strip()}, birth and study date make {by_dates} years: one is wrong, "
+        "and the film was taken for an adult's."
+    )
 
 
 def _stated_age(header: Mapping[str, str]) -> float | None:
@@ -276,17 +293,10 @@ def _date(text: str) -> date | None:
 
 
 def _says_chest(words: str, rules: ScopeRules) -> bool:
-    if _CHEST.search(words) or any(_plain(word) in words for word in rules.chest_words if _plain(word)):
+    if CHEST.search(words) or any(plain(word) in words for word in rules.chest_words if plain(word)):
         return True
-    return bool(_CHEST_ADJECTIVE.search(words)) and not _SPINE.search(words)
+    return bool(CHEST_ADJECTIVE.search(words)) and not SPINE.search(words)
 
 
 def _texts(header: Mapping[str, str], *keywords: str) -> str:
-    return " | ".join(_plain(header.get(keyword, "")) for keyword in keywords)
-
-
-def _plain(text: str) -> str:
-    """Upper case, no accents, anything but letters and digits a space: 'Thorax_p.a.' becomes 'THORAX P A'."""
-    decomposed = unicodedata.normalize("NFKD", text.upper())
-    unaccented = "".join(char for char in decomposed if not unicodedata.combining(char))
-    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", unaccented)).strip()
+    return " | ".join(plain(header.get(keyword, "")) for keyword in keywords)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from worklist.finding import Analysis, merge
 from worklist.order import OrderPriority
 from worklist.reading import Reading, ReadingState, prior, unread
-from worklist.triage import SiteChoices, Triage, TriagePolicy, Urgency, assess, queue_at
+from worklist.triage import NO_GROUNDS, Grounds, SiteChoices, Triage, TriagePolicy, Urgency, assess, queue_at
 
 
 class StudyState(StrEnum):
@@ -52,7 +52,7 @@ class StudyFacts:
         scope_failure: why its images are out of scope, where none is eligible.
         is_reported: whether the results of the current revision lie in the PACS.
         report_failure: why they do not and will not.
-        stated: keys of the findings that a language model has stated of any of its revisions.
+        earlier: what spoke for it beside its scores in any of its revisions.
     """
 
     received_at: datetime
@@ -62,7 +62,7 @@ class StudyFacts:
     scope_failure: Failure | None = None
     is_reported: bool = False
     report_failure: Failure | None = None
-    stated: frozenset[str] = frozenset()
+    earlier: Grounds = NO_GROUNDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +99,7 @@ def assess_study(
     analyses = [image.analysis for image in facts.images if image.analysis]
     analysis = merge(analyses) if analyses else None
     policy = policies.get(analysis.scorer.sha256) if analysis else None
-    triage = assess(analysis, policy, facts.stated) if analysis and policy else None
+    triage = assess(analysis, policy, facts.earlier) if analysis and policy else None
     state, failure = _state(facts, analysis)
     choices = policy.site if policy else site or SiteChoices()
     return StudyStatus(

@@ -8,8 +8,9 @@ critical, and its head start is H, where an emergency finding reaches a threshol
 Weights and thresholds come from the scorer's card, or from the site. More images or higher probabilities never lower
 a study.
 
-Where a site allows it, a finding that a language model states on the film counts as a harm at which a study is just
-flagged, if the finding could flag one at all: it raises to the least flag, never further, and lowers nothing.
+Where a site allows it, a finding that a language model states on the film, or whose score is clearly worse than on an
+earlier film, counts as a harm at which a study is just flagged, if the finding could flag one at all: it raises to the
+least flag, never further, and lowers nothing.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from worklist.account import Change
 from worklist.card import FindingCard, Precision, ScorerCard, card_of_json, card_to_json
 from worklist.errors import InvalidInput
 from worklist.finding import Analysis, Finding, Side
 from worklist.order import OrderPriority
 
 _NEVER_ONE = 1e-9
+_THRESHOLDS = ("flag_from", "named_from", "critical_from")  # of a site
 
 
 class Urgency(StrEnum):
@@ -68,6 +71,11 @@ class SiteChoices:
         alert_budget: the largest share of studies that may be flagged, 0 to 1.
         weights: harm of waiting by finding key, instead of the card's.
         language_model_may_raise: whether what a language model states on a film may flag its study.
+        prior_raises: whether a change for the worse since an earlier film may.
+        flag_from: harm from which a study is flagged, instead of the card's; the alert budget may still raise it.
+        named_from: probability from which a finding is put into words, by its key; never below the card's, from which
+            on it is known how often such words are right.
+        critical_from: probability from which an emergency finding makes a study critical; the same goes for it.
     """
 
     horizon: timedelta = timedelta(hours=16)
@@ -77,6 +85,10 @@ class SiteChoices:
     alert_budget: float = 0.2
     weights: Mapping[str, float] | None = None
     language_model_may_raise: bool = False
+    prior_raises: bool = False
+    flag_from: float | None = None
+    named_from: Mapping[str, float] | None = None
+    critical_from: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse choices that contradict each other."""
@@ -99,10 +111,97 @@ class SiteChoices:
             raise ValueError(f"the steepness must be above 0, got {self.steepness}")
         if not 0 < self.alert_budget <= 1:
             raise ValueError(f"the alert budget is a share above 0 and at most 1, got {self.alert_budget}")
+        self._check_card_values()
+        for name in ("weights", "named_from", "critical_from"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, None)
+
+    def _check_card_values(self) -> None:
         if any(not 0 <= weight <= 1 for weight in (self.weights or {}).values()):
             raise ValueError("weights lie between 0 and 1")
-        if not self.weights:
-            object.__setattr__(self, "weights", None)
+        if self.flag_from is not None and not 0 < self.flag_from < 1:
+            raise ValueError(f"the harm from which a study is flagged lies between 0 and 1, got {self.flag_from}")
+        if any(
+            not 0 < limit <= 1 for limits in (self.named_from, self.critical_from) for limit in (limits or {}).values()
+        ):
+            raise ValueError("thresholds are above 0 and at most 1")
+
+    def known_to(self, card: ScorerCard) -> SiteChoices:
+        """As much of it as a scorer's card can follow: a choice may be of another scorer's findings."""
+        cards = {found.type.key: found for found in card.findings}
+
+        def above(own: str) -> dict[str, float]:
+            chosen: Mapping[str, float] = getattr(self, own) or {}
+            least = {key: getattr(cards[key], own) for key in chosen if key in cards}
+            return {key: chosen[key] for key, limit in least.items() if limit is not None and chosen[key] > limit}
+
+        return replace(
+            self,
+            weights={key: weight for key, weight in (self.weights or {}).items() if key in cards},
+            named_from=above("named_from"),
+            critical_from=above("critical_from"),
+        )
+
+    def laid_over(self, card: ScorerCard) -> ScorerCard:
+        """A scorer's card with the site's weights and thresholds in the place of its own.
+
+        Raises:
+            ValueError: nothing that is shown would have a weight.
+        """
+        weights, named_from, critical_from = self.weights or {}, self.named_from or {}, self.critical_from or {}
+        return replace(
+            card,
+            findings=tuple(
+                replace(
+                    found,
+                    weight=weights.get(found.type.key, found.weight),
+                    named_from=named_from.get(found.type.key, found.named_from),
+                    critical_from=critical_from.get(found.type.key, found.critical_from),
+                )
+                for found in card.findings
+            ),
+        )
+
+    @property
+    def changes_cards(self) -> bool:
+        """Whether it changes anything of a scorer's card."""
+        return bool(self.weights or self.named_from or self.critical_from)
+
+    @property
+    def hears_more(self) -> bool:
+        """Whether anything beside the scores may flag a study."""
+        return self.language_model_may_raise or self.prior_raises
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grounds:
+    """What speaks for a study beside its scores, as keys of findings; each counts only where the site allows it.
+
+    Attributes:
+        stated: stated on the film by a language model that was shown nothing else.
+        worse: with a score that is new or worsened since an earlier film, both by the same weights.
+    """
+
+    stated: frozenset[str] = frozenset()
+    worse: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> Grounds:
+        """Those of an Analysis."""
+        account, prior = analysis.account, analysis.prior
+        statements = account.statements if account and account.saw_film_alone else ()
+        return cls(
+            stated=frozenset(one.type.key for one in statements),
+            worse=frozenset(one.type.key for one in prior.compared if one.change in _WORSE) if prior else frozenset(),
+        )
+
+    def __or__(self, other: Grounds) -> Grounds:
+        """Both together: what raised a study in one revision goes on to do so in the next."""
+        return Grounds(stated=self.stated | other.stated, worse=self.worse | other.worse)
+
+
+_WORSE = {Change.NEW, Change.WORSENED}
+NO_GROUNDS = Grounds()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,10 +209,13 @@ class TriagePolicy:
     """Everything that the rule depends on, in force from a moment on; its digest stands in every result.
 
     Attributes:
-        card: the scorer's, with the site's weights in it.
+        card: the scorer's, with the site's weights and thresholds in it.
         site: the site's choices.
-        flag_from: harm from which a study is flagged: the card's, or higher where the alert budget asks for it.
+        flag_from: harm from which a study is flagged: the card's or the site's, or higher where the alert budget asks
+            for it.
         budget_basis: on which scores the alert budget was computed, in words.
+        own_card: the scorer's without the site's choices; None where only the policy is known, as after it was read
+            back.
         digest: SHA-256 of the policy as JSON.
     """
 
@@ -121,6 +223,7 @@ class TriagePolicy:
     site: SiteChoices
     flag_from: float
     budget_basis: str
+    own_card: ScorerCard | None = field(default=None, compare=False, repr=False)
     digest: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -153,15 +256,18 @@ class TriagePolicy:
                 f"{', '.join(found.type.key for found in card.findings)}",
             )
         try:
-            weighed = replace(
-                card,
-                findings=tuple(replace(f, weight=chosen.get(f.type.key, f.weight)) for f in card.findings),
-            )
+            weighed = site.laid_over(card)
         except ValueError as error:
             raise InvalidInput("no_weights", f"FIRSTREAD_WEIGHTS: {error}: give at least one above 0") from error
         basis = f"the last {len(harms)} studies of this site" if harms is not None else f"the card: {card.reference}"
         limit = _exceeded_by(harms if harms is not None else card.reference_harms, site.alert_budget)
-        return cls(card=weighed, site=site, flag_from=max(card.flag_from, limit), budget_basis=basis)
+        return cls(
+            card=weighed,
+            site=site,
+            flag_from=max(card.flag_from if site.flag_from is None else site.flag_from, limit),
+            budget_basis=basis,
+            own_card=card,
+        )
 
     @property
     def pivot(self) -> float:
@@ -172,10 +278,15 @@ class TriagePolicy:
         """Whether a finding flags its study by itself."""
         return card.is_critical(finding) or card.weight * finding.probability >= self.flag_from
 
-    def may_flag(self, stated: Collection[str]) -> bool:
+    def words_flag(self, grounds: Grounds) -> bool:
         """Whether findings that a language model states flag a study: one of them must be able to, were it certain."""
-        weights = {card.type.key: card.weight for card in self.card.findings}
-        return self.site.language_model_may_raise and any(weights.get(key, 0.0) >= self.flag_from for key in stated)
+        able = {card.type.key for card in self.card.findings if card.weight >= self.flag_from}
+        return self.site.language_model_may_raise and not able.isdisjoint(grounds.stated)
+
+    def change_flags(self, grounds: Grounds) -> bool:
+        """Whether findings that are worse than on an earlier film flag a study: as words do, and only shown ones."""
+        able = {card.type.key for card in self.card.findings if card.is_shown and card.weight >= self.flag_from}
+        return self.site.prior_raises and not able.isdisjoint(grounds.worse)
 
     def head_start(self, harm: float) -> timedelta:
         """How much earlier than it arrived a study of this harm is queued; zero below flag_from."""
@@ -204,8 +315,10 @@ class TriagePolicy:
             "weights": dict(self.site.weights) if self.site.weights else None,
             "flag_from": self.flag_from,
             "budget_basis": self.budget_basis,
-            # Only where it is so: a policy of before this choice keeps its digest.
+            # Only where it is so: a policy of before these choices keeps its digest.
             **({"language_model_may_raise": True} if self.site.language_model_may_raise else {}),
+            **({"prior_raises": True} if self.site.prior_raises else {}),
+            **{f"site_{name}": value for name in _THRESHOLDS if (value := getattr(self.site, name)) is not None},
         }
 
     @classmethod
@@ -221,6 +334,8 @@ class TriagePolicy:
                 alert_budget=values["alert_budget"],
                 weights=values["weights"],
                 language_model_may_raise=values.get("language_model_may_raise", False),
+                prior_raises=values.get("prior_raises", False),
+                **{name: values.get(f"site_{name}") for name in _THRESHOLDS},
             ),
             flag_from=values["flag_from"],
             budget_basis=values["budget_basis"],
@@ -259,7 +374,8 @@ class Triage:
         shown: the findings that may be shown, most probable first.
         named: those of them that may be put into words: critical ones first, then the most harmful.
         policy_digest: of the policy that was in force.
-        is_raised_by_words: whether the study is flagged by what a language model states alone.
+        is_raised_by_words: whether what a language model states flags a study that its scores do not.
+        is_raised_by_change: whether a change for the worse since an earlier film does.
     """
 
     urgency: Urgency
@@ -270,12 +386,15 @@ class Triage:
     named: tuple[NamedFinding, ...]
     policy_digest: str
     is_raised_by_words: bool = False
+    is_raised_by_change: bool = False
 
     @property
     def flag(self) -> str:
-        """The class in words, and by whom where the scores alone do not bear it out."""
-        by = " by the language model alone" if self.is_raised_by_words else ""
-        return f"{self.urgency.label}{by}"
+        """The class in words, and by what where the scores alone do not bear it out."""
+        words = ["the language model"] * self.is_raised_by_words
+        change = ["the change since an earlier film"] * self.is_raised_by_change
+        by = " and ".join((*words, *change))
+        return f"{self.urgency.label} by {by} alone" if by else self.urgency.label
 
     @property
     def evidence(self) -> str:
@@ -287,20 +406,14 @@ class Triage:
         return f"{self.flag}, none certain enough to name"
 
 
-def stated_findings(analysis: Analysis) -> frozenset[str]:
-    """The keys of the findings that a language model states of a film, and that no text can have put into its mouth."""
-    account = analysis.account
-    return frozenset(one.type.key for one in account.statements) if account and account.saw_film_alone else frozenset()
-
-
-def assess(analysis: Analysis, policy: TriagePolicy, stated: Collection[str] = ()) -> Triage:
+def assess(analysis: Analysis, policy: TriagePolicy, earlier: Grounds = NO_GROUNDS) -> Triage:
     """Class and head start of what a scorer says of a study.
 
     Args:
         analysis: of all images of the study, merged.
         policy: the one in force for this scorer.
-        stated: keys of findings that a language model has stated of the study beside those of the analysis; they
-            count where the policy allows it.
+        earlier: what spoke for the study beside its scores in earlier revisions; it counts beside what the analysis
+            holds of the kind, where the policy allows it.
     """
     known = [(finding, card) for finding in analysis.findings if (card := policy.card.of(finding.type))]
     counted = [(finding, card) for finding, card in known if card.is_shown]
@@ -311,8 +424,9 @@ def assess(analysis: Analysis, policy: TriagePolicy, stated: Collection[str] = (
         default=None,
     )
     harm = harms[leading.type.key] if leading else 0.0
-    is_raised = harm < policy.flag_from and policy.may_flag({*stated, *stated_findings(analysis)})
-    if is_raised:
+    grounds, is_below = earlier | Grounds.of(analysis), harm < policy.flag_from
+    by_words, by_change = is_below and policy.words_flag(grounds), is_below and policy.change_flags(grounds)
+    if by_words or by_change:
         harm = policy.flag_from
     critical = {finding.type.key for finding, card in counted if card.is_critical(finding)}
     urgency = Urgency.CRITICAL if critical else Urgency.URGENT if harm >= policy.flag_from else Urgency.NONE
@@ -340,7 +454,8 @@ def assess(analysis: Analysis, policy: TriagePolicy, stated: Collection[str] = (
         shown=tuple(finding for finding, _ in counted),
         named=tuple(sorted(in_words, key=weight_of)),
         policy_digest=policy.digest,
-        is_raised_by_words=is_raised and not critical,
+        is_raised_by_words=by_words and not critical,
+        is_raised_by_change=by_change and not critical,
     )
 
 

@@ -1,7 +1,9 @@
-"""How large the body of a request may be: asked before anything of it is read, on every path."""
+"""How large a request may be, asked before anything of it is read, and how long it may take: on every path."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,10 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.problems import Problem, problem
 
 LEAST_BYTES: Final = 64_000  # of every path that is not named: no form or document of ours comes near
+_PATIENCE_S, _BYTES_A_S = 20.0, 600_000  # so long in all, and a second more for each so many bytes that came
 
 
 class BodyLimit:
     """Refuses what is too large with 413: at once where the request says its size, else as soon as it is read so far.
+
+    What comes too slowly is refused with 408; only the time in which nothing came is counted.
 
     Args:
         app: the application behind it.
@@ -31,13 +36,22 @@ class BodyLimit:
             return
         headers = dict(scope["headers"])
         stated, most = headers.get(b"content-length", b"0"), self._most(scope["path"])
-        is_whole, received = stated == b"0" and b"transfer-encoding" not in headers, 0
+        is_whole, received, waited = stated == b"0" and b"transfer-encoding" not in headers, 0, 0.0
 
         async def counted() -> Message:
-            nonlocal is_whole, received
-            message = await receive()
+            nonlocal is_whole, received, waited
+            if is_whole:  # what comes now is the caller's leaving
+                return await receive()
+            started, patience = time.monotonic(), _PATIENCE_S + received / _BYTES_A_S
+            try:
+                async with asyncio.timeout(max(0.0, patience - waited)):
+                    message = await receive()
+            except TimeoutError:
+                detail = f"the request was not whole after {patience:.0f} s of waiting for it"
+                raise Problem(408, "too slow", detail, code="upload_too_slow") from None
+            waited += time.monotonic() - started
             received += len(message.get("body", b""))
-            is_whole = is_whole or not message.get("more_body", False)
+            is_whole = not message.get("more_body", False)
             if received > most:
                 is_whole = False
                 raise _too_large(most)

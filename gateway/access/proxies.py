@@ -27,12 +27,12 @@ class ForwardedAddress:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with the scheme and the name that its reader sees."""
-        if scope["type"] == "http":
+        if scope["type"] in {"http", "websocket"}:
             connection = HTTPConnection(scope)
             stated = connection.headers.get("X-Forwarded-Proto", "").strip().lower()
             is_near = connection.client is not None and connection.client.host in _LOOPBACK
             is_trusted = self._actors.is_trusted(connection)
-            if stated in {"http", "https"} and (is_near or is_trusted):
+            if scope["type"] == "http" and stated in {"http", "https"} and (is_near or is_trusted):
                 scope = {**scope, "scheme": stated}
             host = connection.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
             if host and is_trusted:

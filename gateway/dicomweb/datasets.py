@@ -10,54 +10,48 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from gateway.search.studies import FoundStudy
 from worklist.attributes import (
     ATTRIBUTES,
-    PLACE,
     PRIVATE_ATTRIBUTES,
     PRIVATE_CREATOR,
     PRIVATE_CREATOR_TAG,
-    READING,
-    URGENCY,
     attribute,
 )
-from worklist.triage import Urgency
 
 EVERYTHING: Final = "all"
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
-_URGENCIES: Final = {Urgency.CRITICAL: "CRITICAL", Urgency.URGENT: "URGENT", Urgency.NONE: "NO AI FLAG"}
 _PRIVATE_TAGS: Final = frozenset(one.tag for one in PRIVATE_ATTRIBUTES)
 _NUMBERS: Final = {"IS", "US", "UL", "SS", "SL"}
 
 DicomJson = dict[str, Any]
 
 
-def of_study(found: FoundStudy, retrieve_url: str, asked: Collection[str]) -> DicomJson:
-    """A study in the DICOM JSON model, with what PS3.18 Table 10.6.3-3 asks for, and what was asked for besides.
+def of_studies(found: Sequence[FoundStudy], retrieve_url: str, asked: Collection[str]) -> list[DicomJson]:
+    """Studies in the DICOM JSON model, with what PS3.18 Table 10.6.3-3 asks for, what was asked for besides, and ours.
 
     Args:
-        found: the study.
-        retrieve_url: of the study.
+        found: the studies.
+        retrieve_url: of all studies, with a slash at its end.
         asked: keywords and tags of includefield and of the keys; "all" is everything that the index has.
     """
-    texts = {**found.texts, "RetrieveURL": retrieve_url, "SpecificCharacterSet": "ISO_IR 192"}
     wanted = {one.keyword for one in map(attribute, asked) if one}
-    elements = {
-        one.tag: element(one.vr, texts.get(one.keyword, ""))
+    told = {
+        one.tag: (one.vr, one.keyword)
         for one in ATTRIBUTES
         if one.is_returned or (one.is_of_studies and (one.keyword in wanted or EVERYTHING in asked))
     }
-    return dict(sorted((elements | private_elements(found)).items()))
-
-
-def private_elements(found: FoundStudy) -> DicomJson:
-    """What is ours of it, in a block of its own."""
-    record = found.record
-    urgency = _URGENCIES[record.urgency] if record and record.urgency else ""
-    return {
-        PRIVATE_CREATOR_TAG: element("LO", PRIVATE_CREATOR),
-        URGENCY.tag: element(URGENCY.vr, urgency),
-        PLACE.tag: element(PLACE.vr, str(found.place or "")),
-        READING.tag: element(READING.vr, record.reading.value.upper() if record else ""),
-    }
+    own = {one.tag: (one.vr, one.tag) for one in PRIVATE_ATTRIBUTES}
+    in_order = sorted((told | own | {PRIVATE_CREATOR_TAG: ("LO", PRIVATE_CREATOR_TAG)}).items())
+    datasets = []
+    for study in found:
+        texts = {
+            **study.texts,
+            **study.private_texts,
+            PRIVATE_CREATOR_TAG: PRIVATE_CREATOR,
+            "RetrieveURL": retrieve_url + study.texts["StudyInstanceUID"],
+            "SpecificCharacterSet": "ISO_IR 192",
+        }
+        datasets.append({tag: element(vr, texts.get(name, "")) for tag, (vr, name) in in_order})
+    return datasets
 
 
 def element(vr: str, text: str) -> DicomJson:
@@ -76,14 +70,15 @@ def multipart_xml(datasets: Sequence[DicomJson]) -> tuple[bytes, str]:
     """Data sets in the native DICOM model, one part each (PS3.18 section 8.7.5), and their media type."""
     boundary = uuid4().hex
     parts = [
-        b"--%s\r\nContent-Type: application/dicom+xml\r\n\r\n%s\r\n" % (boundary.encode(), _native(dataset))
+        b"--%s\r\nContent-Type: application/dicom+xml\r\n\r\n%s\r\n" % (boundary.encode(), native(dataset))
         for dataset in datasets
     ]
     media_type = f'multipart/related; type="application/dicom+xml"; boundary={boundary}'
     return b"".join([*parts, b"--%s--\r\n" % boundary.encode()]), media_type
 
 
-def _native(dataset: DicomJson) -> bytes:
+def native(dataset: DicomJson) -> bytes:
+    """A data set in the native DICOM model."""
     root = Element(
         "NativeDicomModel", {"xmlns": "http://dicom.nema.org/PS3.19/models/NativeDICOM", "xml:space": "preserve"}
     )

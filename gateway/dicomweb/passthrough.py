@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import httpcore
 import httpx
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
@@ -24,7 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gateway.dicomweb.guards import GUARDS, require_host
+from gateway.dicomweb.guards import GUARDS
 from gateway.dicomweb.questions import accepted, check_uid, drawn, drawn_instance, plain_query
 from gateway.dicomweb.searches import check_search
 from gateway.dicomweb.spacing import without_unusable_spacing
@@ -37,6 +38,7 @@ _LEVELS = ("studies", "series", "instances")
 _METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 _RETRIEVAL = ("GET", "HEAD", "OPTIONS")
 _CONNECT_S = 3.0
+_PIECE_BYTES = 262_144  # as much as asyncio reads at one time
 _IDLE_S = 0.5  # Orthanc closes a connection that was idle for 1 s; one that it is just closing must not be used
 _RESOURCE = re.compile(r"[0-9A-Za-z][\w.,-]*(/[0-9A-Za-z][\w.,-]*)*", re.ASCII)  # no segment is "." or ".."
 _STORAGE = re.compile(r"studies(/[^/]+)?")
@@ -56,6 +58,7 @@ class DicomWebOrigin:
         auth: user name and password, or None.
         tls: whom to trust; None for what this machine trusts.
         check_drawable: told a SOP Instance UID, raises UnusableImage where drawing it might end Orthanc.
+        accepts: whether images may be stored through it.
         patience_s: longest wait for an answer, and for each next piece of it.
     """
 
@@ -64,6 +67,7 @@ class DicomWebOrigin:
     root: str = _ROOT
     auth: tuple[str, str] | None = None
     tls: ssl.SSLContext | None = None
+    accepts: bool = False
     patience_s: float = 60.0
 
     @property
@@ -75,6 +79,8 @@ class DicomWebOrigin:
 def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
     """The routes of the DICOMweb service; its connections live as long as the application."""
     root = origin.root.strip("/")
+    # A film has 10 MB: in pieces of 64 kB, as the library has them, handing it on takes half as long again.
+    httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = _PIECE_BYTES
     orthanc = httpx.AsyncClient(
         base_url=f"{origin.url.rstrip('/')}/{root}",
         auth=origin.auth,
@@ -92,7 +98,7 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
 
     async def resource(request: Request, path: str) -> Response:
         path = path.removesuffix("/")
-        allowed = _allowed(request, path)
+        allowed = _allowed(request, path, accepts=origin.accepts)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ", ".join(allowed)})
         if request.method == "POST":
@@ -117,13 +123,15 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
     return router
 
 
-def _allowed(request: Request, path: str) -> tuple[str, ...]:
+def _allowed(request: Request, path: str, *, accepts: bool) -> tuple[str, ...]:
     """The methods that a resource has, that of the request among them."""
     if path.partition("/")[0] not in _LEVELS or not _RESOURCE.fullmatch(path):
         raise Problem(404, "no such resource", f"{path} is no DICOMweb resource below studies, series or instances")
-    allowed = (*_RETRIEVAL, "POST") if _STORAGE.fullmatch(path) else _RETRIEVAL
+    is_storage = _STORAGE.fullmatch(path) is not None
+    allowed = (*_RETRIEVAL, "POST") if is_storage and accepts else _RETRIEVAL
     if request.method not in allowed:
-        detail = f"{request.method} is refused: images are retrieved here, and stored by POST to studies"
+        stored = "stored by POST to studies" if accepts else "stored in the PACS: FIRSTREAD_ACCEPT_STOW allows it here"
+        detail = f"{request.method} is refused: images are retrieved here, and {stored}"
         raise HTTPException(405, detail, {"Allow": ", ".join(allowed)})
     return allowed
 
@@ -138,7 +146,7 @@ def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.
         path, query = drawn(path, plain_query(asked))
         headers["accept"] = accepted(path, accept)
     # Orthanc builds RetrieveURL and BulkDataURI from this; it wants the host without the quotes of RFC 7239.
-    headers["forwarded"] = f"host={require_host(request)};proto={request.url.scheme}"
+    headers["forwarded"] = f"host={request.headers['host']};proto={request.url.scheme}"
     headers["accept-encoding"] = "identity"  # images are compressed as they are
     return orthanc.build_request(
         "POST" if request.method == "POST" else "GET",  # Orthanc knows no HEAD

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from gateway.dicomweb.datasets import EVERYTHING, DicomJson, multipart_xml, of_study
-from gateway.dicomweb.guards import GUARDS, require_host
+from gateway.dicomweb.datasets import EVERYTHING, DicomJson, multipart_xml, of_studies
+from gateway.dicomweb.guards import GUARDS
 from gateway.dicomweb.media import JSON, PLAIN_JSON, XML, chosen
+from gateway.dicomweb.turns import Turns
 from gateway.problems import Problem
 from gateway.search.studies import FoundStudy, StudySearch
 from worklist.attributes import Level, attribute
@@ -22,11 +24,13 @@ from worklist.errors import InvalidInput
 from worklist.matching import Key, key_of
 
 MOST_RESULTS: Final = 5000  # of one answer; a Warning tells of more (PS3.18 section 8.3.4.4)
+_PAGES_AT_ONCE, _KEYED_AT_ONCE = 2, 4  # searches that are worked on at one time: without keys, and with keys
 _LEVELS: Final = {"series": Level.SERIES, "instances": Level.IMAGE}
 _MOST_PARAMETERS: Final = 200
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _FIELD = re.compile(r"[A-Za-z0-9]{1,64}(\.[A-Za-z0-9]{1,64}){0,8}", re.ASCII)
 _FUZZY: Final = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
+MakeKey = Callable[[str, str], Key | None]
 _PARAMETERS: Final = {"limit", "offset", "fuzzymatching", "includefield", "accept"}
 
 
@@ -51,8 +55,12 @@ class Search:
     accept: str = ""
 
 
-def read_search(query: bytes, level: Level) -> Search:
+def read_search(query: bytes, make_key: MakeKey) -> Search:
     """A query as it was sent.
+
+    Args:
+        query: as it was sent.
+        make_key: a key of a name and a value; None where it matches everything.
 
     Raises:
         Problem: 400, there is something in it that cannot be meant.
@@ -60,7 +68,7 @@ def read_search(query: bytes, level: Level) -> Search:
     try:
         pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
         named = dict(_once(pairs))
-        keys = [key_of(name, value, level) for name, value in named.items() if name not in _PARAMETERS]
+        keys = [make_key(name, value) for name, value in named.items() if name not in _PARAMETERS]
     except UnicodeDecodeError as error:
         raise _bad("the query is not in UTF-8") from error
     except ValueError as error:
@@ -96,41 +104,64 @@ def check_search(path: str, query: bytes) -> None:
     """
     level = _LEVELS.get(path.rpartition("/")[2])
     if level:
-        read_search(query, level)
+        read_search(query, partial(key_of, level=level))
 
 
 def build_searches(search: StudySearch, prefixes: Iterable[str]) -> APIRouter:
     """The route of studies, under each beginning of the DICOMweb service's paths."""
     router = APIRouter()
+    pages, keyed = Turns[Response](_PAGES_AT_ONCE), Turns[Response](_KEYED_AT_ONCE)
 
-    def studies(request: Request) -> Response:
-        asked = read_search(request.scope["query_string"], Level.STUDY)
+    async def studies(request: Request) -> Response:
+        asked = read_search(request.scope["query_string"], key_of)
         media_type = chosen(asked.accept or request.headers.get("accept", ""), (JSON, PLAIN_JSON, XML))
+        root = request.url.path.removesuffix("/").removesuffix("/studies")
+        service = f"{request.url.scheme}://{request.headers['host']}{root}"
+        question = (service, request.scope["query_string"], media_type)
+        turns = keyed if asked.keys else pages  # Orthanc may take long over keys, and no list waits for that
+        shared = await turns.answer(question, lambda: answer(asked, media_type, service))
+        own = Response(shared.body, shared.status_code)
+        own.raw_headers = list(shared.raw_headers)
+        return own
+
+    def answer(asked: Search, media_type: str, service: str) -> Response:
         limit = min(MOST_RESULTS if asked.limit is None else asked.limit, MOST_RESULTS)
         is_cut = asked.limit is None or asked.limit > limit
         try:
             page = search.page(asked.keys, offset=asked.offset, limit=limit, is_counted=is_cut)
         except InvalidInput as error:
             raise _bad(error.message, code=error.code) from error
-        root = request.url.path.removesuffix("/").removesuffix("/studies")
-        service = f"{request.url.scheme}://{require_host(request)}{root}"
-        datasets = [
-            of_study(found, f"{service}/studies/{found.texts['StudyInstanceUID']}", asked.fields)
-            for found in page.studies
-        ]
+        datasets = of_studies(page.studies, f"{service}/studies/", asked.fields)
         _add_further(search, page.studies, datasets, asked.fields)
-        answer = _answer(datasets, media_type)
-        if is_cut and page.remaining:
-            told = f"There are {page.remaining} additional results that can be requested"
-            answer.headers.append("Warning", f"299 {service}: {told}")
-        if asked.is_fuzzy:
-            answer.headers.append("Warning", f"299 {service}: {_FUZZY}")
-        return answer
+        return found_answer(
+            datasets, media_type, service, remaining=page.remaining if is_cut else None, is_fuzzy=asked.is_fuzzy
+        )
 
     for prefix in prefixes:
         for path in (f"{prefix}studies", f"{prefix}studies/"):
             router.add_api_route(path, studies, methods=["GET", "HEAD"], include_in_schema=False)
     return router
+
+
+def found_answer(
+    datasets: Sequence[DicomJson], media_type: str, service: str, *, remaining: int | None, is_fuzzy: bool
+) -> Response:
+    """What was found, with the warnings of PS3.18 section 8.3.4.
+
+    Args:
+        datasets: what was found.
+        media_type: of the answer.
+        service: root of the service, as the caller names it.
+        remaining: how many more there are where the answer was cut; None where it was not.
+        is_fuzzy: whether the query wanted names that sound alike.
+    """
+    answer = _answer(datasets, media_type)
+    if remaining:
+        told = f"There are {remaining} additional results that can be requested"
+        answer.headers.append("Warning", f"299 {service}: {told}")
+    if is_fuzzy:
+        answer.headers.append("Warning", f"299 {service}: {_FUZZY}")
+    return answer
 
 
 def _answer(datasets: Sequence[DicomJson], media_type: str) -> Response:

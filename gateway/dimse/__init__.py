@@ -1,1 +1,1 @@
-"""DIMSE (PS3.7): images sent by C-STORE."""
+"""DIMSE (PS3.7): queries, retrievals and workitems in reading order, and films sent by C-STORE."""

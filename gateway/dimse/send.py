@@ -29,6 +29,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from imaging.files import is_picture, read_image_file, split_dicom, wrap_picture_file
 from worklist.errors import InvalidInput, PacsUnavailable
+from worklist.words import printable
 
 _MAX_CONTEXTS = 128  # presentation contexts of one association: the odd numbers below 256, PS3.8 9.3.2.2
 _NEEDED = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
@@ -152,7 +153,7 @@ def progress_bar() -> Iterator[OnProgress]:
             progress.update(task, advance=1, total=total)
             if not outcome.is_stored:
                 status = f" ({outcome.status})" if outcome.status else ""
-                line = f"not sent{status}: {outcome.name}: {outcome.reason}"
+                line = printable(f"not sent{status}: {outcome.name}: {outcome.reason}")
                 progress.console.print(line, markup=False, soft_wrap=True)
 
         yield advance
@@ -252,7 +253,7 @@ def _associate(contexts: Sequence[tuple[UID, UID]], peer: _Peer) -> Association:
             peer.port,
             contexts=proposed,
             ae_title=peer.called_aet,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
         )
     except OSError as error:
         raise PacsUnavailable("pacs_unreachable", unreachable) from error
@@ -268,8 +269,8 @@ def _associate(contexts: Sequence[tuple[UID, UID]], peer: _Peer) -> Association:
     raise PacsUnavailable("pacs_unreachable", unreachable)
 
 
-def _send_at_once(event: evt.Event) -> None:
-    # Without it the system holds back the end of each image for up to 40 ms, to see whether more will follow.
+def send_at_once(event: evt.Event) -> None:
+    """For a new connection: else the system holds back the end of each message, up to 40 ms, for more to follow."""
     if event.assoc.dul.socket and event.assoc.dul.socket.socket:
         event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

@@ -23,7 +23,7 @@ from worklist.records import JobRecords
 _QUEUES: Final = (Queue.SCORE, Queue.REPORT)
 _MOST_A_WORKER = 16  # messages that wait in the broker for each of its workers
 _COUNT_WORKERS_S = 5.0
-_NO_ROOM = "'maxmemory'"  # in what Redis says then
+_NO_ROOM, _READ_ONLY = "'maxmemory'", "read only replica"  # in what Redis says then
 
 log = structlog.get_logger()
 
@@ -99,6 +99,14 @@ class Dispatcher:
             BrokerUnavailable: the broker did not take the message.
         """
         self._send(Queue.PREDICT, prediction_id)
+
+    def send_speech(self, speech_id: str) -> None:
+        """Ask for the words of an upload of speech; nobody asks again here either.
+
+        Raises:
+            BrokerUnavailable: the broker did not take the message.
+        """
+        self._send(Queue.DICTATE, speech_id)
 
     def count_open(self) -> int:
         """How many jobs are neither done nor failed."""
@@ -216,6 +224,12 @@ def _unavailable(error: Exception) -> BrokerUnavailable:
         return BrokerUnavailable(
             "broker_full",
             "the broker has no room for a message: raise maxmemory in Redis, or free it; no work is lost meanwhile",
+        )
+    if _READ_ONLY in str(error):
+        return BrokerUnavailable(
+            "broker_read_only",
+            "the broker is a read-only replica: promote it, or set FIRSTREAD_BROKER_URL to the Redis that it follows; "
+            "no work is lost meanwhile",
         )
     return BrokerUnavailable(
         "broker_unavailable",

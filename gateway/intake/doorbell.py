@@ -6,13 +6,13 @@ Without a secret on our side only this machine may ring.
 from __future__ import annotations
 
 import hmac
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, ValidationError
 
 from gateway.intake.feed import Intake
-from gateway.problems import Problem
+from gateway.problems import MEDIA_TYPE, Problem
 
 PATH: Final = "/events/orthanc"
 _LOOPBACK: Final = {"127.0.0.1", "::1"}
@@ -27,6 +27,13 @@ class Ring(BaseModel):
 
 
 _BODY: Final = {"content": {"application/json": {"schema": Ring.model_json_schema()}}}
+
+
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    403: {"description": "It is not Orthanc's doorbell.", "content": {MEDIA_TYPE: {}}},
+    413: {"description": "It is larger than 64 kB.", "content": {MEDIA_TYPE: {}}},
+    422: {"description": "It is no ring of Orthanc's plug-in.", "content": {MEDIA_TYPE: {}}},
+}
 
 
 def build_doorbell(intake: Intake, secret: str) -> APIRouter:
@@ -44,7 +51,7 @@ def build_doorbell(intake: Intake, secret: str) -> APIRouter:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), secret.encode())
 
-    @router.post(PATH, status_code=202, openapi_extra={"requestBody": _BODY})
+    @router.post(PATH, status_code=202, responses=_REFUSALS, openapi_extra={"requestBody": _BODY})
     async def doorbell(request: Request) -> dict[str, str]:
         """Orthanc's doorbell: something changed, look now."""
         if not may_ring(request):  # before anything of the body is read

@@ -26,6 +26,7 @@ from gateway.intake.changelog import ChangeLog, advanced
 from gateway.intake.dispatch import Dispatcher
 from gateway.intake.lookback import LookBack
 from gateway.intake.orthanc import Change, OrthancClient
+from gateway.intake.retention import remove_old
 from worklist.errors import FirstreadError
 from worklist.records import (
     FeedCursor,
@@ -35,15 +36,15 @@ from worklist.records import (
     ReadingRecords,
     ReceivedInstance,
     ReceivedReport,
+    RetentionRecords,
     is_of_the_database,
 )
-from worklist.scope import ScopeRules
 
 FEED = "orthanc"
 _STRETCH = 50  # changes written in one transaction: a burst shows up film by film, not all at its end
 _SILENCE = timedelta(seconds=60)  # a round ends long before this, unless the database or a neighbour holds it
-_PATROL_EVERY = timedelta(seconds=20)  # a study is compared with the PACS no more often than this ...
-_FEW_COMPARED = 3  # ... and so many a round, ...
+_PATROL_EVERY = timedelta(seconds=15)  # a study is compared with the PACS no more often than this ...
+_FEW_COMPARED = 4  # ... and so many a round, ...
 _OVERDUE = timedelta(minutes=30)  # ... unless there are so many that this much has passed: then
 _MOST_COMPARED = 30  # so many a round, which is 100,000 an hour
 _ABSENT_AT_ONCE = 100  # of a study, each of which is looked up
@@ -56,6 +57,8 @@ _SWEEP_EVERY_S = 1.0
 _LAPSE_EVERY_S = 3.0
 _SAY_READ_EVERY_S = 10.0
 _BUDGET_EVERY_S = 3600.0
+_SCOPE_EVERY_S = 5.0
+_REMOVE_EVERY_S = 3600.0
 
 log = structlog.get_logger()
 
@@ -85,9 +88,9 @@ class Intake:
         jobs: whose holders may die, and whose policy follows the alert budget.
         dispatcher: hands out the work.
         lease: held by the one process that does all this.
-        rules: which images are looked at.
         report_titles: titles of the site's own reports in the PACS.
         pace: how often and how far it looks.
+        retention: what is read and old leaves the records; None where all stays.
     """
 
     def __init__(  # noqa: PLR0913 - the composition root names each
@@ -99,9 +102,9 @@ class Intake:
         jobs: JobRecords,
         dispatcher: Dispatcher,
         lease: Lease,
-        rules: ScopeRules,
         report_titles: frozenset[str],
         pace: IntakePace,
+        retention: RetentionRecords | None = None,
     ) -> None:
         self._orthanc = orthanc
         self._records = records
@@ -109,9 +112,9 @@ class Intake:
         self._jobs = jobs
         self._dispatcher = dispatcher
         self._lease = lease
-        self._rules = rules
         self._report_titles = report_titles
         self._pace = pace
+        self._retention = retention
         self._log = ChangeLog(orthanc)
         self._past = LookBack(orthanc, records, partial(self._ingest, is_past=True), pace.lookback, pace.past)
         self._has_past = True  # until a look back says otherwise
@@ -193,6 +196,8 @@ class Intake:
             (self._lapse_claims, _LAPSE_EVERY_S),
             (self._sweep_jobs, _SWEEP_EVERY_S),
             (self._follow_budget, _BUDGET_EVERY_S),
+            (self._follow_scope, _SCOPE_EVERY_S),
+            (self._remove_old, _REMOVE_EVERY_S),
         ):
             if time.monotonic() >= self._next.get(step.__name__, 0.0) and self._attempt(step):
                 self._next[step.__name__] = time.monotonic() + every_s
@@ -239,6 +244,19 @@ class Intake:
     def _follow_budget(self) -> None:
         self._jobs.follow_budget()
 
+    def _remove_old(self) -> bool:
+        return self._retention is None or remove_old(self._retention, self._lease)  # the rest in the next tick
+
+    def _follow_scope(self) -> None:
+        """Where other images are looked at than before, the last days' are looked at again."""
+        before, now = self._records.scopes()
+        if before == now:
+            return
+        if before is not None:
+            log.info("other images are looked at than before: looking at the last ones again")
+            self._begin_past(self._log.end())
+        self._records.note_scope(now)
+
     def _dispatch(self) -> None:
         # First a whole list, then its scores: together they would take several times as long.
         is_held = self._hurries and time.monotonic() < self._past_held_until
@@ -272,11 +290,14 @@ class Intake:
     def _begin(self) -> FeedCursor:
         # The end first: what arrives from here on is told by the feed, whatever the look back finds meanwhile.
         end = self._log.end()
+        self._begin_past(end)
+        self._write([], [], end)
+        return end
+
+    def _begin_past(self, end: FeedCursor) -> None:
         self._past.begin(end)
         self._has_past = True
         self._past_held_until = time.monotonic() + _LONGEST_HELD_S
-        self._write([], [], end)
-        return end
 
     def _begin_again(self) -> FeedCursor:
         end = self._begin()
@@ -316,7 +337,7 @@ class Intake:
     def _read(
         self, arrived: Sequence[tuple[str, datetime]], *, is_past: bool
     ) -> list[ReceivedInstance | ReceivedReport]:
-        return read_arrivals(self._orthanc, arrived, self._rules, self._report_titles, is_past=is_past)
+        return read_arrivals(self._orthanc, arrived, self._records.scope(), self._report_titles, is_past=is_past)
 
     def _check_hints(self) -> None:
         if not self._deleted:

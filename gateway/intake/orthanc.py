@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -65,6 +66,18 @@ class InstanceFacts:
     first_items: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
+@contextmanager
+def reading_answer() -> Iterator[None]:
+    """Tell as PacsUnavailable what is raised by an answer that Orthanc would never give."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise PacsUnavailable(
+            "pacs_error",
+            f"Orthanc answers otherwise than it should ({type(error).__name__}): check FIRSTREAD_ORTHANC_URL",
+        ) from error
+
+
 class OrthancClient:
     """A connection to one Orthanc.
 
@@ -98,14 +111,17 @@ class OrthancClient:
         """Close the connections."""
         self.rest.close()
 
+    @reading_answer()
     def system(self) -> dict[str, Any]:
         """Name, version and settings that Orthanc tells of itself."""
         return dict(self._json(self.rest.get_system))
 
+    @reading_answer()
     def plugins(self) -> list[str]:
         """The identifiers of its plug-ins."""
         return [str(name) for name in self._json(self.rest.get_plugins)]
 
+    @reading_answer()
     def changes(self, since: int, limit: int = _PAGE) -> list[Change]:
         """The changes after a sequence number, oldest first."""
         answer = self._json(self.rest.get_changes, {"since": since, "limit": limit})
@@ -119,19 +135,23 @@ class OrthancClient:
             for entry in answer["Changes"]
         ]
 
+    @reading_answer()
     def last_sequence(self) -> int:
         """The number of the last change there ever was; it stays where changes are deleted."""
         return int(self._json(self.rest.get_changes, {"since": 2**62, "limit": 1})["Last"])
 
+    @reading_answer()
     def study_ids(self) -> set[str]:
         """Orthanc's identifiers of every study that it holds."""
         return {str(orthanc_id) for orthanc_id in self._json(self.rest.get_studies)}
 
+    @reading_answer()
     def studies(self, offset: int, limit: int) -> list[tuple[str, datetime]]:
         """A page of the studies that it holds, in its own order: identifier, and when the study last changed."""
         page = self._json(self.rest.get_studies, {"since": offset, "limit": limit, "expand": ""})
         return [(str(study["ID"]), _moment(study["LastUpdate"])) for study in page]
 
+    @reading_answer()
     def study_instances(self, orthanc_id: str) -> dict[str, str] | None:
         """The instances of a study, SOP Instance UID by Orthanc's identifier; None where the study is gone."""
         found = self._find(self.rest.get_studies_id_instances, orthanc_id)
@@ -139,6 +159,7 @@ class OrthancClient:
             return None
         return {str(one["ID"]): str(one["MainDicomTags"].get("SOPInstanceUID", "")) for one in found}
 
+    @reading_answer()
     def instance(self, orthanc_id: str) -> InstanceFacts | None:
         """Header, digest and study of an instance; None where it is gone.
 
@@ -191,15 +212,18 @@ class OrthancClient:
             header |= level.get("PatientMainDicomTags", {}) | level["MainDicomTags"]
         return header
 
+    @reading_answer()
     def reception_date(self, orthanc_id: str) -> datetime | None:
         """When an instance arrived; None where it is gone."""
         text = self._find_text(self.rest.get_instances_id_metadata_name, orthanc_id, "ReceptionDate")
         return _moment(text) if text else None
 
+    @reading_answer()
     def lookup(self, uid: str) -> list[dict[str, Any]]:
         """The resources that carry a DICOM UID."""
-        return list(self._decode(self.ask(self.rest.post, "/tools/lookup", content=uid)))
+        return list(self.ask(self.rest.post, "/tools/lookup", content=uid).json())
 
+    @reading_answer()
     def find_instance(self, study_orthanc_id: str, sop_instance_uid: str) -> str | None:
         """Orthanc's identifier of an instance of a study; None where that study does not have it.
 
@@ -212,6 +236,7 @@ class OrthancClient:
                     return str(found["ID"])
         return None
 
+    @reading_answer()
     def rendered(self, image: StoredImage, longest_px: int) -> bytes:
         """An image as PNG, its longer side so many pixels, its shape kept.
 
@@ -239,6 +264,7 @@ class OrthancClient:
                 raise
             raise UnusableImage("not_drawn", "the PACS cannot draw the image: open the study in the viewer") from error
 
+    @reading_answer()
     def check_drawable(self, sop_instance_uid: str) -> None:
         """Make sure that drawing an image, whichever bears the UID, cannot take Orthanc down.
 
@@ -304,23 +330,15 @@ class OrthancClient:
         return answer
 
     def _json(self, request: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - JSON
-        return self._decode(self.ask(request, *arguments))
+        return self.ask(request, *arguments).json()
 
     def _find(self, request: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - JSON
         answer = self.ask(request, *arguments, absent_ok=True)
-        return None if answer.status_code == httpx.codes.NOT_FOUND else self._decode(answer)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.json()
 
     def _find_text(self, request: Callable[..., Any], *arguments: object) -> str | None:
         answer = self.ask(request, *arguments, absent_ok=True)
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.text
-
-    def _decode(self, answer: httpx.Response) -> Any:  # noqa: ANN401 - JSON
-        try:
-            return answer.json()
-        except ValueError as error:
-            raise PacsUnavailable(
-                "pacs_error", f"{answer.url} does not answer as Orthanc does: check FIRSTREAD_ORTHANC_URL"
-            ) from error
 
 
 def _moment(text: str) -> datetime:

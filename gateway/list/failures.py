@@ -72,9 +72,9 @@ def build_failures(jobs: JobRecords, actors: Actors) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
     ) -> JSONResponse:
         """What failed and may be tried again, what failed last first."""
-        return JSONResponse(failures_answer(*jobs.failed(limit, offset)), headers={"Cache-Control": "no-store"})
+        return JSONResponse(failures_answer(*jobs.failed(limit, offset)))
 
-    @router.put("/failures/retry", response_model=Retried, responses=problem_responses(404, 422, 503))
+    @router.put("/failures/retry", response_model=Retried, responses=problem_responses(400, 404, 413, 422, 503))
     def retry(wanted: Retry, request: Request) -> Retried:
         """Try again what failed, of some studies or of all."""
         count = jobs.retry(wanted.study_instance_uids or [], actors.of(request, wanted.by))

@@ -1,14 +1,15 @@
 """The events of the reading list: one look at the database for all pages that watch it.
 
 A single thread waits for commits, asks once what they changed, writes each changed line once, and hands the bytes to
-every page. A page names the last number that it has seen (Last-Event-ID), so one that comes back misses nothing.
+every page; while no page is open it only keeps the number. A page names the last number that it has seen
+(Last-Event-ID), so one that comes back misses nothing.
 
     item       a line that is new or changed, as GET /worklist gives it
     gone       {"study_instance_uid"}: a study that is no longer to be read; with "orthanc_id" where another patient's
                has or had the same UID
     heartbeat  {"listed", "overdue", "priors"}: after each change, and every ten seconds as a sign of life; its id is
                the number up to which the page has now seen everything
-    resync     the page has missed too much: it should ask for the whole list
+    resync     the page has missed too much, or all of the list changes at once: it should ask for the whole list
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -62,17 +63,25 @@ class ListHub:
         database: whose commits are waited for.
         worklist: what is asked then.
         heartbeat: how often pages hear that the list is alive.
+        beside: called after each look, by the same thread: whoever else asks what was committed.
     """
 
-    def __init__(self, database: Database, worklist: Worklist, heartbeat: timedelta = timedelta(seconds=10)) -> None:
+    def __init__(
+        self,
+        database: Database,
+        worklist: Worklist,
+        heartbeat: timedelta = timedelta(seconds=10),
+        beside: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._worklist = worklist
         self._heartbeat_s = heartbeat.total_seconds()
+        self._beside = beside
         self._pages: set[asyncio.Queue[Batch | None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._watch, name="list events", daemon=True)
         self._stopping = threading.Event()
-        self._last: Batch | None = None  # the last heartbeat, with which each page begins
+        self._number: int | None = None  # up to which all pages have seen everything
         self._beat_at = 0.0
 
     def start(self) -> None:
@@ -96,12 +105,14 @@ class ListHub:
         page: asyncio.Queue[Batch | None] = asyncio.Queue(_WAITING_BATCHES)
         self._pages.add(page)
         try:
+            seen = -1
             try:
-                first = self._last if after is None else await run_in_threadpool(self._missed, after)
+                first = await run_in_threadpool(self._missed, after)
             except SQLAlchemyError:
-                return  # the page tries again
-            seen = first.number if first else -1
-            if first:
+                if after is not None:
+                    return  # the page tries again; one that has nothing yet waits for the first heartbeat
+            else:
+                seen = first.number
                 yield first.content
             while not self._stopping.is_set() and (batch := await page.get()) is not None:
                 if batch.number >= seen:
@@ -117,6 +128,7 @@ class ListHub:
             try:
                 for _ in self._database.commits(self._is_over):
                     self._look()
+                    self._beside()
             except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
                 # No heartbeat until it is back, so that no page takes silence for peace.
                 log.warning("the list cannot be watched", error=str(getattr(error, "orig", None) or error))
@@ -124,19 +136,26 @@ class ListHub:
 
     def _is_over(self) -> bool:
         # The database asks this between its looks, at least once a second: the moment for a sign of life.
-        if time.monotonic() >= self._beat_at and self._last and not self._stopping.is_set():
-            self._send(self._heartbeat(self._last.number))
+        if (
+            self._pages
+            and self._number is not None
+            and time.monotonic() >= self._beat_at
+            and not self._stopping.is_set()
+        ):
+            self._send(self._heartbeat(self._number))
         return self._stopping.is_set()
 
     def _look(self) -> None:
-        if self._last is None:
-            self._send(self._heartbeat(self._worklist.newest()))
-            return
-        if self._worklist.newest() != self._last.number:  # most commits are of jobs, and change no list
-            self._send(self._changes(self._last.number))
+        newest = self._worklist.newest()
+        if not self._pages:
+            self._number = newest  # whoever comes now is told the rest by its own first look, which is later
+        elif self._number is None:
+            self._send(self._resync(newest))  # these came earlier, and who knows what happened since
+        elif newest != self._number:  # most commits are of jobs, and change no list
+            self._send(self._since(self._number, newest))
 
     def _send(self, batch: Batch) -> None:
-        self._last = replace(batch, changes=b"")
+        self._number = batch.number
         self._beat_at = time.monotonic() + self._heartbeat_s
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._fan_out, batch)
@@ -156,11 +175,17 @@ class ListHub:
         events += [_event("gone", gone_json(study)) for study in gone]
         return replace(self._heartbeat(number), changes=b"".join(events))
 
-    def _missed(self, after: int) -> Batch:
+    def _missed(self, after: int | None) -> Batch:
         newest = self._worklist.newest()
+        return self._heartbeat(newest) if after is None else self._since(after, newest)
+
+    def _since(self, after: int, newest: int) -> Batch:
         if 0 <= newest - after <= _MOST_MISSED:
             return self._changes(after)
-        return replace(self._heartbeat(newest), changes=_event("resync", b"{}"))  # or numbers of another database
+        return self._resync(newest)  # or numbers of another database
+
+    def _resync(self, newest: int) -> Batch:
+        return replace(self._heartbeat(newest), changes=_event("resync", b"{}"))
 
     def _heartbeat(self, number: int) -> Batch:
         return Batch(number=number, heartbeat=_event("heartbeat", to_json(counts_of(self._worklist.counts())), number))

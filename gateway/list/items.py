@@ -6,8 +6,10 @@ answer would cost more than reading it from the database.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
@@ -17,9 +19,20 @@ from worklist.answers import finding_answer, model_answer
 from worklist.finding import Analysis, Finding
 from worklist.order import OrderPriority
 from worklist.reading import Reading, ReadingState
-from worklist.records import GoneStudy, ListCounts, ListedStudy, PriorLine, PriorStudy
+from worklist.records import GoneStudy, Judgement, ListCounts, ListedStudy, PriorLine, PriorStudy
 from worklist.study import StudyState
 from worklist.triage import Urgency
+
+_KEPT_IN_MEMORY: Final = 4096
+_NOT_JUDGED: Final[Mapping[str, Any]] = {
+    "findings": [],
+    "images": [],
+    "explanation": "",
+    "explained": None,
+    "quality": [],
+    "comparison": None,
+    "model": None,
+}
 
 
 class ItemReading(BaseModel, extra="forbid"):
@@ -198,16 +211,16 @@ class WorklistItem(BaseModel, extra="forbid"):
     overdue: bool
     queue_at: datetime
     reason: str
-    findings: list[ItemFinding]
-    images: list[ItemImage]
     failure: ItemFailure | None
     result_series_uids: list[str]
     crop_count: int
+    prior: ItemPrior | None
+    prior_count: int
+    findings: list[ItemFinding]
+    images: list[ItemImage]
     explanation: str
     explained: ItemExplained | None
     quality: list[ItemQuality]
-    prior: ItemPrior | None
-    prior_count: int
     comparison: ItemComparison | None
     model: ModelSchema | None
 
@@ -251,9 +264,7 @@ def counts_of(counts: ListCounts) -> dict[str, int]:
 
 def item(study: ListedStudy) -> dict[str, Any]:
     """A line of the reading list as JSON values; words are plain texts, which are written three times as fast."""
-    analysis, failure = study.analysis, study.failure
-    shown = {finding.type.key for finding in study.triage.shown} if study.triage else set()
-    named = {one.finding.type.key for one in study.triage.named} if study.triage else set()
+    failure = study.failure
     return {
         "rank": study.rank,
         "study_instance_uid": study.study_instance_uid,
@@ -281,29 +292,12 @@ def item(study: ListedStudy) -> dict[str, Any]:
         "overdue": study.is_overdue,
         "queue_at": _moment(study.queue_at),
         "reason": study.reason,
-        "findings": [
-            finding_answer(
-                finding,
-                side=analysis.side_of(finding),
-                is_named=finding.type.key in named,
-                is_shown=finding.type.key in shown,
-            )
-            | {"box": _box(analysis, finding) if finding.type.key in named else None}
-            for finding in analysis.findings
-        ]
-        if analysis
-        else [],
-        "images": [{"rows": image.rows, "columns": image.columns} for image in (analysis.images if analysis else ())],
         "failure": {"code": failure.code, "message": failure.message} if failure else None,
         "result_series_uids": study.result_series_uids,
         "crop_count": study.crop_count,
-        "explanation": analysis.explanation if analysis else "",
-        "explained": _explained(analysis) if analysis else None,
-        "quality": [{"code": note.code, "message": note.message} for note in (analysis.quality if analysis else ())],
         "prior": _prior(study.prior) if study.prior else None,
         "prior_count": study.prior_count,
-        "comparison": _comparison(analysis, shown) if analysis and analysis.prior else None,
-        "model": model_answer(analysis.scorer) if analysis else None,
+        **(_judged(study.judgement) if study.judgement else _NOT_JUDGED),
     }
 
 
@@ -323,6 +317,32 @@ def priors_json(priors: list[PriorLine]) -> bytes:
             ]
         }
     )
+
+
+@lru_cache(maxsize=_KEPT_IN_MEMORY)
+def _judged(judgement: Judgement) -> Mapping[str, Any]:
+    # The greater part of a line, and the same in every page until the study is judged anew.
+    analysis, triage = judgement.analysis, judgement.triage
+    shown = {finding.type.key for finding in triage.shown} if triage else set()
+    named = {one.finding.type.key for one in triage.named} if triage else set()
+    return {
+        "findings": [
+            finding_answer(
+                finding,
+                side=analysis.side_of(finding),
+                is_named=finding.type.key in named,
+                is_shown=finding.type.key in shown,
+            )
+            | {"box": _box(analysis, finding) if finding.type.key in named else None}
+            for finding in analysis.findings
+        ],
+        "images": [{"rows": image.rows, "columns": image.columns} for image in analysis.images],
+        "explanation": analysis.explanation,
+        "explained": _explained(analysis),
+        "quality": [{"code": note.code, "message": note.message} for note in analysis.quality],
+        "comparison": _comparison(analysis, shown),
+        "model": model_answer(analysis.scorer),
+    }
 
 
 def _comparison(analysis: Analysis, shown: set[str]) -> dict[str, Any] | None:

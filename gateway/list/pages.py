@@ -20,20 +20,24 @@ from gateway.list.items import item
 from gateway.list.scope import scope_of
 from gateway.list.words import FLAGS, STATES, UNASSESSED, being_read, sex_age, waiting, where
 from worklist.finding import DISCLAIMER
+from worklist.notes.reading import MOST_CHARACTERS
 from worklist.order import OrderPriority
 from worklist.person_name import person_name
+from worklist.reading import Actor, ActorSource
 from worklist.records import JobRecords, Worklist
+from worklist.roles import UseCase
 
 _HERE = Path(__file__).parent
 _DRAWN_FIRST = 60  # rows that the server draws; the script asks for all others
 TEMPLATES = _HERE / "templates"
 
 
-def security_headers(*, form_action: str = "'none'") -> dict[str, str]:
+def security_headers(*, form_action: str = "'none'", microphone: str = "()") -> dict[str, str]:
     """What a browser may do with a page of ours.
 
     Args:
         form_action: where its forms may be sent (Content Security Policy Level 3, 6.5.1).
+        microphone: who may open it, as Permissions Policy writes it: nobody, or "(self)" the page itself.
     """
     return {
         # trusted-types: a script that tried to write markup instead of text would fail at once, in every test.
@@ -42,6 +46,7 @@ def security_headers(*, form_action: str = "'none'") -> dict[str, str]:
             f"base-uri 'none'; form-action {form_action}; frame-ancestors 'none'; "
             "require-trusted-types-for 'script'; trusted-types 'none'"
         ),
+        "Permissions-Policy": f"camera=(), geolocation=(), microphone={microphone}",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
     }
@@ -58,8 +63,10 @@ class SiteFacts:
         dicom_aet: Orthanc's AE title.
         viewer: address to which a Study Instance UID is appended to open the study in the viewer, such as
             "viewer/viewer?StudyInstanceUIDs="; None shows no such link.
+        own_viewer: address of the site's own viewer, with {study_instance_uid} in it; None where there is none.
         upload_mb: largest file that may be tried, in megabytes (10^6 bytes).
         target_wait: studies that wait longer stand in a strip of their own.
+        is_speech_heard: whether the page may record, and a worker hears it.
     """
 
     version: str
@@ -67,8 +74,10 @@ class SiteFacts:
     dicom_port: int
     dicom_aet: str
     viewer: str | None = None
+    own_viewer: str | None = None
     upload_mb: int = 64
     target_wait: timedelta = timedelta(hours=24)
+    is_speech_heard: bool = False
 
     @property
     def target_wait_s(self) -> float:
@@ -136,6 +145,7 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
         "blank": _BLANK,
         "site": site,
         "longest_name": LONGEST_NAME,
+        "longest_note": MOST_CHARACTERS,
     }
     router = APIRouter()
 
@@ -143,7 +153,7 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
     def worklist_page(request: Request) -> HTMLResponse:
         total, studies = worklist.page(limit=_DRAWN_FIRST)
         actor = actors.signed_in(request)
-        return _answer(
+        page = _answer(
             templates,
             "worklist.html",
             words,
@@ -152,9 +162,12 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
             counts=worklist.counts(),
             has_failures=jobs.count_failed() > 0,
             scope=scope_of(jobs.policy()),
-            reader=actor.name if actor else "",
+            has_login=actors.is_login_required,
+            **_reader(actor),
             now=datetime.now(UTC),
         )
+        page.headers.update(security_headers(microphone="(self)" if site.is_speech_heard else "()"))
+        return page
 
     @router.get("/try", response_class=HTMLResponse, include_in_schema=False)
     def try_page() -> HTMLResponse:
@@ -164,16 +177,24 @@ def build_pages(worklist: Worklist, jobs: JobRecords, site: SiteFacts, actors: A
     def failures_page(request: Request) -> HTMLResponse:
         actor = actors.signed_in(request)
         failures = failures_answer(*jobs.failed(SHOWN))
-        return _answer(
-            templates, "failures.html", words, failures=failures, shown=SHOWN, reader=actor.name if actor else ""
-        )
+        return _answer(templates, "failures.html", words, failures=failures, shown=SHOWN, **_reader(actor))
 
     return router
 
 
+def _reader(actor: Actor | None) -> dict[str, object]:
+    """What a page tells of whoever looks at it."""
+    return {
+        "reader": actor.name if actor else "",
+        "has_session": actor is not None and actor.source is ActorSource.SESSION,
+        "may_read": "no" if actor and not actor.may(UseCase.READ) else "yes",
+        "may_open": "no" if actor and not actor.may(UseCase.OPEN_STUDY) else "yes",
+    }
+
+
 def _answer(templates: Environment, name: str, words: Mapping[str, object], **values: object) -> HTMLResponse:
     html = templates.get_template(name).render(**words, **values)
-    return HTMLResponse(html, headers={**security_headers(), "Cache-Control": "no-store"})
+    return HTMLResponse(html, headers=security_headers())
 
 
 def mount_static(app: FastAPI) -> None:

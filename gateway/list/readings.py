@@ -7,21 +7,24 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from gateway.access.actors import Actors
 from gateway.list.items import WorklistItem, item_json
 from gateway.problems import MEDIA_TYPE, Problem
-from worklist.errors import Conflict, InvalidInput
+from worklist.errors import Conflict, FilmArrived, InvalidInput
 from worklist.reading import Actor, Reading
 from worklist.records import SHARED_UID, ReadingRecords, Worklist
 
 _PROBLEMS = {
+    400: "The body cannot be read.",
     404: "There is no such study.",
     409: (
         "Somebody else is reading it, or it has been read: `by` names them, `since` says since when. "
+        "Or a film came after `seen_at`: `at` says when. "
         "Or several patients share the Study Instance UID: `detail` names their studies."
     ),
+    413: "The body is larger than 64 kB.",
     422: "The request is not valid, or nobody is named.",
     503: "The database does not answer; try again after `Retry-After` seconds.",
 }
@@ -35,15 +38,20 @@ class ReadingChange(BaseModel):
         default=None,
         description="Who: at most 64 characters. Not looked at where a trusted proxy says so in X-Remote-User.",
     )
+    seen_at: AwareDatetime | None = Field(
+        default=None,
+        description="With `read`: up to when the reader has seen the films that came, as since when they read it. "
+        "Where one came later, nothing is done and 409 film_arrived says when it came.",
+    )
 
 
 def build_readings(worklist: Worklist, readings: ReadingRecords, actors: Actors) -> APIRouter:
     """The route, below /worklist."""
     router = APIRouter(tags=["worklist"])
-    steps: dict[str, Callable[[Actor, str], Reading]] = {
-        "reading": readings.claim,
-        "read": readings.complete,
-        "unread": readings.put_back,
+    steps: dict[str, Callable[[Actor, str, ReadingChange], Reading]] = {
+        "reading": lambda actor, address, _: readings.claim(actor, address),
+        "read": lambda actor, address, wanted: readings.complete(actor, address, seen_at=wanted.seen_at),
+        "unread": lambda actor, address, _: readings.put_back(actor, address),
     }
 
     @router.put(
@@ -55,7 +63,9 @@ def build_readings(worklist: Worklist, readings: ReadingRecords, actors: Actors)
         """Claim a study, renew the claim, say that it is read, or put it back; answers its item."""
         actor = actors.of(request, wanted.by)
         try:
-            steps[wanted.state](actor, study_instance_uid)
+            steps[wanted.state](actor, study_instance_uid, wanted)
+        except FilmArrived as error:
+            raise Problem(409, "a film arrived", error.message, code=error.code, at=error.at.isoformat()) from error
         except Conflict as error:
             if error.code == SHARED_UID:
                 raise
@@ -65,7 +75,7 @@ def build_readings(worklist: Worklist, readings: ReadingRecords, actors: Actors)
         study = worklist.find(study_instance_uid)
         if study is None:
             raise _unknown("the study has just left the PACS")
-        return Response(item_json(study), media_type="application/json", headers={"Cache-Control": "no-store"})
+        return Response(item_json(study), media_type="application/json")
 
     return router
 

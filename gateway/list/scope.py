@@ -22,7 +22,7 @@ class ModelScope(BaseModel):
     Attributes:
         model: name and version of the scorer.
         sha256: its weights'.
-        looked_for: the findings that can flag a study.
+        looked_for: the findings whose scores are shown; those that weigh nothing flag no study.
         unreliable: findings that it was trained for and does not find better than chance: they flag nothing.
         not_looked_for: what a reader might expect and it does not look for.
         can_be_critical: whether any finding can make a study critical.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import MutableMapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from gateway.access.actors import Actors
+from gateway.list.words import FLAGS, STATES
 from gateway.problems import Problem
 from worklist.errors import InvalidInput
 
@@ -34,13 +38,14 @@ _HEADERS = {
 }
 
 
-def mount_viewer(app: FastAPI, folder: Path | None) -> None:
+def mount_viewer(app: FastAPI, folder: Path | None, actors: Actors) -> None:
     """Serve OHIF at /viewer.
 
     Args:
         app: the gateway's application.
         folder: OHIF's files, built or adapted for the address /viewer/ as `make setup` does. Without them every address
             there answers 404 and says what to do.
+        actors: knows who is signed in at a proxy.
 
     Raises:
         InvalidInput: the folder does not hold that.
@@ -56,7 +61,7 @@ def mount_viewer(app: FastAPI, folder: Path | None) -> None:
             f"FIRSTREAD_VIEWER_DIR={folder} does not hold OHIF for the address /viewer/: run make setup, "
             "or build OHIF with PUBLIC_URL=/viewer/",
         )
-    app.mount("/viewer", _Viewer(directory=folder, html=True), name="viewer")
+    app.mount("/viewer", _Viewer(folder, actors), name="viewer")
 
 
 def _no_viewer() -> None:
@@ -64,18 +69,28 @@ def _no_viewer() -> None:
     raise Problem(404, "no viewer", detail, code="no_viewer")
 
 
-class _Viewer(StaticFiles):
-    """OHIF's files; our configuration instead of its own; its page at every address that names no file.
+def _configuration(reader: str) -> str:
+    """OHIF's configuration, behind who reads and the words for flags and states by their keys."""
+    told = {
+        "reader": reader,
+        "flags": {word.key: word.label for word in FLAGS},
+        "states": {word.key: word.label for word in STATES},
+    }
+    return f"window.firstread = {json.dumps(told)};\n{_CONFIGURATION.read_text(encoding='utf-8')}"
 
-    Where no study is named, OHIF has nothing to show: that address leads to the reading list.
-    """
+
+class _Viewer(StaticFiles):
+    """OHIF's files; our configuration instead of its own; its page at every address that names no file."""
+
+    def __init__(self, folder: Path, actors: Actors) -> None:
+        super().__init__(directory=folder, html=True)
+        self._actors = actors
 
     async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
         response: Response
-        if path in {".", "index.html"}:
-            response = RedirectResponse("/")
-        elif path == "app-config.js":
-            response = FileResponse(_CONFIGURATION)
+        if path == "app-config.js":
+            actor = self._actors.signed_in(HTTPConnection(scope))
+            response = Response(_configuration(actor.name if actor else ""), media_type="text/javascript")
         else:
             try:
                 response = await super().get_response(path, scope)

@@ -12,8 +12,9 @@ from sse_starlette import EventSourceResponse
 from gateway.access.actors import Actors
 from gateway.intake.orthanc import OrthancClient
 from gateway.list.failures import build_failures
+from gateway.list.feedback import build_feedback
 from gateway.list.hub import ListHub
-from gateway.list.items import PriorsPage, WorklistPage, page_json, priors_json
+from gateway.list.items import PriorsPage, WorklistItem, WorklistPage, item_json, page_json, priors_json
 from gateway.list.readings import build_readings, problem_responses
 from gateway.list.scope import ModelScope, scope_of
 from gateway.list.steps import StepsPage, steps_json
@@ -23,7 +24,6 @@ from worklist.records import JobRecords, ReadingRecords, Shown, Worklist
 from worklist.study import StudyState
 
 _IMAGE_PX: Final = 1024  # the longer side of an image as it is shown
-_PRIVATE: Final = {"Cache-Control": "no-store"}
 _NO_PINGS_S: Final = 86_400  # heartbeats are events of the hub
 _METHODS: Final = {
     "": "GET, HEAD, OPTIONS",
@@ -31,7 +31,9 @@ _METHODS: Final = {
     "/events": "GET, HEAD, OPTIONS",
     "/failures": "GET, OPTIONS",
     "/failures/retry": "PUT, OPTIONS",
+    "/{study_instance_uid}": "GET, OPTIONS",
     "/{study_instance_uid}/state": "PUT, OPTIONS",
+    "/{study_instance_uid}/feedback": "GET, POST, OPTIONS",
     "/{study_instance_uid}/priors": "GET, OPTIONS",
     "/{study_instance_uid}/steps": "GET, OPTIONS",
 }
@@ -59,7 +61,9 @@ def build_worklist(  # noqa: PLR0913, PLR0917 - everything that the list is made
     _add_priors(router, worklist)
     _add_steps(router, worklist)
     router.include_router(build_readings(worklist, readings, actors))
+    router.include_router(build_feedback(readings, actors))
     router.include_router(build_failures(jobs, actors))
+    _add_item(router, worklist)  # last, since it takes whatever is left
     for path, methods in _METHODS.items():
         router.add_api_route(path, _allowing(methods), methods=["OPTIONS"], include_in_schema=False)
     return router
@@ -78,7 +82,7 @@ def _add_list(router: APIRouter, worklist: Worklist, jobs: JobRecords) -> None:
         shown = Shown(reading) if reading else Shown.LIST
         total, studies = worklist.page(shown=shown, state=state, limit=limit, offset=offset)
         content = page_json(total, worklist.counts(), studies)
-        return Response(content, media_type="application/json", headers=_PRIVATE)
+        return Response(content, media_type="application/json")
 
     @router.get("/scope")
     def scope() -> ModelScope:
@@ -87,22 +91,26 @@ def _add_list(router: APIRouter, worklist: Worklist, jobs: JobRecords) -> None:
 
 
 def _add_events(router: APIRouter, hub: ListHub) -> None:
-    @router.get("/events", response_class=EventSourceResponse)
+    @router.get("/events", response_class=EventSourceResponse, responses=problem_responses(422))
     async def events(
         last_event_id: Annotated[str, Header(description="The last number that was seen.")] = "",
         after: Annotated[int | None, Query(ge=0, description="The same, for a new connection.")] = None,
     ) -> Response:
         """Server-sent events: `item`, `gone`, `heartbeat` every ten seconds, and `resync`."""
         seen = int(last_event_id) if last_event_id.isascii() and last_event_id.isdecimal() else after
-        return EventSourceResponse(hub.stream(seen), ping=_NO_PINGS_S, headers=_PRIVATE)
+        return EventSourceResponse(hub.stream(seen), ping=_NO_PINGS_S)
 
     @router.head("/events", include_in_schema=False)
     def head() -> Response:
-        return Response(media_type="text/event-stream", headers=_PRIVATE)
+        return Response(media_type="text/event-stream")
 
 
 def _add_pictures(router: APIRouter, worklist: Worklist, orthanc: OrthancClient) -> None:
-    @router.get("/{study_instance_uid}/crops/{position}.png", response_class=Response)
+    @router.get(
+        "/{study_instance_uid}/crops/{position}.png",
+        response_class=Response,
+        responses=problem_responses(404, 422, 503),
+    )
     def crop(study_instance_uid: str, position: Annotated[int, Path(ge=1, le=1000)]) -> Response:
         """One evidence crop as PNG, drawn by Orthanc from the Secondary Capture."""
         uids = worklist.crop(study_instance_uid, position)
@@ -113,7 +121,9 @@ def _add_pictures(router: APIRouter, worklist: Worklist, orthanc: OrthancClient)
         return _picture(image)
 
     @router.get(
-        "/{study_instance_uid}/images/{position}.png", response_class=Response, responses=problem_responses(404, 503)
+        "/{study_instance_uid}/images/{position}.png",
+        response_class=Response,
+        responses=problem_responses(404, 422, 503),
     )
     def image(study_instance_uid: str, position: Annotated[int, Path(ge=1, le=1000)]) -> Response:
         """One image of a study as PNG, drawn by Orthanc, its longer side 1024 pixels.
@@ -140,7 +150,21 @@ def _add_priors(router: APIRouter, worklist: Worklist) -> None:
         found = worklist.priors(study_instance_uid)
         if found is None:
             raise Problem(404, "no such study", f"there is no study {study_instance_uid}", code="unknown_study")
-        return Response(priors_json(found), media_type="application/json", headers=_PRIVATE)
+        return Response(priors_json(found), media_type="application/json")
+
+
+def _add_item(router: APIRouter, worklist: Worklist) -> None:
+    @router.get(
+        "/{study_instance_uid}",
+        response_class=Response,
+        responses={200: {"model": WorklistItem}, **problem_responses(404, 409, 503)},
+    )
+    def one(study_instance_uid: str) -> Response:
+        """The item of one study, whether it is to be read, was read, or is a prior."""
+        study = worklist.find(study_instance_uid)
+        if study is None:
+            raise Problem(404, "no such study", f"there is no study {study_instance_uid}", code="unknown_study")
+        return Response(item_json(study), media_type="application/json")
 
 
 def _add_steps(router: APIRouter, worklist: Worklist) -> None:
@@ -154,7 +178,7 @@ def _add_steps(router: APIRouter, worklist: Worklist) -> None:
         taken = worklist.steps(study_instance_uid)
         if taken is None:
             raise Problem(404, "no such study", f"there is no study {study_instance_uid}", code="unknown_study")
-        return Response(steps_json(taken), media_type="application/json", headers=_PRIVATE)
+        return Response(steps_json(taken), media_type="application/json")
 
 
 def _picture(png: bytes) -> Response:

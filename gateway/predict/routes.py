@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, BinaryIO, Literal
 
 import structlog
@@ -24,20 +26,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from gateway.intake.dispatch import Dispatcher
+from gateway.notes.schemas import NoteAnswer
 from gateway.predict.in_hand import BytesInHand
 from gateway.problems import MEDIA_TYPE, Problem
 from gateway.schemas import FindingSchema, ModelSchema
 from worklist.errors import InvalidInput, ModelUnavailable
 from worklist.media import HEAD_BYTES, image_format
+from worklist.notes.reading import readable
 from worklist.records import PredictionRecords
 from worklist.triage import Urgency
 
 _PRIOR_BYTES = 1_000_000
-_FORM_BYTES = 2_000_000  # of everything in the form but the file
-_RECEIVE_S, _RECEIVE_BYTES_S = 20, 600_000  # so long, and a second more for each so many bytes
+_NOTE_BYTES = 1_000_000
+_FORM_BYTES = 3_000_000  # of everything in the form but the file
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.02, 0.25
 _SWEEP_EVERY_S = 30
-_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 log = structlog.get_logger()
 
@@ -66,10 +69,11 @@ class PredictLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Upload:
-    """What is to be judged: a file, and the text of an earlier report where there is one."""
+    """What is to be judged: a file, and the texts of an earlier report and of a note where there are any."""
 
     film: BinaryIO
     prior_report: str | None
+    note: str | None
 
 
 class PredictedBox(BaseModel, extra="forbid"):
@@ -97,7 +101,8 @@ class Prediction(BaseModel, extra="forbid"):
     "Urgent" for the first two. `score` is the calibrated probability of any urgent finding, `harm` the number behind
     the class, `threshold` the harm from which an image is flagged. `image` is where the whole film is shown, `rows` and
     `columns` are the size of the source image, `crops` are the boxes, `quality` is what bears on the trust in the
-    score, `elapsed_ms` the time from pixels to score.
+    score, `elapsed_ms` the time from pixels to score. `text` is what the note states, held against the film; null
+    where none was given.
     """
 
     label: Literal["Urgent", "Non-Urgent"]
@@ -116,6 +121,7 @@ class Prediction(BaseModel, extra="forbid"):
     model: ModelSchema
     elapsed_ms: float
     model_size_mb: float
+    text: NoteAnswer | None
     disclaimer: str
 
 
@@ -142,6 +148,11 @@ _BODY = {
                         "type": "string",
                         "description": "Text of an earlier report (UTF-8); sentences of it may be quoted.",
                     },
+                    "note": {
+                        "type": "string",
+                        "description": "A clinical note in English (UTF-8); it is read as by POST /text, what it asks "
+                        "about is answered first, and what contradicts the film is named.",
+                    },
                 },
             }
         }
@@ -151,10 +162,11 @@ _PROBLEMS = {
     400: "The form cannot be read.",
     404: "There is no such picture, or it has expired.",
     408: "The upload took too long.",
-    413: "The file or the prior report is too large.",
+    413: "The file, the prior report or the note is too large.",
     415: "The request is no form, or the file is neither DICOM, PNG nor JPEG.",
     422: "The file is missing, broken, or no image that may be judged; `code` says which.",
-    503: "No worker answered in time, or the broker does not; try again after `Retry-After` seconds.",
+    503: "No worker answered in time, or the one that took the film died on it, or the broker does not answer; `code` "
+    "says which. Try again after `Retry-After` seconds.",
 }
 
 
@@ -168,6 +180,7 @@ def _problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _PICTURE = {
     200: {"description": "PNG", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
     **_problem_responses(404),
+    422: {"description": "The position is no number from 1 to 1000.", "content": {MEDIA_TYPE: {}}},
 }
 
 
@@ -187,8 +200,8 @@ def build_predict(records: PredictionRecords, dispatcher: Dispatcher, limits: Pr
         _require_form(request)
         size = min(int(request.headers.get("content-length", limits.request_bytes)), limits.request_bytes)
         async with in_hand.reserved(size, limits.wait_s):
-            answer = await _answer(request, size, records, dispatcher, limits)
-        return Response(answer, media_type="application/json", headers=_PRIVATE)
+            answer = await _answer(request, records, dispatcher, limits)
+        return Response(answer, media_type="application/json")
 
     @router.get("/{prediction_id}/film.png", response_class=Response, responses=_PICTURE)
     def film(prediction_id: str) -> Response:
@@ -218,19 +231,29 @@ def _picture(records: PredictionRecords, prediction_id: str, position: int) -> R
     png = records.files.picture(prediction_id, position)
     if png is None:
         raise Problem(404, "no such picture", "there is no such picture, or it has expired", code="no_such_picture")
-    return Response(png, media_type="image/png", headers=_PRIVATE)
+    return Response(png, media_type="image/png")
 
 
-async def _answer(
-    request: Request, size: int, records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits
-) -> str:
-    async with _received(request, size, limits) as upload:
-        film, prior_report = upload.film, upload.prior_report
-        prediction_id = await run_in_threadpool(records.submit, film, prior_report, datetime.now(UTC))
-    return await _judged(prediction_id, records, dispatcher, limits)
+async def _answer(request: Request, records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits) -> str:
+    async with _received(request, limits) as upload:
+        if upload.note is not None:
+            await run_in_threadpool(readable, upload.note)
+        keep = partial(records.submit, upload.film, upload.prior_report, datetime.now(UTC), note=upload.note)
+        prediction_id = await run_in_threadpool(keep)
+        has_note = upload.note is not None
+    answer = await judged(prediction_id, records, dispatcher, limits)
+    if not has_note:
+        return answer
+    reading = await run_in_threadpool(records.files.take_reading, prediction_id)
+    return json.dumps(json.loads(answer) | {"text": json.loads(reading)})
 
 
-async def _judged(prediction_id: str, records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits) -> str:
+async def judged(prediction_id: str, records: PredictionRecords, dispatcher: Dispatcher, limits: PredictLimits) -> str:
+    """What a worker makes of an upload that is kept.
+
+    Raises:
+        FirstreadError: no worker answers, or it cannot be judged; the upload is withdrawn.
+    """
     try:
         await run_in_threadpool(dispatcher.send_prediction, prediction_id)
         async with asyncio.timeout(limits.wait_s):
@@ -240,13 +263,23 @@ async def _judged(prediction_id: str, records: PredictionRecords, dispatcher: Di
                 pause_s = min(1.5 * pause_s, _LAST_LOOK_S)
             return result
     except BaseException as error:
-        await run_in_threadpool(records.withdraw, prediction_id)
+        was_taken = await run_in_threadpool(records.withdraw, prediction_id)
         if isinstance(error, TimeoutError):
-            raise ModelUnavailable(
-                "no_answer_in_time",
-                f"no worker has answered within {limits.wait_s:.0f} s: try again, or see that firstread worker runs",
-            ) from None
+            raise _late(limits.wait_s, was_taken=was_taken) from None
         raise
+
+
+def _late(wait_s: float, *, was_taken: bool) -> ModelUnavailable:
+    if was_taken:
+        return ModelUnavailable(
+            "not_judged_in_time",
+            f"a worker took the film and was not done after {wait_s:.0f} s: try again; if it happens with this film "
+            "alone, see the worker's log",
+        )
+    return ModelUnavailable(
+        "no_answer_in_time",
+        f"no worker has answered within {wait_s:.0f} s: try again, or see that firstread worker runs",
+    )
 
 
 def _require_form(request: Request) -> None:
@@ -255,17 +288,12 @@ def _require_form(request: Request) -> None:
 
 
 @asynccontextmanager
-async def _received(request: Request, size: int, limits: PredictLimits) -> AsyncIterator[_Upload]:
-    """What a request uploads; its size is bounded before it comes here."""
-    patience_s = _RECEIVE_S + size / _RECEIVE_BYTES_S
+async def _received(request: Request, limits: PredictLimits) -> AsyncIterator[_Upload]:
+    """What a request uploads; its size and the time it takes are bounded before it comes here."""
     async with AsyncExitStack() as stack:
         try:
-            async with asyncio.timeout(patience_s):
-                form = await stack.enter_async_context(request.form(max_files=2, max_fields=2))
-                upload = await _read(form, limits)
-        except TimeoutError:
-            detail = f"the upload took longer than {patience_s:.0f} s"
-            raise Problem(408, "too slow", detail, code="upload_too_slow") from None
+            form = await stack.enter_async_context(request.form(max_files=3, max_fields=3))
+            upload = await _read(form, limits)
         except ClientDisconnect:
             raise Problem(400, "broken off", "the upload was broken off", code="upload_broken_off") from None
         except Problem:
@@ -294,21 +322,23 @@ async def _read(form: FormData, limits: PredictLimits) -> _Upload:
             code="not_an_image",
         )
     await file.seek(0)
-    return _Upload(film=file.file, prior_report=await _prior_report(form))
+    prior_report = await _text(form, "prior_report", "the prior report", _PRIOR_BYTES)
+    note = await _text(form, "note", "the note", _NOTE_BYTES)
+    return _Upload(film=file.file, prior_report=prior_report, note=note if note and note.strip() else None)
 
 
-async def _prior_report(form: FormData) -> str | None:
-    """The text of an earlier report, sent as a field or as a file."""
-    prior = form.get("prior_report")
-    if prior is None:
+async def _text(form: FormData, name: str, what: str, limit_bytes: int) -> str | None:
+    """A text beside the film, sent as a field or as a file."""
+    sent = form.get(name)
+    if sent is None:
         return None
-    content = prior.encode() if isinstance(prior, str) else await prior.read(_PRIOR_BYTES + 1)
-    if len(content) > _PRIOR_BYTES:
-        raise _too_large("the prior report", _PRIOR_BYTES)
+    content = sent.encode(errors="replace") if isinstance(sent, str) else await sent.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise _too_large(what, limit_bytes)
     try:
         text = content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError:
-        raise InvalidInput("bad_prior_report", "the prior report is no UTF-8 text: save it as UTF-8") from None
+        raise InvalidInput(f"bad_{name}", f"{what} is no UTF-8 text: save it as UTF-8") from None
     return text.replace("\0", "") or None
 
 

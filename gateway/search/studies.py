@@ -6,12 +6,18 @@ behind it, whether or not it met them: of that the records have the last word.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.search.pacs import PacsStudies
+from worklist.attributes import PLACE, READING, URGENCY
 from worklist.matching import Key
-from worklist.records import SearchedStudy, StudySearches
+from worklist.records import Matched, SearchedStudy, StudySearches
+from worklist.triage import Urgency
+
+_URGENCIES: Final = {Urgency.CRITICAL: "CRITICAL", Urgency.URGENT: "URGENT", Urgency.NONE: "NO AI FLAG"}
+_FIRST_PART, _LARGEST_PART, _GROWTH = 16, 512, 4  # studies that are described at one time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +36,16 @@ class FoundStudy:
     texts: Mapping[str, str]
     record: SearchedStudy | None
     place: int | None
+
+    @property
+    def private_texts(self) -> dict[str, str]:
+        """The values of the elements of ours, by tag."""
+        record = self.record
+        return {
+            URGENCY.tag: _URGENCIES[record.urgency] if record and record.urgency else "",
+            PLACE.tag: str(self.place or ""),
+            READING.tag: record.reading.value.upper() if record else "",
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,13 +81,11 @@ class StudySearch:
             InvalidInput: bad_key, Orthanc does not know an attribute.
             PacsUnavailable: Orthanc does not answer.
         """
-        ours = [key for key in keys if key.is_ours]
-        not_ours = [key for key in keys if not key.is_ours]
-        listed = self._records.matched(ours)
-        first: Sequence[str] = listed.studies
-        if not_ours and first:
-            met = set(self.pacs.matched(not_ours))
-            first = [one for one in first if one in met]
+        if not keys and not is_counted:  # what viewers ask for most: a part of the list needs no look at all of it
+            part = self._records.order(offset=offset, limit=limit)
+            if len(part) == limit:
+                return StudyPage(studies=self._told(part, {one: offset + at for at, one in enumerate(part, start=1)}))
+        listed, first = self._on_the_list(keys)
         sequence = [*first[offset : offset + limit]]
         end, remaining = offset + limit, None
         if len(sequence) < limit or is_counted:
@@ -79,6 +93,49 @@ class StudySearch:
             sequence += others[max(0, offset - len(first)) : max(0, end - len(first))]
             remaining = max(0, len(first) + len(others) - end)
         return StudyPage(studies=self._told(sequence, listed.places), remaining=remaining)
+
+    def order(self) -> list[str]:
+        """Orthanc's identifiers of all studies on the list, in reading order."""
+        return self._records.order()
+
+    def every(self, keys: Sequence[Key], *, is_listed_only: bool = False) -> Iterator[FoundStudy]:
+        """The whole sequence, described part by part as it is taken: a few studies first, so that they come at once.
+
+        What is on the list is asked for when it begins, what the PACS has besides when the list has ended.
+
+        Args:
+            keys: of the level of studies or patients.
+            is_listed_only: whether it ends with the list.
+
+        Raises:
+            InvalidInput: bad_key, Orthanc does not know an attribute.
+            PacsUnavailable: Orthanc does not answer.
+        """
+        begun: set[str] = set()
+        if not keys:  # the first few of the list need no look at all of it
+            few = self._records.order(limit=_FIRST_PART)
+            begun.update(few)
+            yield from self._told(few, {one: place for place, one in enumerate(few, start=1)})
+        listed, first = self._on_the_list(keys)
+        for part in parts([one for one in first if one not in begun]):
+            yield from self._told(part, listed.places)
+        if is_listed_only:
+            return
+        others = [one for one in self._in_pacs(keys) if one not in listed.places]
+        for part in parts(others):
+            yield from self._told(part, listed.places)
+
+    def told(self, orthanc_ids: Sequence[str]) -> dict[str, FoundStudy]:
+        """Some studies by Orthanc's identifier, whose places nobody asks for; one that is gone is left out."""
+        return {found.orthanc_id: found for found in self._told(orthanc_ids, {})}
+
+    def _on_the_list(self, keys: Sequence[Key]) -> tuple[Matched, Sequence[str]]:
+        not_ours = [key for key in keys if not key.is_ours]
+        listed = self._records.matched([key for key in keys if key.is_ours])
+        if not (not_ours and listed.studies):
+            return listed, listed.studies
+        met = set(self.pacs.matched(not_ours))
+        return listed, [one for one in listed.studies if one in met]
 
     def _in_pacs(self, keys: Sequence[Key]) -> list[str]:
         if any(key.attribute.is_ours_alone for key in keys):
@@ -96,3 +153,11 @@ class StudySearch:
             place = places.get(one)
             found.append(FoundStudy(orthanc_id=one, texts={**facts[one], **own}, record=record, place=place))
         return found
+
+
+def parts(whole: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A sequence in parts that grow: a small one first, so that there is something to tell at once."""
+    start, size = 0, _FIRST_PART
+    while start < len(whole):
+        yield whole[start : start + size]
+        start, size = start + size, min(size * _GROWTH, _LARGEST_PART)

@@ -116,7 +116,7 @@ def build_simulate(jobs: JobRecords, model: SimulatedModel, site: SiteFacts) -> 
             disclaimer=DISCLAIMER,
             site=site,
         )
-        headers = {**security_headers(form_action="'self'"), "Cache-Control": "no-store"}
+        headers = security_headers(form_action="'self'")
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
             headers["Retry-After"] = str(_RETRY_AFTER_S)
         return HTMLResponse(html, status_code=status, headers=headers)

@@ -211,6 +211,11 @@ def build_samples(*, seed: int | None = None, now: datetime | None = None) -> It
     yield from _real_film(_LEG_FILM, run, taken[-1])
 
 
+def build_film() -> Dataset:
+    """One simulated frontal chest film, of a new study of this moment."""
+    return next(_study(_PATIENTS[0], 1, 1, uuid.uuid4().hex, datetime.now().astimezone()))
+
+
 def _study(patient: _Patient, number: int, film_seed: int, run: str, taken: datetime) -> Iterator[Dataset]:
     """The images of one simulated study."""
     size = {"rows": patient.rows, "columns": patient.columns}

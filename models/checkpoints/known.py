@@ -46,7 +46,13 @@ MEDGEMMA: Final = KnownModel(
     size_gb=8.6,
     needed=("config.json", "tokenizer_config.json"),
 )
-KNOWN_MODELS: Final = {model.name: model for model in (MEDSIGLIP, MEDGEMMA)}
+MEDASR: Final = KnownModel(
+    name="medasr",
+    repository="google/medasr",
+    size_gb=0.4,
+    needed=("config.json", "tokenizer_config.json"),
+)
+KNOWN_MODELS: Final = {model.name: model for model in (MEDSIGLIP, MEDGEMMA, MEDASR)}
 
 
 def known_model(name: str) -> KnownModel:

@@ -20,6 +20,7 @@ from worklist.errors import InvalidInput, ModelUnavailable
 
 MANIFEST_FILE: Final = "manifest.json"
 MADE_HERE: Final = "firstread"  # the folder beside the checkpoint for what Firstread computes from it
+ADAPTER: Final = "adapter"  # the folder beside the checkpoint for what a site trained on it
 STAND_IN: Final = "stand-in"  # instead of a revision: random weights
 
 _WEIGHTS = ".safetensors"
@@ -182,13 +183,13 @@ def digest_of(file: Path) -> str:
 
 
 def _files(folder: Path) -> list[str]:
-    """What a loader might read: every file but notes, what Firstread made, and what is hidden."""
+    """What a loader might read: every file but notes, what Firstread or the site made, and what is hidden."""
     return sorted(
         str(path.relative_to(folder))
         for path in folder.rglob("*")
         if path.is_file()
         and path.name not in _NOT_LOADED | _THE_SITES_OWN
-        and not re.match(rf"\.|{MADE_HERE}/", path.relative_to(folder).as_posix())
+        and not re.match(rf"\.|({MADE_HERE}|{ADAPTER})/", path.relative_to(folder).as_posix())
     )
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from models.checkpoints import loading  # sets what must be set before transformers is imported
-from models.checkpoints.known import MEDGEMMA, MEDSIGLIP
+from models.checkpoints.known import MEDASR, MEDGEMMA, MEDSIGLIP
 from models.checkpoints.manifest import MANIFEST_FILE, STAND_IN, pin
 from worklist.errors import InvalidInput
 
@@ -65,7 +66,7 @@ def write_stand_ins(model_dir: Path) -> tuple[Path, ...]:
         ModelUnavailable: models_not_installed.
     """
     made = []
-    for model, write in ((MEDSIGLIP, write_medsiglip), (MEDGEMMA, write_medgemma)):
+    for model, write in ((MEDSIGLIP, write_medsiglip), (MEDGEMMA, write_medgemma), (MEDASR, write_medasr)):
         folder = model_dir / model.name
         _require_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -236,17 +237,71 @@ def write_medgemma(folder: Path, size: GemmaSize = TINY_GEMMA) -> None:
     processor.save_pretrained(folder)
 
 
-def _train_pieces(file: Path, **options: Any) -> None:  # noqa: ANN401 - sentencepiece's options
-    """A SentencePiece model of a small made-up corpus: report words, and the JSON that an explainer writes."""
-    import sentencepiece  # noqa: PLC0415 - of the extra models
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LasrSize:
+    """How large the encoder of speech is, in the words of its config; words is None for the stand-in's own."""
 
+    encoder: Mapping[str, Any]
+    words: int | None
+
+
+TINY_LASR: Final = LasrSize(
+    encoder={
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+        "subsampling_conv_channels": 16, "conv_kernel_size": 8,
+    },
+    words=None,
+)  # fmt: skip
+MEDASR_105M: Final = LasrSize(encoder={}, words=512)
+"""As google/medasr: 105 million parameters, 0.4 GB; transformers' own values are its size."""
+
+
+def write_medasr(folder: Path, size: LasrSize = TINY_LASR) -> None:
+    """A random checkpoint of MedASR's architecture, speech at 16 kHz to text by CTC, without its manifest."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: PLC0415 - of the extra models
+    from transformers import (  # noqa: PLC0415 - of the extra models
+        LasrCTCConfig,
+        LasrFeatureExtractor,
+        LasrForCTC,
+        LasrProcessor,
+        LasrTokenizer,
+    )
+
+    pieces = Tokenizer(models.Unigram())
+    pieces.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace("\u2581", "always", split=True)]
+    )
+    trainer = trainers.UnigramTrainer(
+        vocab_size=200,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        unk_token="<unk>",  # noqa: S106 - no password
+        show_progress=False,
+    )
+    pieces.train_from_iterator([line.lower() for line in _corpus()], trainer)
+    learnt = json.loads(pieces.to_str())["model"]["vocab"]
+    tokenizer = LasrTokenizer(vocab=[tuple(piece) for piece in learnt], extra_ids=0)
+    config = LasrCTCConfig(vocab_size=size.words or len(tokenizer), pad_token_id=0, encoder_config=dict(size.encoder))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about a convolution whose kernel has an even width
+        LasrForCTC(config).save_pretrained(folder)
+    LasrProcessor(LasrFeatureExtractor(), tokenizer).save_pretrained(folder)
+
+
+def _corpus() -> list[str]:
+    """Report words, and the JSON that an explainer writes."""
     words = _REPORT.split()
     reports = [" ".join(words[start : start + 9]) for start in range(len(words))]
     boxes = [{"box_2d": [n, 2 * n, 9 * n, 999 - n], "label": "pleural effusion"} for n in range(50)]
-    answers = [json.dumps({"explanation": "x", "boxes": [box]}) for box in boxes]
+    return [*reports, *(json.dumps({"explanation": "x", "boxes": [box]}) for box in boxes)]
+
+
+def _train_pieces(file: Path, **options: Any) -> None:  # noqa: ANN401 - sentencepiece's options
+    """A SentencePiece model of a small made-up corpus."""
+    import sentencepiece  # noqa: PLC0415 - of the extra models
+
     content = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([*reports, *answers]), model_writer=content, hard_vocab_limit=False, minloglevel=2,
+        sentence_iterator=iter(_corpus()), model_writer=content, hard_vocab_limit=False, minloglevel=2,
         num_threads=1, **options,
     )  # fmt: skip
     file.write_bytes(content.getvalue())

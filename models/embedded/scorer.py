@@ -1,9 +1,11 @@
 """The embedded scorer: a small network shipped with Firstread, on the CPU, in milliseconds.
 
 The file embedded.onnx takes `film` (N, 1, S, S), 0..1, and gives `logits` (N, K + 1), K findings and urgency, and
-`evidence` (N, K, h, w), class activation maps whose mean plus a bias is the logit (Zhou et al., CVPR 2016,
-arXiv:1512.04150). embedded.json beside it lists the outputs in the network's order, each with its calibration, its
-operating point and whether it gets boxes; card.json says what the findings are and what is known of them.
+`evidence` (N, K, h, w), class activation maps whose mean, or soft maximum, plus a bias is the logit (Zhou et al., CVPR
+2016, arXiv:1512.04150). It may hold a second network with findings of its own, which takes the same film at another
+size: `sharp_film`, `sharp_logits` and `sharp_evidence`. embedded.json beside it lists the outputs in the networks'
+order, each with its calibration, its operating point and whether it gets boxes, those of the second network under
+`sharp`; card.json says what the findings are and what is known of them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,7 +26,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from imaging.geometry import fit_square
+from imaging.geometry import SquareGeometry, fit_squares
 from imaging.radiograph import Radiograph
 from models.card import CARD_FILE, load_card
 from models.regions import localize
@@ -59,6 +61,27 @@ class _Output:
         return 0.5 + 0.5 * math.tanh((self.scale * logit + self.bias) / 2)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Network:
+    """One network of the file: what its tensors' names begin with, its film's size, and its outputs in their order."""
+
+    prefix: str
+    input_px: int
+    outputs: tuple[_Output, ...]
+
+    @property
+    def film(self) -> str:
+        return f"{self.prefix}film"
+
+    @property
+    def gives(self) -> list[str]:
+        return [f"{self.prefix}logits", f"{self.prefix}evidence"]
+
+    @property
+    def findings(self) -> tuple[_Output, ...]:
+        return tuple(output for output in self.outputs if output.key != _URGENT)
+
+
 class EmbeddedScorer:
     """Scores images with the network in a folder.
 
@@ -75,19 +98,24 @@ class EmbeddedScorer:
         file = folder / "embedded.json"
         try:
             weights = (folder / "embedded.onnx").read_bytes()
-            sidecar = json.loads(file.read_text(encoding="utf-8"))
+            document = file.read_bytes()
+            sidecar = json.loads(document)
         except OSError as error:
             raise ModelUnavailable(
                 "model_missing", f"The embedded model is not in {folder}: install Firstread again."
             ) from error
         except ValueError as error:
             raise ModelUnavailable("model_invalid", f"{file} is no JSON document.") from error
-        sha256 = hashlib.sha256(weights).hexdigest()
+        found = hashlib.sha256(weights).hexdigest()
+        sha256 = hashlib.sha256(document).hexdigest()  # it states that of the weights, so both are in it
         try:
-            self._input_px = int(sidecar["input_px"])
-            self._outputs = tuple(_output(values) for values in sidecar["outputs"])
-            (self._urgent,) = (output for output in self._outputs if output.key == _URGENT)
-            self._kinds = tuple(FindingType.of(output.key) for output in self._outputs if output is not self._urgent)
+            self._networks: tuple[_Network, ...] = (_network("", sidecar),)
+            if "sharp" in sidecar:
+                self._networks += (_network("sharp_", sidecar["sharp"]),)
+            self._outputs = {output.key: output for network in self._networks for output in network.outputs}
+            (urgent,) = (each for network in self._networks for each in network.outputs if each.key == _URGENT)
+            self._urgent_threshold = urgent.threshold
+            self._kinds = tuple(FindingType.of(key) for key in self._outputs if key != _URGENT)
             self._algorithm = Algorithm(
                 name=str(sidecar["name"]),
                 version=str(sidecar["version"]),
@@ -99,13 +127,13 @@ class EmbeddedScorer:
             raise ModelUnavailable(
                 "model_invalid", f"{file} lacks or misstates {error}: install Firstread again."
             ) from error
-        if sha256 != expected:
+        if found != expected:
             raise ModelUnavailable(
                 "model_damaged",
-                f"{folder / 'embedded.onnx'} has SHA-256 {sha256[:12]}, not {expected[:12]} as its "
+                f"{folder / 'embedded.onnx'} has SHA-256 {found[:12]}, not {expected[:12]} as its "
                 "JSON says: install Firstread again.",
             )
-        self._session = _session(weights, threads)
+        self._session = _session(weights, threads, self._networks)
         self._model_size_mb = len(weights) / 1e6
 
     @cached_property
@@ -127,7 +155,7 @@ class EmbeddedScorer:
 
     @property
     def algorithm(self) -> Algorithm:
-        """Name, version, weights digest and device UID."""
+        """Name, version, device UID, and one digest over weights and calibration: that of embedded.json."""
         return self._algorithm
 
     @property
@@ -143,26 +171,13 @@ class EmbeddedScorer:
         """
         started, steps = time.perf_counter(), Steps()
         with steps.step(StepName.SCORE, image_in_words(radiograph), raising=Exception) as outcome:
-            square, geometry = fit_square(radiograph.pixels, self._input_px)
-            try:
-                logits, evidence = self._session.run(["logits", "evidence"], {"film": square[None, None]})
-            except _ORT_ERRORS as error:
-                raise ModelUnavailable("model_failed", "The embedded model failed on this image.") from error
-            shapes = (logits.shape, evidence.shape[:2])
-            if shapes != ((1, len(self._outputs)), (1, len(self._kinds))) or not np.isfinite(logits).all():
-                raise ModelUnavailable("model_failed", "The embedded model gave no usable numbers for this image.")
-            probabilities = {
-                output.key: output.probability(float(logit))
-                for output, logit in zip(self._outputs, logits[0], strict=True)
-            }
+            logits, maps, geometry = self._run(radiograph)
+            probabilities = {key: output.probability(logits[key]) for key, output in self._outputs.items()}
             found = self._findings(probabilities)
             outcome.end(scores_in_words(found, probabilities[_URGENT]))
-        outputs = {output.key: output for output in self._outputs}
-        maps = {kind.key: heat for kind, heat in zip(self._kinds, evidence[0], strict=True)}
 
         def evidence_of(finding: Finding) -> npt.NDArray[np.float32] | None:
-            output = outputs[finding.type.key]
-            return maps[finding.type.key] * output.scale if output.has_boxes else None
+            return maps[finding.type.key] if self._outputs[finding.type.key].has_boxes else None
 
         findings = localize(found, evidence_of, geometry, radiograph=radiograph, steps=steps)
         now = datetime.now(UTC)
@@ -171,19 +186,53 @@ class EmbeddedScorer:
             scorer=self._algorithm,
             findings=findings,
             score=probabilities[_URGENT],
-            threshold=self._urgent.threshold,
+            threshold=self._urgent_threshold,
             completed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
             elapsed_ms=(time.perf_counter() - started) * 1000,
             quality=radiograph.quality,
             steps=tuple(steps.taken),
         )
 
+    def evidence(self, radiograph: Radiograph) -> tuple[dict[str, npt.NDArray[np.float32]], SquareGeometry]:
+        """Each finding's map (h, w) in calibrated log odds, with boxes or not, and how the film lies in its square.
+
+        Raises:
+            ModelUnavailable: model_failed.
+        """
+        _, maps, geometry = self._run(radiograph)
+        return maps, geometry
+
+    def _run(
+        self, radiograph: Radiograph
+    ) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float32]], SquareGeometry]:
+        """Logits of all outputs, maps of the findings in calibrated log odds, and the square that all maps cover."""
+        fitted = list(fit_squares(radiograph.pixels, [network.input_px for network in self._networks]))
+        films = {network.film: square[None, None] for network, (square, _) in zip(self._networks, fitted, strict=True)}
+        names = [name for network in self._networks for name in network.gives]
+        try:
+            given = self._session.run(names, films)
+        except _ORT_ERRORS as error:
+            raise ModelUnavailable("model_failed", "The embedded model failed on this image.") from error
+        logits: dict[str, float] = {}
+        maps: dict[str, npt.NDArray[np.float32]] = {}
+        for network, numbers, evidence in zip(self._networks, given[::2], given[1::2], strict=True):
+            wanted = ((1, len(network.outputs)), (1, len(network.findings)))
+            if (numbers.shape, evidence.shape[:2]) != wanted or not np.isfinite(numbers).all():
+                raise ModelUnavailable("model_failed", "The embedded model gave no usable numbers for this image.")
+            logits |= {each.key: float(logit) for each, logit in zip(network.outputs, numbers[0], strict=True)}
+            maps |= {each.key: heat * each.scale for each, heat in zip(network.findings, evidence[0], strict=True)}
+        return logits, maps, fitted[0][1]
+
     def _findings(self, probabilities: Mapping[str, float]) -> tuple[Finding, ...]:
-        outputs = {output.key: output for output in self._outputs}
         return tuple(
-            Finding(type=kind, probability=probabilities[kind.key], threshold=outputs[kind.key].threshold)
+            Finding(type=kind, probability=probabilities[kind.key], threshold=self._outputs[kind.key].threshold)
             for kind in sorted(self._kinds, key=lambda kind: -probabilities[kind.key])
         )
+
+
+def _network(prefix: str, values: Mapping[str, Any]) -> _Network:
+    outputs = tuple(_output(each) for each in values["outputs"])
+    return _Network(prefix=prefix, input_px=int(values["input_px"]), outputs=outputs)
 
 
 def _output(values: Mapping[str, Any]) -> _Output:
@@ -199,7 +248,7 @@ def _output(values: Mapping[str, Any]) -> _Output:
     return output
 
 
-def _session(weights: bytes, threads: int) -> onnxruntime.InferenceSession:
+def _session(weights: bytes, threads: int, networks: Sequence[_Network]) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -213,6 +262,7 @@ def _session(weights: bytes, threads: int) -> onnxruntime.InferenceSession:
             "model_damaged", "embedded.onnx is no network that ONNX Runtime can load: install Firstread again."
         ) from error
     inputs, outputs = ([node.name for node in nodes] for nodes in (session.get_inputs(), session.get_outputs()))
-    if inputs != ["film"] or not {"logits", "evidence"} <= set(outputs):
+    asked = {name for network in networks for name in network.gives}
+    if set(inputs) != {network.film for network in networks} or not asked <= set(outputs):
         raise ModelUnavailable("model_damaged", f"embedded.onnx maps {inputs} to {outputs}: install Firstread again.")
     return session

@@ -26,6 +26,38 @@ class Matched:
     unmatched_labels: tuple[str, ...]
 
 
+class LabelsByName:
+    """Labels, to be found by what their films are called."""
+
+    def __init__(self, labels: Sequence[Label]) -> None:
+        self._files = [label.file for label in labels]
+        self._by_key: dict[str, list[Label]] = {}
+        for label in labels:
+            for key in dict.fromkeys((_parts(label.file)[-1], *label.identifiers)):
+                self._by_key.setdefault(key, []).append(label)
+
+    @property
+    def files(self) -> list[str]:
+        """What the labels call their films."""
+        return list(self._files)
+
+    def of(self, file: str, identifiers: Sequence[str]) -> Label | None:
+        """The label of a film, by its path or name, else by the first of its identifiers that finds one.
+
+        Raises:
+            InvalidInput: ambiguous_film, the path fits two labels equally.
+        """
+        candidates = next((self._by_key[key] for key in (_parts(file)[-1], *identifiers) if key in self._by_key), [])
+        closeness = [_closeness(file, label.file) for label in candidates]
+        closest = [label for label, close in zip(candidates, closeness, strict=True) if close == max(closeness)]
+        if len(closest) > 1:
+            raise InvalidInput(
+                "ambiguous_film",
+                f"{file} may be {closest[0].file} or {closest[1].file} of the labels: name it more exactly",
+            )
+        return closest[0] if closest else None
+
+
 def match(predictions: Sequence[Prediction], labels: Sequence[Label]) -> Matched:
     """Predictions and labels of the same film: by path, or by name without the image suffix, or by an identifier.
 
@@ -35,26 +67,14 @@ def match(predictions: Sequence[Prediction], labels: Sequence[Label]) -> Matched
     Raises:
         InvalidInput: ambiguous_film where that leaves more than one; no_match where no film is in both files.
     """
-    by_key: dict[str, list[Label]] = {}
-    for label in labels:
-        for key in dict.fromkeys((_parts(label.file)[-1], *label.identifiers)):
-            by_key.setdefault(key, []).append(label)
+    known = LabelsByName(labels)
     found: dict[str, tuple[Prediction, Label]] = {}
     unmatched = []
     for prediction in predictions:
-        keys = (_parts(prediction.file)[-1], *prediction.identifiers)
-        candidates = next((by_key[key] for key in keys if key in by_key), [])
-        if not candidates:
+        label = known.of(prediction.file, prediction.identifiers)
+        if label is None:
             unmatched.append(prediction.file)
             continue
-        closeness = [_closeness(prediction.file, label.file) for label in candidates]
-        closest = [label for label, close in zip(candidates, closeness, strict=True) if close == max(closeness)]
-        if len(closest) > 1:
-            raise InvalidInput(
-                "ambiguous_film",
-                f"{prediction.file} may be {closest[0].file} or {closest[1].file} of the labels: name it more exactly",
-            )
-        label = closest[0]
         if label.file in found:
             raise InvalidInput(
                 "ambiguous_film",

@@ -1,7 +1,11 @@
-"""What is known of the models that ship with Firstread, by the digest of their weights; no model is loaded for it."""
+"""What is known of the models that ship with Firstread, by their digest; no model is loaded for it.
+
+The digest is that of the JSON beside the weights, which states theirs: one over weights and calibration together.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
@@ -49,8 +53,8 @@ def scorer_card(scorer: str, folder: Path | None = None) -> ScorerCard:
     folder = folder or _MODELS / scorer / "weights"
     file = folder / f"{scorer}.json"
     try:
-        sha256 = str(json.loads(file.read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
         raise ModelUnavailable(
             "model_missing", f"{file} does not say which weights these are ({error}): put the model there"
         ) from error
@@ -60,7 +64,9 @@ def scorer_card(scorer: str, folder: Path | None = None) -> ScorerCard:
 @lru_cache
 def _outputs(sha256: str) -> Mapping[str, Mapping[str, Any]]:
     for sidecar in sorted(_MODELS.glob("*/weights/*.json")):
-        document = json.loads(sidecar.read_text(encoding="utf-8"))
-        if document.get("sha256") == sha256 and "outputs" in document:
-            return {output["key"]: output for output in document["outputs"]}
+        content = sidecar.read_bytes()
+        if hashlib.sha256(content).hexdigest() == sha256:
+            document = json.loads(content)
+            beside = document.get("sharp", {"outputs": []})
+            return {output["key"]: output for output in (*document["outputs"], *beside["outputs"])}
     return {}

@@ -114,7 +114,8 @@ def _by_card(probabilities: Mapping[str, float], sha256: str) -> Triage | None:
         for card in policy.card.findings
         if card.type.key in probabilities
     ]
-    if len(findings) < len(policy.card.findings):
+    weighed = {card.type.key for card in policy.card.findings if card.weight > 0}  # the others decide no place
+    if not weighed <= set(probabilities):
         return None
     analysis = Analysis(
         images=(_IMAGE,),

@@ -15,12 +15,14 @@ gates catch and what they refuse wrongly was measured: see models/cards/gates.md
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import json
 import math
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,8 @@ from PIL import Image
 
 from imaging.radiograph import Radiograph
 from models import Scorer
+from models.gates.child import CHILD_WEIGHTS, ChildGate
+from models.gates.layers import TwoLayers
 from models.steps import Steps, image_in_words
 from worklist.card import ScorerCard
 from worklist.errors import FirstreadError, ModelUnavailable, OutOfScope, UnusableImage
@@ -41,7 +45,7 @@ from worklist.finding import (
     QualityNote,
     Region,
 )
-from worklist.scope import LATERAL_FILM, NOT_CHEST_FILM, SEEN_OUT_OF_SCOPE
+from worklist.scope import CHILD_FILM, LATERAL_FILM, NOT_CHEST_FILM, SEEN_OUT_OF_SCOPE
 from worklist.step import StepName
 from worklist.words import joined
 
@@ -59,6 +63,9 @@ _LEAST_GREY = 0.2  # share of the exposed part that is neither black nor white
 _LEAST_EXPOSED = 0.1  # share of the film inside its borders
 _SMALL_FIELD = 0.4
 _WHOLE_FIELD = 0.75  # share of the film from which on it is scored with its border, as the films of the card were
+_PAIR = 1.4  # of the longer side of what may be two films over its shorter one
+# Likelihood from which on it is one: pairs of real films reached 0.975, single ones stretched to 3:2 began at 0.999.
+_ONE_FILM = 0.98
 _TURN = 30  # degrees; see Gates._is_tilted
 _STILL_FRONTAL, _FRONTAL_NO_MORE = 0.95, 0.02
 _BLACK, _WHITE = 0.02, 0.98
@@ -70,6 +77,8 @@ _REFUSALS = {
     "collimated_film": "The exposed part of the film is too small to be judged.",
     NOT_CHEST_FILM: "The film does not look like a frontal chest film: only these are scored.",
     LATERAL_FILM: "The film looks like a lateral chest film: only frontal ones are scored.",
+    CHILD_FILM: "The film looks like a child's, and no age says otherwise: only films of adults are scored.",
+    "several_films": "The image shows two films beside each other: send each of them as an image of its own.",
     "unclear_orientation": "The film looks turned or inverted, but too unclearly to be put right: send it upright.",
 }
 _NOTES = {
@@ -90,6 +99,7 @@ _UNCHECKED = QualityNote(
 _TOLD_OF_A_REFUSAL = {CONTRADICTORY_HEADER, ONE_OF_SEVERAL_FRAMES}
 
 Greys = npt.NDArray[np.float32]
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,45 +162,25 @@ class Checked:
 
 
 class Gates:
-    """The gates, with the network of a file.
+    """The gates, with the networks of two files.
+
+    Attributes:
+        sha256: one digest of all weights: with others another film may be refused.
 
     Raises:
         ModelUnavailable: model_missing or model_invalid.
     """
 
-    def __init__(self, file: Path = WEIGHTS) -> None:
-        try:
-            card = json.loads(file.read_text(encoding="utf-8"))
-            first, scale, bias, last, last_bias = (
-                np.frombuffer(base64.b64decode(card["network"][name]), kind).astype(np.float32)
-                for name, kind in (
-                    ("first", "i1"),
-                    ("scale", "<f4"),
-                    ("bias", "<f4"),
-                    ("last", "<f4"),
-                    ("last_bias", "<f4"),
-                )
-            )
-            self._first = first.reshape(-1, SIDE_PX**2) * scale[:, None]  # (hidden, pixels)
-            self._bias = bias.reshape(len(self._first))
-            self._last = last.reshape(ANSWERS, len(self._first))
-            self._last_bias = last_bias.reshape(ANSWERS)
-            names = ("certain", "least", "lateral", "doubtful", "cut_off")
-            self._certain, self._least, self._lateral, self._doubtful, self._cut_off = (
-                float(card["thresholds"][name]) for name in names
-            )
-        except OSError as error:
-            raise ModelUnavailable("model_missing", f"{file} is missing: install Firstread again.") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelUnavailable(
-                "model_invalid", f"{file} lacks or misstates {error}: install Firstread again."
-            ) from error
+    def __init__(self, file: Path = WEIGHTS, child: Path = CHILD_WEIGHTS) -> None:
+        self._network, self._thresholds = _loaded(file, _upright_network)
+        self._child = _loaded(child, ChildGate)
+        self.sha256 = hashlib.sha256(file.read_bytes() + child.read_bytes()).hexdigest()
 
     def check(self, radiograph: Radiograph) -> Checked:
         """The image, put right where it is certainly turned or inverted, with notes on what bears on its score.
 
         Raises:
-            OutOfScope: not_chest_film or lateral_film.
+            OutOfScope: not_chest_film, lateral_film or child_film.
             UnusableImage: blank_image, burned_out_film, underexposed_film, collimated_film or unclear_orientation.
         """
         try:
@@ -211,8 +201,10 @@ class Gates:
         if fault := _exposure_fault(sample, exposed):
             raise _refusal(fault)
         verdict = self._ask(exposed)
-        way = verdict.way if verdict.frontal[verdict.way] >= self._certain else 0
-        if verdict.frontal[way] < self._least or verdict.lateral >= self._lateral:
+        if max(verdict.frontal) < _ONE_FILM and self._is_pair(exposed, radiograph):
+            raise _refusal("several_films")
+        way = verdict.way if verdict.frontal[verdict.way] >= self._thresholds["certain"] else 0
+        if verdict.frontal[way] < self._thresholds["least"] or verdict.lateral >= self._thresholds["lateral"]:
             rivals = {
                 NOT_CHEST_FILM: verdict.neither,
                 LATERAL_FILM: verdict.lateral,
@@ -220,11 +212,13 @@ class Gates:
             }
             raise _refusal(max(rivals, key=rivals.__getitem__))
         turned_by = way % 4
+        if not radiograph.states_age and self._child.refuses(_put_right(_thumbnail(exposed), way)):
+            raise _refusal(CHILD_FILM)
         codes = {
             TURNED_FILM: turned_by > 0,
             "inverted_film": way >= WAYS // 2,
-            "unusual_film": verdict.frontal[way] < self._doubtful,
-            "cut_off_film": verdict.cut_off >= self._cut_off,
+            "unusual_film": verdict.frontal[way] < self._thresholds["doubtful"],
+            "cut_off_film": verdict.cut_off >= self._thresholds["cut_off"],
             "small_field": exposed.size < _SMALL_FIELD * sample.size,
             "border": exposed.size < _WHOLE_FIELD * sample.size,
             "tilted_film": way % 4 == 0 and self._is_tilted(exposed, way),
@@ -244,6 +238,17 @@ class Gates:
         upright = Radiograph(image=image, pixels=pixels, quality=(*kept, *notes))
         return Checked(radiograph=upright, stored=radiograph, quarter_turns=turned_by, exposed=part)
 
+    def _is_pair(self, exposed: Greys, radiograph: Radiograph) -> bool:
+        """Whether an oblong film is two frontal ones: each half of its longer side makes an upright one of its own."""
+        rows, columns = (
+            length * part / _SAMPLED_PX for length, part in zip(radiograph.pixels.shape, exposed.shape, strict=True)
+        )
+        rows *= radiograph.pixel_aspect
+        if max(rows, columns) < _PAIR * min(rows, columns):
+            return False
+        halves = np.array_split(exposed, 2, axis=int(columns > rows))
+        return all(self._ask(exposed_part(half)).frontal[0] >= self._thresholds["certain"] for half in halves)
+
     def _is_tilted(self, exposed: Greys, way: int) -> bool:
         """Whether turning the film further one way makes a likely frontal film of it still, and the other way none.
 
@@ -260,10 +265,10 @@ class Gates:
         return self._ask(exposed_part(_sample(pixels)))
 
     def _ask(self, exposed: Greys) -> Verdict:
-        thumbnail = ranks(squeeze(exposed, SIDE_PX))
+        thumbnail = _thumbnail(exposed)
         turned = [np.rot90(thumbnail, turns).ravel() for turns in range(4)]
         ways = np.stack([*turned, *(-way for way in turned)])
-        answers = np.maximum(ways @ self._first.T + self._bias, 0) @ self._last.T + self._last_bias  # (ways, answers)
+        answers = self._network(ways)  # (ways, answers)
         logits = np.append(answers[:, :2].T.ravel(), 0).astype(np.float64)
         odds = np.exp(logits - logits.max())
         frontal, lateral, neither = np.split(odds / odds.sum(), (WAYS, 2 * WAYS))
@@ -320,6 +325,27 @@ class GatedScorer:
         return replace(analysis.after(steps.taken), elapsed_ms=(time.perf_counter() - started) * 1000)
 
 
+def _loaded(file: Path, made_of: Callable[[Mapping[str, Any]], _Made]) -> _Made:
+    """What a file of weights holds.
+
+    Raises:
+        ModelUnavailable: model_missing or model_invalid.
+    """
+    try:
+        return made_of(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ModelUnavailable("model_missing", f"{file} is missing: install Firstread again.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelUnavailable(
+            "model_invalid", f"{file} lacks or misstates {error}: install Firstread again."
+        ) from error
+
+
+def _upright_network(document: Mapping[str, Any]) -> tuple[TwoLayers, dict[str, float]]:
+    names = ("certain", "least", "lateral", "doubtful", "cut_off")
+    return TwoLayers(document["network"], ANSWERS), {name: float(document["thresholds"][name]) for name in names}
+
+
 def exposed_part(sample: Greys) -> Greys:
     """What lies inside the borders: edge rows and columns of hardly more than one grey are left out."""
     return sample[_exposed(sample)]
@@ -370,6 +396,16 @@ def ranks(greys: Greys) -> Greys:
     _, place, counts = np.unique(np.rint(greys * 255), return_inverse=True, return_counts=True)
     rank = (np.cumsum(counts) - (counts + 1) / 2)[place].reshape(greys.shape)
     return np.asarray(2 * rank / (greys.size - 1) - 1, dtype=np.float32)
+
+
+def _thumbnail(exposed: Greys) -> Greys:
+    """What the networks see of a film: (24, 24) ranks."""
+    return ranks(squeeze(exposed, SIDE_PX))
+
+
+def _put_right(thumbnail: Greys, way: int) -> Greys:
+    """A thumbnail of ranks turned, and inverted, by one of the eight ways."""
+    return np.rot90(-thumbnail if way >= WAYS // 2 else thumbnail, way % 4)
 
 
 def _sample(pixels: Greys) -> Greys:

@@ -56,14 +56,7 @@ def read_answer(text: str, prompt: PromptFile, film: ShownFilm) -> Answer:
     Raises:
         BadAnswer: it is no JSON, or not of the schema.
     """
-    bare = _THOUGHT.sub("", text)
-    fenced = _FENCE.match(bare)
-    try:
-        values = json.loads(fenced[1] if fenced else bare)
-    except (ValueError, RecursionError) as error:
-        raise BadAnswer("the answer is not one JSON object") from error
-    if faults := faults_of(values, prompt.schema):
-        raise BadAnswer("; ".join(dict.fromkeys(faults)))
+    values = read_values(text, prompt.schema)
     boxes = _boxes(values["boxes"], film)
     return Answer(
         explanation=values["explanation"],
@@ -80,6 +73,23 @@ def read_answer(text: str, prompt: PromptFile, film: ShownFilm) -> Answer:
         uncertainty=values["uncertainty"],
         quotes=tuple(dict.fromkeys(values["quotes"])),
     )
+
+
+def read_values(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a text that keeps to a schema.
+
+    Raises:
+        BadAnswer: it is no JSON, or not of the schema.
+    """
+    bare = _THOUGHT.sub("", text)
+    fenced = _FENCE.match(bare)
+    try:
+        values: dict[str, Any] = json.loads(fenced[1] if fenced else bare)
+    except (ValueError, RecursionError) as error:
+        raise BadAnswer("the answer is not one JSON object") from error
+    if faults := faults_of(values, schema):
+        raise BadAnswer("; ".join(dict.fromkeys(faults)))
+    return values
 
 
 def _boxes(entries: Sequence[Mapping[str, Any]], film: ShownFilm) -> dict[str, Region]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from typing import Final
 import structlog
 
 from imaging.radiograph import Radiograph
+from models.asked import answer_to, asked_first, findings_asked_of
 from models.context import NO_CONTEXT, PriorFilm, StudyContext
 from models.medgemma.answer import Answer, BadAnswer, read_answer
 from models.medgemma.film import ShownFilm, show_film
@@ -209,7 +210,7 @@ class MedGemmaExplainer:
                     system=self._prompt.system,
                     images=images,
                     text=self._prompt.question(
-                        scores=_scores_in_words(work.triage),
+                        scores=_scores_in_words(work.triage, findings_asked_of(work.context)),
                         data=[line.shown for line in work.admitted.lines],
                         has_prior_film=prior is not None,
                         taken=prior.taken if prior else "",
@@ -285,18 +286,12 @@ class MedGemmaExplainer:
             checks=tuple(work.checks),
             saw_film_alone=not work.admitted.lines and work.context.prior_film is None,
         )
-        words = confirmable(" ".join(filter(None, (answer.explanation, own))))
+        first = answer_to(findings_asked_of(work.context), triage)
+        words = confirmable(" ".join(filter(None, (first, answer.explanation, own))))
         return _Accepted(answer=answer, text=words, account=account, snippets=snippets), []
 
     def _by_template(self, work: _Work, why: str, verdict: StepVerdict) -> Analysis:
-        admitted: dict[str, list[str]] = {}
-        for line in work.admitted.lines:  # what the gate withholds is not quoted either
-            if line.snippet.source != REASON:
-                admitted.setdefault(line.snippet.source, []).append(line.snippet.snippet)
-        reports = tuple((source, "\n\n".join(sentences)) for source, sentences in admitted.items())
-        explained = self._template.explain(
-            work.analysis, work.triage, _no_pixels, replace(work.context, prior_reports=reports)
-        )
+        explained = self._template.explain(work.analysis, work.triage, _no_pixels, work.context)
         model = self._model.algorithm
         instead_of = f"{model.name}, version {model.version}"
         steps = work.steps(verdict, f"the template's words, in place of {instead_of}: {why}", model)
@@ -310,9 +305,10 @@ class MedGemmaExplainer:
         return require_confirmation(replace(explained, account=account, steps=work.analysis.after(steps).steps))
 
 
-def _scores_in_words(triage: Triage) -> list[str]:
+def _scores_in_words(triage: Triage, asked: Sequence[str]) -> list[str]:
+    """What is named, with what the record asks about first, then what else reaches its threshold."""
     named = {one.finding.type.key for one in triage.named}
-    words = [in_a_sentence(one.words) for one in triage.named]
+    words = [in_a_sentence(one.words) for one in asked_first(triage.named, asked)]
     others = [
         f"{in_a_sentence(finding.type.label)} {two_places(finding.probability)}"
         for finding in triage.shown

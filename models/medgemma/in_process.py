@@ -7,8 +7,10 @@ a kernel first.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,6 +20,7 @@ import numpy as np
 from models.checkpoints.known import MEDGEMMA
 from models.checkpoints.loading import load_strictly, not_installed, reading
 from models.checkpoints.manifest import verified
+from models.medgemma.adapter import read_adapter, read_adapter_in, with_adapter
 from models.medgemma.question import Patience, Question
 from worklist.errors import FirstreadError, ModelUnavailable
 from worklist.finding import Algorithm
@@ -27,7 +30,7 @@ Precision = Literal["bfloat16", "4bit"]
 # As strict JSON without spaces: a model that may write spaces fills the limit with them.
 _COMPACT: Final = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _LOOK_S: Final = 1.0  # between two looks at whether the answer is still wanted
-_NOT_IN_4_BITS: Final = ["vision_tower", "multi_modal_projector", "lm_head"]
+NOT_IN_4_BITS: Final = [".*vision_tower", ".*multi_modal_projector", "lm_head"]  # matched from the first letter on
 
 
 class InProcessModel:
@@ -37,38 +40,41 @@ class InProcessModel:
         folder: the checkpoint's, with its manifest.
         precision: of the weights; 4bit needs bitsandbytes.
         threads: of the processor, where there is no graphics card.
+        adapter_in: the folder of an adapter; what lies in `adapter` beside the checkpoint where it is not given.
 
     Raises:
         ModelUnavailable: a file is missing, damaged or not the one that it should be, a library is not installed, or
             the weights do not fit; the code says which.
     """
 
-    def __init__(self, folder: Path, *, precision: Precision = "bfloat16", threads: int = 1) -> None:
-        manifest = verified(folder, MEDGEMMA)
+    def __init__(
+        self, folder: Path, *, precision: Precision = "bfloat16", threads: int = 1, adapter_in: Path | None = None
+    ) -> None:
         try:
             import llguidance  # noqa: F401, PLC0415 - of the extra models; told before gigabytes are read
-            import torch  # noqa: PLC0415
-            from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise not_installed(error) from error
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        if self._device == "cpu":
-            torch.set_num_threads(threads)
-        options = {"quantization_config": _four_bits()} if precision == "4bit" else {"dtype": torch.bfloat16}
-        self._model = load_strictly(AutoModelForImageTextToText, folder, device_map=self._device, **options)
+        manifest = verified(folder, MEDGEMMA)
+        adapter = read_adapter_in(adapter_in, manifest) if adapter_in else read_adapter(folder, manifest)
+        loaded = load_weights(folder, precision=precision, threads=threads)
+        self._processor = loaded.processor
+        self._model = with_adapter(loaded.model, adapter) if adapter else loaded.model
         with reading(folder):
-            self._processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
             self._grammars = _Grammars(self._processor.tokenizer, self._model)
+        version, sha256 = f"{manifest.short_revision}, {precision}", manifest.sha256
+        if adapter:
+            version += f", adapter {adapter.sha256[:7]}"
+            sha256 = hashlib.sha256(f"{sha256}\n{adapter.sha256}".encode()).hexdigest()
         self._algorithm = Algorithm(
             name="medgemma-stand-in" if manifest.is_stand_in else manifest.repository.rpartition("/")[2],
-            version=f"{manifest.short_revision}, {precision}",
-            sha256=manifest.sha256,
-            device_uid=device_uid(f"{manifest.sha256} {precision}"),
+            version=version,
+            sha256=sha256,
+            device_uid=device_uid(f"{sha256} {precision}"),
         )
 
     @property
     def algorithm(self) -> Algorithm:
-        """Repository, revision, precision and digest of the weights."""
+        """Repository, revision, precision and adapter; digest of the weights, or of their digest and the adapter's."""
         return self._algorithm
 
     def answer(self, question: Question, patience: Patience) -> str:
@@ -85,7 +91,7 @@ class InProcessModel:
         halt = _Halt(patience)
         try:
             with torch.inference_mode():
-                inputs = self._inputs(question)
+                inputs = chat_inputs(self._processor, question).to(self._model.device, dtype=self._model.dtype)
                 tokens = self._model.generate(
                     **inputs,
                     max_new_tokens=question.max_tokens,
@@ -104,19 +110,46 @@ class InProcessModel:
         written: str = self._processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return written
 
-    def _inputs(self, question: Question) -> Any:  # noqa: ANN401 - transformers has no types
-        films = [{"type": "image", "image": image} for image in question.images]
-        inputs = self._processor.apply_chat_template(
-            [
-                {"role": "system", "content": [{"type": "text", "text": question.system}]},
-                {"role": "user", "content": [*films, {"type": "text", "text": question.text}]},
-            ],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-        return inputs.to(self._device, dtype=self._model.dtype)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """The checkpoint's model and processor, as transformers has them."""
+
+    model: Any
+    processor: Any
+
+
+def load_weights(folder: Path, *, precision: Precision, threads: int) -> Loaded:
+    """The checkpoint of a folder that was verified, on the graphics card where there is one; as InProcessModel."""
+    try:
+        import torch  # noqa: PLC0415
+        from transformers import AutoModelForImageTextToText, AutoProcessor  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from error
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    options = {"quantization_config": _four_bits()} if precision == "4bit" else {"dtype": torch.bfloat16}
+    model = load_strictly(AutoModelForImageTextToText, folder, device_map=device, **options)
+    with reading(folder):
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        _require_its_words(processor.tokenizer, model.config, folder)
+    return Loaded(model=model, processor=processor)
+
+
+def chat_inputs(processor: Any, question: Question) -> Any:  # noqa: ANN401 - transformers has no types
+    """A question as the model takes it, up to where its answer begins."""
+    films = [{"type": "image", "image": image} for image in question.images]
+    return processor.apply_chat_template(
+        [
+            {"role": "system", "content": [{"type": "text", "text": question.system}]},
+            {"role": "user", "content": [*films, {"type": "text", "text": question.text}]},
+        ],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
 
 
 class _Grammars:
@@ -180,6 +213,17 @@ class _Halt:
         return torch.full((ids.shape[0],), self.why is not None, device=ids.device, dtype=torch.bool)
 
 
+def _require_its_words(tokenizer: Any, config: Any, folder: Path) -> None:  # noqa: ANN401 - transformers has no types
+    """Refuse the tokenizer of another model: its numbers would be other words, and an image would be none."""
+    known, image = config.text_config.vocab_size, tokenizer.convert_tokens_to_ids(tokenizer.image_token)
+    if len(tokenizer) > known or image != config.image_token_index:
+        raise ModelUnavailable(
+            "tokenizer_differs",
+            f"the tokenizer in {folder} is of another model ({len(tokenizer)} words, the model knows {known}; an image "
+            f"is number {image}, the model's {config.image_token_index}): download the checkpoint again",
+        )
+
+
 def _four_bits() -> Any:  # noqa: ANN401
     import torch  # noqa: PLC0415 - is loaded by now
     from transformers import BitsAndBytesConfig  # noqa: PLC0415
@@ -193,5 +237,5 @@ def _four_bits() -> Any:  # noqa: ANN401
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=_NOT_IN_4_BITS,
+        llm_int8_skip_modules=NOT_IN_4_BITS,
     )

@@ -73,11 +73,11 @@ class PromptFile:
         )
 
 
-def load_prompt() -> PromptFile:
-    """The prompt in force."""
-    content = FILE.read_bytes()
+def load_prompt(file: Path = FILE) -> PromptFile:
+    """The prompt in force, of films or of whatever else has a file of its own."""
+    content = file.read_bytes()
     values = json.loads(content)
-    findings = {in_a_sentence(KNOWN_FINDINGS[key].label): KNOWN_FINDINGS[key] for key in values["findings"]}
+    findings = {in_a_sentence(KNOWN_FINDINGS[key].label): KNOWN_FINDINGS[key] for key in values.get("findings", ())}
     return PromptFile(
         version=values["version"],
         sha256=hashlib.sha256(content).hexdigest(),

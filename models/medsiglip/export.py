@@ -2,7 +2,7 @@
 
 Which way is fastest differs from CPU to CPU (with AMX OpenVINO, without it 8-bit integers), so each is tried here: the
 candidates run the same films, and the fastest is kept of those whose every image embedding has a cosine of at least
-0.999 to that of torch in float32.
+0.999 to that of torch in float32. The two fastest run once more, in turns: a machine is not as busy in each minute.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from models.medsiglip.exported import (
     INT8,
     LEAST_COSINE,
     OPENVINO,
+    OPENVINO_INT8,
     Exported,
     Tried,
     open_backend,
@@ -46,9 +48,11 @@ from worklist.errors import ModelUnavailable
 
 _FILMS: Final = 4
 _RUNS: Final = 5
+_MOST: Final = 127  # of an 8-bit weight
 _FILES: Final = {
     INT8: ("vision-int8.onnx",),
     OPENVINO: ("vision.xml", "vision.bin"),
+    OPENVINO_INT8: ("vision-int8.xml", "vision-int8.bin"),
     FLOAT: ("vision.onnx", "vision.onnx.data"),
 }
 """Of each candidate, the one that is loaded first and the one with the weights last."""
@@ -93,7 +97,8 @@ def export(folder: Path, *, threads: int, machine: str, say: Say, again: bool = 
                 f"{candidate}: {tried[candidate].seconds:.3f} s a film, cosine {tried[candidate].cosine:.5f}, "
                 f"{tried[candidate].size_mb:.0f} MB"
             )
-        best = choose(tried)
+        best = _compare_fastest(tried, made, films, threads=threads)
+        say(f"kept {best}, {tried[best].seconds:.3f} s a film")
         for file in {file for files in _FILES.values() for file in files}:
             (kept / file).unlink(missing_ok=True)
         for file in _FILES[best]:
@@ -107,7 +112,6 @@ def export(folder: Path, *, threads: int, machine: str, say: Say, again: bool = 
         tried=tried,
     )
     write_exported(folder, exported)
-    say(f"kept {best}")
     return exported
 
 
@@ -128,6 +132,28 @@ def choose(tried: dict[str, Tried]) -> str:
     return min(faithful, key=faithful.__getitem__)
 
 
+def _compare_fastest(tried: dict[str, Tried], made: Path, films: list[Floats], *, threads: int) -> str:
+    """The faster one of the two fastest faithful candidates, run in turns; both get the times of that."""
+    best = choose(tried)
+    others = {name: one for name, one in tried.items() if name != best and one.cosine >= LEAST_COSINE}
+    if not others:
+        return best
+    pair = [best, choose(others)]
+    backends = {name: open_backend(name, made / _FILES[name][0], threads=threads) for name in pair}
+    seconds: dict[str, list[float]] = {name: [] for name in pair}
+    for run in range(_RUNS):
+        for name, backend in backends.items():
+            seconds[name].append(_seconds(backend, films[run % len(films)]))
+    tried |= {name: replace(tried[name], seconds=statistics.median(seconds[name])) for name in pair}
+    return choose({name: tried[name] for name in pair})
+
+
+def _seconds(backend: Backend, film: Floats) -> float:
+    started = time.perf_counter()
+    backend.run(film)
+    return time.perf_counter() - started
+
+
 def _films(size_px: int) -> list[Floats]:
     """Inputs that differ: simulated chest films, one a network input."""
     simulated = (sample for sample in build_samples(seed=0) if "SIMULATED" in str(sample.PatientName))
@@ -143,8 +169,13 @@ def _make(tower: Tower, size_px: int, folder: Path) -> Iterator[str]:
     yield INT8
     if find_spec("openvino"):
         openvino = import_openvino()
-        openvino.save_model(openvino.Core().read_model(exact), folder / _FILES[OPENVINO][0], compress_to_fp16=True)
+        model = openvino.Core().read_model(exact)
+        openvino.save_model(model, folder / _FILES[OPENVINO][0], compress_to_fp16=True)
         yield OPENVINO
+        _compress(model)
+        openvino.save_model(model, folder / _FILES[OPENVINO_INT8][0], compress_to_fp16=False)
+        del model
+        yield OPENVINO_INT8
     yield FLOAT
 
 
@@ -157,13 +188,28 @@ def _quantize(exact: Path, file: Path) -> None:
     )  # fmt: skip
 
 
+def _compress(model: Any) -> None:  # noqa: ANN401 - OpenVINO has no types here
+    """Give every product with a constant 8-bit weights and a scale for each output, in the form OpenVINO knows."""
+    from openvino import Type, opset13  # noqa: PLC0415 - of the extra models
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "MatMul" or node.input_value(1).get_node().get_type_name() != "Constant":
+            continue
+        weight = node.input_value(1).get_node().get_data().astype(np.float32)
+        if not node.get_attributes()["transpose_b"]:
+            weight = weight.T
+        scale = np.maximum(np.abs(weight).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / _MOST
+        whole = opset13.convert(opset13.constant(np.rint(weight / scale).astype(np.int8), dtype=Type.i8), "f16")
+        small = opset13.multiply(whole, opset13.constant(scale.astype(np.float16)))
+        product = opset13.matmul(node.input_value(0), opset13.convert(small, "f32"), False, True)  # noqa: FBT003 - of b
+        for target in node.output(0).get_target_inputs():
+            target.replace_source_output(product.output(0))
+    model.validate_nodes_and_infer_types()
+
+
 def _try(backend: Backend, films: list[Floats], exact: Floats, size_mb: float) -> Tried:
     found = np.concatenate([backend.run(film)[0] for film in films])
-    seconds = []
-    for run in range(_RUNS):
-        started = time.perf_counter()
-        backend.run(films[run % len(films)])
-        seconds.append(time.perf_counter() - started)
+    seconds = [_seconds(backend, films[run % len(films)]) for run in range(_RUNS)]
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(exact, axis=1)
     cosines = np.einsum("nd,nd->n", found, exact) / lengths
     least = float(cosines.min()) if np.isfinite(cosines).all() else 0.0

@@ -16,6 +16,7 @@ EXPORT_FILE: Final = "vision.json"
 INT8: Final = "onnxruntime-int8"
 FLOAT: Final = "onnxruntime-float32"
 OPENVINO: Final = "openvino"
+OPENVINO_INT8: Final = "openvino-int8"
 LEAST_COSINE: Final = 0.999
 """To torch's embedding in float32, for each film: what a way to run the tower must reach to be kept."""
 
@@ -127,4 +128,6 @@ def open_backend(name: str, file: Path, *, threads: int) -> Backend:
     Raises:
         ModelUnavailable: as the backends.
     """
-    return OpenVino(file, threads=threads) if name == OPENVINO else OnnxRuntime(file, threads=threads)
+    if name in {OPENVINO, OPENVINO_INT8}:
+        return OpenVino(file, threads=threads, is_int8=name == OPENVINO_INT8)
+    return OnnxRuntime(file, threads=threads)

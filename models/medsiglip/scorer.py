@@ -52,12 +52,13 @@ class MedSiglipScorer:
             manifest and that are enough, and torch is not needed.
         threads: CPU threads an image may take.
         device: "cpu" runs what was exported, "cuda" the checkpoint itself.
+        beside: the folder of a probe and of a card; the checkpoint's where it is not given.
 
     Raises:
         ModelUnavailable: one line that says what is missing or differs, and what to do.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 1, device: Device = "cpu") -> None:
+    def __init__(self, folder: Path, *, threads: int = 1, device: Device = "cpu", beside: Path | None = None) -> None:
         prompts = read_prompts(folder)
         manifest: Manifest
         self._backend: Backend
@@ -74,8 +75,8 @@ class MedSiglipScorer:
             self._model_size_mb = sum(file.size for file in manifest.files.values()) / 1e6
             self._sentences = read_sentences(folder, manifest, prompts)
             self._backend = Torch(folder, device=device)
-        self._folder, self._prompts = folder, prompts
-        self._probe = read_probe(folder, self._sentences.directions.shape[1])
+        self._beside, self._prompts = beside or folder, prompts
+        self._probe = read_probe(self._beside, self._sentences.directions.shape[1])
         self._is_stand_in = manifest.is_stand_in
         parts = [manifest.short_revision, f"prompts {prompts.version} {prompts.sha256[:7]}", how]
         digests = [sha256, prompts.sha256]
@@ -97,7 +98,7 @@ class MedSiglipScorer:
         Raises:
             ModelUnavailable: as models.medsiglip.card.card_of.
         """
-        return card_of(self._folder, self._algorithm, self._prompts, self._probe, is_stand_in=self._is_stand_in)
+        return card_of(self._beside, self._algorithm, self._prompts, self._probe, is_stand_in=self._is_stand_in)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -112,6 +113,16 @@ class MedSiglipScorer:
     def model_size_mb(self) -> float:
         """Size of the weights in megabytes (10^6 bytes)."""
         return self._model_size_mb
+
+    def embedding(self, radiograph: Radiograph) -> Floats:
+        """What a probe is fitted to: the image's embedding, float32 (D,), of length 1.
+
+        Raises:
+            ModelUnavailable: as score.
+        """
+        film, _ = to_input(radiograph, self._size_px, self._prompts.resize)
+        vector = _usable(self._backend.run(film)[0][0])
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
     def score(self, radiograph: Radiograph) -> Analysis:
         """Probabilities of the findings, with boxes and sides where their evidence has a place.
@@ -158,9 +169,7 @@ class MedSiglipScorer:
 
     def _probabilities(self, embedding: Floats) -> dict[str, float]:
         """Of each finding by its key, and of urgency where the probe knows it; embedding (D,)."""
-        if not np.isfinite(embedding).all() or not embedding.any():
-            raise ModelUnavailable("model_failed", "MedSigLIP gave no usable numbers for this image.")
-        logits = self._sentences.logits(embedding[None])[0]
+        logits = self._sentences.logits(_usable(embedding)[None])[0]
         probabilities = {
             pair.type.key: pair.probability(float(logit))
             for pair, logit in zip(self._prompts.pairs, logits, strict=True)
@@ -182,3 +191,10 @@ class MedSiglipScorer:
             Finding(type=pair.type, probability=probabilities[pair.type.key], threshold=self._threshold(pair))
             for pair in sorted(self._prompts.pairs, key=lambda pair: -probabilities[pair.type.key])
         )
+
+
+def _usable(embedding: Floats) -> Floats:
+    """An embedding (D,) that has a direction."""
+    if not np.isfinite(embedding).all() or not embedding.any():
+        raise ModelUnavailable("model_failed", "MedSigLIP gave no usable numbers for this image.")
+    return embedding

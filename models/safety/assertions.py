@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from models.terms import MENTIONS
 from worklist.finding import Side
+from worklist.terms import MENTIONS
 
 
 class Strength(IntEnum):
@@ -35,7 +35,9 @@ class Assertion:
     is_absent: bool
 
 
-_SENTENCE: Final = re.compile(r"[.;:!?]+(?:\s|$)|\bbut\b|\bhowever\b|\balthough\b|\bwhereas\b", re.IGNORECASE)
+_SENTENCE: Final = re.compile(  # each run of dots is looked at once, however long it is
+    r"(?<![.;:!?])[.;:!?]++(?:\s|$)|\bbut\b|\bhowever\b|\balthough\b|\bwhereas\b", re.IGNORECASE
+)
 _CLAUSE: Final = re.compile(r",|\bwhile\b|\band also\b", re.IGNORECASE)
 _NO: Final = (
     r"no|not|without|never|neither|nor|none|absent|absence|lack(?:s|ing)?|den(?:y|ies|ied)|free of|exclud\w+|"

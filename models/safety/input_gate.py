@@ -1,4 +1,4 @@
-"""Layer (a), the input gate: which films and which foreign texts a language model sees at all.
+"""Layer (a), the input gate: which films and foreign texts a language model sees at all, and what of them is quoted.
 
 Texts of the record (a reason for the study, an earlier report) may hold anything, also what somebody wrote for a
 machine to read. They are bounded, stripped of what no reader sees, and taken apart into numbered sentences; a sentence
@@ -16,14 +16,15 @@ from typing import Final
 
 from models.safety.language import names_patient
 from models.safety.phrases import TO_A_MACHINE
-from models.terms import MENTIONS, SENTENCE_END
 from worklist.account import Check, Layer, Verdict
 from worklist.finding import TURNED_FILM, Analysis, Snippet
+from worklist.terms import MENTIONS, SENTENCE_END
 
 REASON: Final = "reason for study"
 _MOST_CHARACTERS: Final = 20_000  # of a text: a report of megabytes is read to here
 _MOST_SENTENCES: Final = 24
-_LONGEST: Final = 300  # characters of a sentence that are shown and quoted
+LONGEST: Final = 300
+"""Characters of a sentence that are shown; what has as many, or one less, may have been cut."""
 _HIDDEN: Final = frozenset({"Cf", "Co", "Cs", "Cn", "Cc"})  # format characters (bidi, zero-width, tags), controls
 _WHY_WITHHELD: Final = "they speak to a machine, hide characters or name the patient"
 _SOFT_HYPHEN: Final = "\u00ad"
@@ -120,7 +121,7 @@ def _sentences(source: str, text: str, identifiers: Collection[str]) -> Iterator
         return
     for part in SENTENCE_END.split(bounded):
         whole = " ".join(part.split())
-        original = whole[:_LONGEST].rstrip()
+        original = whole[:LONGEST].rstrip()
         if not original:
             continue
         if _hides(whole) or speaks_to_a_machine(part) or names_patient(whole, identifiers):

@@ -20,6 +20,8 @@ from worklist.triage import Triage
 from worklist.words import in_a_sentence, joined
 
 _VOCABULARY: Final = frozenset((Path(__file__).parent / "vocabulary.txt").read_text(encoding="utf-8").split())
+NOTE_FRAME: Final = frozenset({"note", "states", "stated", "describes", "mentions", "reports", "history"})
+"""Words that speak of a note."""
 _KNOWN_SHARE: Final = 0.85  # of the words; the rest may be spelled in a way of their own
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z'-]*")
 _LONG_NUMBER: Final = re.compile(r"\d{4,}|\d{1,2}[./-]\d{1,2}(?:[./-]\d{2,4})?")
@@ -37,6 +39,24 @@ def allowed_certainty(triage: Triage) -> Mapping[str, Certainty]:
         named.finding.type.key: Certainty.PROBABLE if named.likelihood == "likely" else Certainty.POSSIBLE
         for named in triage.named
     }
+
+
+def faults_of_note_language(text: str, *, identifiers: Collection[str], words: Collection[str]) -> list[str]:
+    """Why a sentence on a clinical note may not be shown; none where it may.
+
+    Args:
+        text: the language model's.
+        identifiers: the patient's names and numbers.
+        words: of the note, in lower case: with those of a film they are all that it may use.
+    """
+    faults = [reason for reason, pattern in FORBIDDEN.items() if pattern.search(text)]
+    if has_absence(text):
+        faults.append("it says that something is absent")
+    if _LONG_NUMBER.search(text) or names_patient(text, identifiers):
+        faults.append("it repeats a name, a number or a date")
+    if not _is_plain_english(text, words):
+        faults.append("it uses words that neither the note nor a report has")
+    return faults
 
 
 def faults_of_language(text: str, *, triage: Triage, identifiers: Collection[str]) -> list[str]:
@@ -78,8 +98,13 @@ def names_patient(text: str, identifiers: Collection[str]) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", words) for part in known)
 
 
-def _is_plain_english(text: str) -> bool:
+def is_of_vocabulary(word: str) -> bool:
+    """Whether a word is one of any report."""
+    return word.casefold() in _VOCABULARY
+
+
+def _is_plain_english(text: str, more: Collection[str] = ()) -> bool:
     words = [word.strip("'-") for token in _WORD.findall(text) for word in token.split("-")]
-    known = sum(word.casefold() in _VOCABULARY for word in words)
+    known = sum(word.casefold() in _VOCABULARY or word.casefold() in more for word in words)
     shouted = any(word.isupper() and len(word) > len("AP") for word in words)
     return bool(words) and not shouted and known >= _KNOWN_SHARE * len(words)

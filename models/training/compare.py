@@ -12,48 +12,38 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from models.embedded.scorer import EmbeddedScorer
 from models.evaluation.boxes import holds_center
 from models.evaluation.films import FINDINGS, Box
-from models.evaluation.intervals import Estimate, Numbers, percentiles, proportion, resample
+from models.evaluation.held_out import is_held_out
+from models.evaluation.intervals import Estimate, Numbers, proportion
+from models.evaluation.measure import OUTPUTS
 from models.evaluation.metrics import Sample
+from models.evaluation.paired import Row, mean_areas, paired
 from models.regions import locate
 from models.training.archive import LATERAL, NOT_CHEST, WRONG_WAY
 from models.training.judge import (
-    EvidenceMaps,
     Judged,
     Listed,
     judge,
     load_film,
-    mean_areas,
     read_boxes,
     read_manifests,
     sample,
     with_boxes,
 )
-from models.training.measure import OUTPUTS
-from models.training.split import is_held_out
 from worklist.errors import FirstreadError, InvalidInput
+from worklist.finding import FindingType
 
 _LOG = logging.getLogger(__name__)
 _ALL = "all"
 _SHARE = 0.9  # of films without a finding that must not be called
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """A figure of two networks on the same films, and their difference."""
-
-    name: str
-    positives: int
-    old: Estimate
-    new: Estimate
-    difference: Estimate
 
 
 def outside_train(films: Sequence[Listed]) -> dict[str, list[Listed]]:
@@ -72,33 +62,12 @@ def rows(old: Sequence[Judged], new: Sequence[Judged]) -> Iterator[Row]:
     samples = {key: (sample(old, key), sample(new, key)) for key in OUTPUTS}
     present = [key for key in OUTPUTS if not samples[key][0].lacks]
     for key in present:
-        yield _paired(f"{key}, AUC", [samples[key]], mean_areas)
+        yield paired(f"{key}, AUC", [samples[key]], mean_areas)
     findings = [samples[kind.key] for kind in FINDINGS if kind.key in present]
     if findings:
-        yield _paired("mean of findings, AUC", findings, mean_areas)
+        yield paired("mean of findings, AUC", findings, mean_areas)
     for key in present:
-        yield _paired(f"{key}, sensitivity at 90 % specificity", [samples[key]], _sensitivities)
-
-
-def _paired(
-    name: str, samples: Sequence[tuple[Sample, Sample]], figure: Callable[[Sequence[Sample], Numbers], Numbers]
-) -> Row:
-    films = len(samples[0][0].truth)
-    sides = [[pair[side] for pair in samples] for side in (0, 1)]
-    values = [float(figure(side, np.ones((1, films)))[0]) for side in sides]
-    patient = samples[0][0].patient
-    if patient is None:
-        raise ValueError("patients are known of every film of a manifest")
-    parts = [[figure(side, weights) for side in sides] for weights in resample(patient)]
-    draws = [np.concatenate([part[side] for part in parts]) for side in (0, 1)]
-    known = np.isfinite(draws[0]) & np.isfinite(draws[1])
-    return Row(
-        name=name,
-        positives=int(sum(pair[0].truth.sum() for pair in samples)),
-        old=percentiles(values[0], draws[0][known]),
-        new=percentiles(values[1], draws[1][known]),
-        difference=percentiles(values[1] - values[0], (draws[1] - draws[0])[known]),
-    )
+        yield paired(f"{key}, sensitivity at 90 % specificity", [samples[key]], _sensitivities)
 
 
 def _sensitivities(samples: Sequence[Sample], weights: Numbers) -> Numbers:
@@ -135,17 +104,17 @@ def pointing(
     weights: Path, folder: Path, films: Sequence[Listed], drawn: Mapping[str, tuple[Box, ...]]
 ) -> list[Pointing]:
     """How well the evidence points to what readers outlined, by finding and over all."""
-    maps = EvidenceMaps(weights)
+    scorer = EmbeddedScorer(weights)
     sharpest = {film.listed.original: film for film in _by_size(weights, folder, films, drawn)}
     hits: dict[str, list[tuple[str, bool, list[bool]]]] = {_ALL: []}  # patient, whether there is a box, by reader's box
     for film in sharpest.values():
         label = with_boxes(film, drawn[film.listed.original])
-        evidence, geometry = maps.of(load_film(folder, label.file))
-        for number, kind in enumerate(FINDINGS):
+        evidence, geometry = scorer.evidence(load_film(folder, label.file))
+        for kind in (*FINDINGS, FindingType.LUNG_OPACITY):
             boxes = [box for box in label.boxes if box.target == kind.key]
             if not boxes:
                 continue
-            place = locate(evidence[number], geometry)
+            place = locate(evidence[kind.key], geometry) if kind.key in evidence else None
             crop = Box(x=place.x, y=place.y, w=place.width, h=place.height, target=None) if place else None
             found = (
                 label.patient or label.file,

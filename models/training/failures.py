@@ -24,8 +24,8 @@ from imaging.simulated.phantom import simulate_film
 from imaging.wrapping import chest_dx, complete_file_meta
 from models.embedded.scorer import EmbeddedScorer
 from models.evaluation.films import FINDINGS
-from models.training.judge import EvidenceMaps, Judged, load_film
-from models.training.measure import OUTPUTS
+from models.evaluation.measure import OUTPUTS
+from models.training.judge import Judged, load_film
 from worklist.errors import InvalidInput
 from worklist.finding import Analysis, Finding, FindingType
 from worklist.uids import derived_uid
@@ -35,7 +35,7 @@ SEEDS = range(8)  # patients in whom failures are looked for
 _ROWS, _COLUMNS = 640, 560
 _WINDOW = (2050, 2800)  # center and width, as of the demo's simulated films
 _DECOYS = ("a skin fold", "a pacemaker")
-_CARD_PX = 230  # height of a picture in the card: some 50 kB
+CARD_PX = 230  # height of a picture in the card: some 50 kB
 _REAL_PX = 512
 _WORST = 3  # misses, and false alarms, of each output
 _NEVER_ONE = 1e-6  # a probability of 0 or 1 has no log odds
@@ -146,11 +146,11 @@ def save_simulated(failures: Sequence[Failure], weights: Path, folder: Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
-    maps = EvidenceMaps(weights)
+    scorer = EmbeddedScorer(weights)
     for failure in failures:
-        frame = _drawn_at(failure.case) if failure.case.drawn or failure.case.decoy else None
-        panels = _panels(failure.case.film, failure.finding, maps, frame, _CARD_PX)
-        panels.save(folder / failure.name, optimize=True)
+        frame = drawn_at(failure.case) if failure.case.drawn or failure.case.decoy else None
+        picture = panels(failure.case.film, failure.finding, scorer, frame, CARD_PX)
+        picture.save(folder / failure.name, optimize=True)
 
 
 def save_real(films: Sequence[Judged], weights: Path, source: Path, folder: Path) -> int:
@@ -168,12 +168,12 @@ def save_real(films: Sequence[Judged], weights: Path, source: Path, folder: Path
     if folder.resolve().is_relative_to(_REPOSITORY.resolve()):
         raise InvalidInput("films_in_repository", f"{folder} is in the repository, where no real film may lie")
     folder.mkdir(parents=True, exist_ok=True)
-    maps, captions = EvidenceMaps(weights), []
+    scorer, captions = EmbeddedScorer(weights), []
     for output, film, kind in _worst_real(films):
         label = film.listed.label
         found = next((each for each in film.analysis.findings if each.type.key == output), film.analysis.findings[0])
         name = f"{output}-{kind}-{label.file.replace('/', '-').rpartition('.')[0]}.png"
-        _panels(load_film(source, label.file), found, maps, None, _REAL_PX).save(folder / name)
+        panels(load_film(source, label.file), found, scorer, None, _REAL_PX).save(folder / name)
         present = ", ".join(target for target, is_there in label.truth.items() if is_there) or "none"
         captions.append(
             f"![{name}]({name})\n\n{label.file}: {kind} of {output}, probability {film.probability(output):.3f}, "
@@ -232,7 +232,7 @@ def _with_decoy(pixels: NDArray[np.uint16], decoy: str, seed: int) -> NDArray[np
     return np.clip(pixels + added, 0, 4095).astype(np.uint16)
 
 
-def _drawn_at(case: Simulated) -> tuple[float, float, float, float] | None:
+def drawn_at(case: Simulated) -> tuple[float, float, float, float] | None:
     """The frame (left, top, right, bottom), in shares of the film, of what was added to the patient."""
     healthy = _film(_draw(case.seed, None), "healthy")
     change = Image.fromarray(np.abs(case.film.pixels - healthy.pixels)).reduce(8)
@@ -242,10 +242,10 @@ def _drawn_at(case: Simulated) -> tuple[float, float, float, float] | None:
     return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
 
 
-def _panels(
+def panels(
     film: Radiograph,
     finding: Finding,
-    maps: EvidenceMaps,
+    scorer: EmbeddedScorer,
     frame: tuple[float, float, float, float] | None,
     height_px: int,
 ) -> Image.Image:
@@ -253,8 +253,8 @@ def _panels(
     rows, columns = film.pixels.shape
     size = (round(columns * height_px / rows), height_px)
     plain = Image.fromarray(to_display(film)).resize(size, Image.Resampling.BOX).convert("RGB")
-    evidence, geometry = maps.of(film)
-    heat = evidence[FINDINGS.index(finding.type)]
+    evidence, geometry = scorer.evidence(film)
+    heat = evidence[finding.type.key]
     whole = Image.fromarray(heat).resize((geometry.size_px, geometry.size_px), Image.Resampling.BILINEAR)
     left, top, right, bottom = geometry.to_model(0, 0, columns, rows)
     shown = np.asarray(whole.resize(size, box=(left, top, right, bottom)))

@@ -15,9 +15,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from imaging.geometry import fit_square
+from models.evaluation.held_out import is_held_out
 
 from .archive import LATERAL, NOT_CHEST, WRONG_WAY
-from .split import is_held_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,6 @@ limbs, sections, and small parts of chest films.
 from __future__ import annotations
 
 import argparse
-import base64
 import csv
 import hashlib
 import json
@@ -27,6 +26,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.gates.layers import stored
 from models.gates.scorer import ANSWERS, SIDE_PX, WAYS, exposed_part, ranks, squeeze
 from models.training.archive import LATERAL, NOT_CHEST, WRONG_WAY
 
@@ -336,21 +336,13 @@ def cut_off_threshold(network: Network, films: Films, share: float = 0.01) -> fl
 def save(network: Network, thresholds: dict[str, float], seed: int, file: Path) -> None:
     """Write the weights, the first layer as signed bytes with a scale a row."""
     first, last = (network.layers[index] for index in (0, 3))
-    weight = first.weight.detach().numpy()
-    scale = np.abs(weight).max(axis=1) / 127
-    arrays = {
-        "first": np.rint(weight / scale[:, None]).astype("i1"),
-        "scale": scale.astype("<f4"),
-        "bias": first.bias.detach().numpy().astype("<f4"),
-        "last": last.weight.detach().numpy().astype("<f4"),
-        "last_bias": last.bias.detach().numpy().astype("<f4"),
-    }
+    layers = (first.weight, first.bias, last.weight, last.bias)
     card = {
         "name": "gates",
         "version": "1.0.0",
         "trained": {"at": datetime.now(UTC).date().isoformat(), "seed": seed, "by": "models/training/gates.py"},
         "thresholds": {key: round(value, 4) for key, value in thresholds.items()},
-        "network": {key: base64.b64encode(array.tobytes()).decode("ascii") for key, array in arrays.items()},
+        "network": stored(*(values.detach().numpy() for values in layers)),
     }
     file.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 

@@ -9,23 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from imaging.files import read_image
-from imaging.geometry import SquareGeometry, fit_square
 from imaging.radiograph import Radiograph, read_radiograph
 from models.embedded.scorer import EmbeddedScorer
 from models.evaluation.films import FINDINGS, URGENT, Box, Label, Prediction
-from models.evaluation.intervals import LEAST, TOO_FEW, Estimate, Numbers, percentiles, resample
+from models.evaluation.intervals import LEAST, TOO_FEW, Estimate, percentiles, resample
 from models.evaluation.labels import read_labels
+from models.evaluation.measure import OUTPUTS
 from models.evaluation.metrics import Sample, calibrate, rank
-from models.training.measure import OUTPUTS
+from models.evaluation.paired import mean_areas
 from models.training.quantize import Int8Comparison, compare_int8
 from worklist.errors import InvalidInput
-from worklist.finding import Analysis, FindingType
+from worklist.finding import Analysis, FindingType, ImageReference
 
 # Of the sharp validation films: area under the ROC curve at least, calibration error and loss by int8 at most.
 TARGETS = {"urgent": 0.78, "mean": 0.76, "pneumothorax": 0.74, "ece": 0.05, "int8": 0.01}
@@ -64,7 +62,7 @@ class Judged:
     @property
     def is_sharp(self) -> bool:
         """Whether the film has more than the archive's smallest resolution."""
-        return max(self.analysis.image.rows, self.analysis.image.columns) > _SHARP_PX
+        return is_sharp(self.analysis.image)
 
     def probability(self, output: str) -> float:
         """The calibrated probability of a finding, or of urgent."""
@@ -87,6 +85,11 @@ class Judged:
             ),
             model=(analysis.scorer.name, analysis.scorer.version, analysis.scorer.sha256),
         )
+
+
+def is_sharp(image: ImageReference) -> bool:
+    """Whether an image has more than the archive's smallest resolution."""
+    return max(image.rows, image.columns) > _SHARP_PX
 
 
 def read_manifest(manifest: Path, folder: Path | None = None) -> list[Listed]:
@@ -135,11 +138,11 @@ def read_manifests(manifests: Iterable[Path], folder: Path) -> list[Listed]:
 
 
 def read_boxes(boxes: Path, rsna: Path | None = None) -> dict[str, tuple[Box, ...]]:
-    """Readers' boxes of the six findings by original, in pixels of the 1024 px originals.
+    """Readers' boxes of the six findings, and of opacities, by original, in pixels of the 1024 px originals.
 
     Args:
         boxes: CSV: image, finding, x, y, w, h.
-        rsna: CSV of the RSNA challenge of 2018: image, boxes_xywh_1024, JSON. Its readers looked for pneumonia.
+        rsna: CSV of the RSNA challenge of 2018: image, boxes_xywh_1024, JSON.
 
     Raises:
         InvalidInput: a row is no box.
@@ -150,7 +153,7 @@ def read_boxes(boxes: Path, rsna: Path | None = None) -> dict[str, tuple[Box, ..
             with rsna.open(newline="", encoding="utf-8-sig") as stream:
                 for row in csv.DictReader(stream):
                     places = json.loads(row["boxes_xywh_1024"])
-                    drawn = tuple(Box(x=x, y=y, w=w, h=h, target=FindingType.PNEUMONIA.key) for x, y, w, h in places)
+                    drawn = tuple(Box(x=x, y=y, w=w, h=h, target=FindingType.LUNG_OPACITY.key) for x, y, w, h in places)
                     if drawn:
                         found[row["image"]] = drawn
         with boxes.open(newline="", encoding="utf-8-sig") as stream:
@@ -163,6 +166,22 @@ def read_boxes(boxes: Path, rsna: Path | None = None) -> dict[str, tuple[Box, ..
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput("bad_box", f"{boxes} is no table of image, finding, x, y, w and h ({error})") from error
     return found
+
+
+def read_opacities(rsna: Path) -> dict[str, bool]:
+    """Whether radiologists saw an opacity on a film, by original.
+
+    Args:
+        rsna: CSV of the RSNA challenge of 2018: image, rsna_class.
+
+    Raises:
+        InvalidInput: it cannot be read, or a column is missing.
+    """
+    try:
+        with rsna.open(newline="", encoding="utf-8-sig") as stream:
+            return {row["image"]: row["rsna_class"] == "Lung Opacity" for row in csv.DictReader(stream)}
+    except (OSError, KeyError) as error:
+        raise InvalidInput("bad_readings", f"{rsna} is no table of image and rsna_class ({error})") from error
 
 
 def with_boxes(film: Judged, boxes: Iterable[Box]) -> Label:
@@ -243,26 +262,6 @@ def mean_of_findings(films: Sequence[Judged]) -> Estimate:
     return percentiles(float(value), draws[np.isfinite(draws)])
 
 
-def mean_areas(samples: Sequence[Sample], weights: Numbers) -> Numbers:
-    """Mean AUC (draws,) over findings, films counted by weights (draws, N); a finding a draw has no pair of is left."""
-    areas = []
-    for each in samples:
-        order = np.argsort(each.probability, kind="stable")
-        _, starts = np.unique(each.probability[order], return_index=True)
-        positive, negative = (
-            np.add.reduceat(weights[:, order] * flags[order], starts, axis=1) for flags in (each.truth, ~each.truth)
-        )
-        # A tie counts half.
-        pairs = np.sum(positive * (np.cumsum(negative, axis=1) - negative / 2), axis=1)
-        possible = positive.sum(axis=1) * negative.sum(axis=1)
-        areas.append(np.divide(pairs, possible, out=np.full(len(pairs), np.nan), where=possible > 0))
-    table = np.stack(areas)
-    known = np.isfinite(table)
-    count = known.sum(axis=0)
-    total = np.where(known, table, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-
-
 def judge_int8(weights: Path, folder: Path, films: Sequence[Listed], judged: Sequence[Judged]) -> Int8Comparison:
     """The network in int8 beside float32 on judged films; training films of `films` set the ranges, drawn by seed."""
     train = [film for film in films if film.split == "train"]
@@ -273,20 +272,3 @@ def judge_int8(weights: Path, folder: Path, films: Sequence[Listed], judged: Seq
         (load_film(folder, film.listed.label.file).pixels for film in judged),
         np.stack([sample(judged, output).truth for output in OUTPUTS], axis=1),
     )
-
-
-class EvidenceMaps:
-    """The class activation maps behind the boxes, in calibrated log odds, which no Analysis carries."""
-
-    def __init__(self, weights: Path) -> None:
-        sidecar = json.loads((weights / "embedded.json").read_text(encoding="utf-8"))
-        scales = {output["key"]: float(output["scale"]) for output in sidecar["outputs"]}
-        self._scales = np.array([scales[kind.key] for kind in FINDINGS], np.float32)[:, None, None]
-        self._session = onnxruntime.InferenceSession(weights / "embedded.onnx", providers=["CPUExecutionProvider"])
-        self._size_px = int(sidecar["input_px"])
-
-    def of(self, film: Radiograph) -> tuple[NDArray[np.float32], SquareGeometry]:
-        """The maps (6, h, w) of a film, and how it lies in the square that they cover."""
-        square, geometry = fit_square(film.pixels, self._size_px)
-        (evidence,) = self._session.run(["evidence"], {"film": square[None, None]})
-        return evidence[0] * self._scales, geometry

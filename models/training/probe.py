@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import logging
 import sys
@@ -34,17 +35,45 @@ from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it comes with scikit-learn, and without types
 
+from models.evaluation import measure
 from models.evaluation.labels import read_labels
+from models.evaluation.measure import OUTPUTS
 from models.evaluation.tables import read_rows
-from models.training import measure
-from models.training.measure import OUTPUTS
+from models.training.recipes import read_recipe
 from worklist.errors import InvalidInput
 
 _LOG = logging.getLogger("models.training.probe")
-_STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C, from the strongest regularization to the weakest
-_CLEARLY = 0.005  # of AUC; a smaller fall may be chance
-_FOLDS = 5
-_ITERATIONS = 5000
+RECIPE = Path(__file__).with_name("probe.toml")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeRecipe:
+    """How a probe is fitted: see probe.toml."""
+
+    strengths: Sequence[float]
+    clearly: float
+    folds: int
+    iterations: int
+
+    def __post_init__(self) -> None:
+        """Refuse what fits nothing."""
+        if not self.strengths or min(self.strengths) <= 0 or self.folds < 2 or self.iterations < 1:  # noqa: PLR2004
+            raise ValueError("strengths are above 0, folds at least 2, iterations at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Regressed:
+    """The logistic regression of one output, not yet fitted, and what chose its strength.
+
+    Attributes:
+        head: it.
+        ranking: AUC with whole patients held out.
+        fold: (N,), the part of the patients that a film's is in.
+    """
+
+    head: LogisticRegression
+    ranking: float
+    fold: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -169,18 +198,20 @@ def fit(train: Examples, seed: int = 0) -> tuple[Probe, list[dict[str, float]]]:
     Raises:
         InvalidInput: class_absent, an output has too few patients of a class.
     """
-    scaler = StandardScaler().fit(train.vectors.astype(np.float64))
-    mean, scale = scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
+    recipe = read_recipe(RECIPE, ProbeRecipe)
+    mean, scale = standard(train.vectors)
     scaled = (train.vectors - mean) / scale
     heads, choices = [], []
     for number, key in enumerate(OUTPUTS):
         known = ~np.isnan(train.truth[:, number])
         # More threads would fight for the cores over matrices this small, and change the sums.
         with threadpool_limits(limits=1):
-            head, ranking = _regress(scaled[known], train.truth[known, number], train.patient[known], key, seed)
-        _LOG.info("%s: C %g, cross-validated AUC %.3f", key, head.C, ranking)
+            truth = train.truth[known, number]
+            chosen = regress(scaled[known], truth, train.patient[known], key, recipe, seed=seed)
+            head = chosen.head.fit(scaled[known], truth > 0)
+        _LOG.info("%s: C %g, cross-validated AUC %.3f", key, head.C, chosen.ranking)
         heads.append(head)
-        choices.append({"strength": float(head.C), "auc_cross_validated": round(ranking, 4)})
+        choices.append({"strength": float(head.C), "auc_cross_validated": round(chosen.ranking, 4)})
     probe = Probe(
         mean=mean,
         scale=scale,
@@ -200,44 +231,82 @@ def judge(probe: Probe, val: Examples) -> list[dict[str, Any]]:
     return [_output(key, val.truth[:, number], logits[:, number], val.patient) for number, key in enumerate(OUTPUTS)]
 
 
+def packed(probe: Probe) -> bytes:
+    """The arrays as probe.npz holds them."""
+    stream = io.BytesIO()
+    np.savez(stream, **asdict(probe))
+    return stream.getvalue()
+
+
+def describe_probe(probe: Probe, arrays: bytes, facts: Mapping[str, Any]) -> str:
+    """probe.json: the digest of the arrays, what they are, and what else is known."""
+    digest = hashlib.sha256(arrays).hexdigest()
+    document = {"name": "firstread-probe", "sha256": digest, "embedding_length": len(probe.mean), **facts}
+    return json.dumps(document, indent=2) + "\n"
+
+
 def write(probe: Probe, facts: Mapping[str, Any], out: Path) -> None:
     """Write probe.npz and, with its digest, probe.json into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    np.savez(out / "probe.npz", **asdict(probe))
-    digest = hashlib.sha256((out / "probe.npz").read_bytes()).hexdigest()
-    document = {"name": "firstread-probe", "sha256": digest, "embedding_length": len(probe.mean), **facts}
-    (out / "probe.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    arrays = packed(probe)
+    (out / "probe.npz").write_bytes(arrays)
+    (out / "probe.json").write_text(describe_probe(probe, arrays, facts), encoding="utf-8")
 
 
-def _regress(
-    scaled: NDArray[np.float32], truth: NDArray[np.float64], patient: NDArray[np.str_], key: str, seed: int
-) -> tuple[LogisticRegression, float]:
-    """The logistic regression of one output, and the AUC with whole patients held out that chose its strength."""
+def standard(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and deviation (D,) of embeddings (N, D), by which they are standardized."""
+    scaler = StandardScaler().fit(vectors.astype(np.float64))
+    return scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
+
+
+def regress(  # noqa: PLR0913 - what an output is fitted on
+    scaled: NDArray[np.float32],
+    truth: NDArray[np.float64],
+    patient: NDArray[np.str_],
+    key: str,
+    recipe: ProbeRecipe,
+    *,
+    seed: int = 0,
+) -> Regressed:
+    """The logistic regression of one output, with the strength that ranks patients held out best.
+
+    Args:
+        scaled: standardized embeddings (N, D).
+        truth: (N,), 1 or 0.
+        patient: (N,).
+        key: the output's.
+        recipe: how it is fitted.
+        seed: of the folds.
+
+    Raises:
+        InvalidInput: class_absent, it has too few patients of a class.
+    """
     names, number = np.unique(patient, return_inverse=True)
     positive = np.bincount(number, weights=truth, minlength=len(names)) > 0
-    if min(positive.sum(), (~positive).sum()) < _FOLDS:
+    if min(positive.sum(), (~positive).sum()) < recipe.folds:
         raise InvalidInput(
             "class_absent",
-            f"train has {positive.sum()} patients with {key} and {(~positive).sum()} without: have {_FOLDS} of each",
+            f"train has {positive.sum()} patients with {key} and {(~positive).sum()} without: have {recipe.folds} of "
+            "each",
         )
     shuffled = np.random.default_rng(seed).permutation(len(names))
     # Dealt in turn, those with the finding first: each fold gets its share of them.
     dealt = shuffled[np.argsort(~positive[shuffled], kind="stable")]
     fold = np.empty(len(names), np.int64)
-    fold[dealt] = np.arange(len(names)) % _FOLDS
+    fold[dealt] = np.arange(len(names)) % recipe.folds
     folds, labels = PredefinedSplit(fold[number]), truth > 0
     strength, ranking = 0.0, 0.0
-    for weaker in _STRENGTHS:
-        tried = float(cross_val_score(_regression(weaker), scaled, labels, scoring="roc_auc", cv=folds).mean())
-        if tried < ranking - _CLEARLY:
+    for weaker in recipe.strengths:
+        tried = float(cross_val_score(_regression(weaker, recipe), scaled, labels, scoring="roc_auc", cv=folds).mean())
+        if tried < ranking - recipe.clearly:
             break  # weaker still overfits more, and takes the longest
         if tried > ranking:
             strength, ranking = weaker, tried
-    return _regression(strength).fit(scaled, labels), ranking
+    return Regressed(head=_regression(strength, recipe), ranking=ranking, fold=fold[number])
 
 
-def _regression(strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, class_weight="balanced", max_iter=_ITERATIONS)
+def _regression(strength: float, recipe: ProbeRecipe) -> LogisticRegression:
+    return LogisticRegression(C=strength, class_weight="balanced", max_iter=recipe.iterations)
 
 
 def _output(

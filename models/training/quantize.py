@@ -7,6 +7,7 @@ arXiv:1806.08342), with ranges taken from training films.
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 import time
@@ -19,13 +20,14 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from onnx.utils import Extractor
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from imaging.geometry import fit_square
 from models.embedded.scorer import EmbeddedScorer
 from models.evaluation.films import FINDINGS
-from models.training.measure import OUTPUTS, auc
+from models.evaluation.measure import OUTPUTS, auc
 from worklist.errors import InvalidInput
 
 # Clip among them, so that a range is taken after ReLU6 and not before: with convolutions alone the logits go wrong by
@@ -103,23 +105,32 @@ def compare_int8(
     """
     EmbeddedScorer(weights)  # refuses weights that are not those of their JSON
     shipped = weights / "embedded.onnx"
-    float32 = _session(shipped)
-    size_px = int(float32.get_inputs()[0].shape[-1])
+    size_px = int(json.loads((weights / "embedded.json").read_text(encoding="utf-8"))["input_px"])
     ranges, films = _squares(calibration, size_px), _squares(val, size_px)
     if truth.shape != (len(films), len(OUTPUTS)):
         raise InvalidInput(
             "bad_labels", f"labels are {truth.shape}, not ({len(films)}, {len(OUTPUTS)}): one row a film, urgent last"
         )
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "int8.onnx"
-        quantize(shipped, ranges, file)
-        int8 = _session(file)
+        scoring, file = scoring_alone(shipped, Path(folder)), Path(folder) / "int8.onnx"
+        quantize(scoring, ranges, file)
+        float32, int8 = _session(scoring), _session(file)
         times = _alternate((float32, int8), films[:1])
         variants = [
             Variant(auc=_areas(session, films, truth), file_mb=path.stat().st_size / 1e6, p50_ms=p50_ms)
-            for session, path, p50_ms in zip((float32, int8), (shipped, file), times, strict=True)
+            for session, path, p50_ms in zip((float32, int8), (scoring, file), times, strict=True)
         ]
     return Int8Comparison(float32=variants[0], int8=variants[1], n_calibration=len(ranges), n_val=len(films))
+
+
+def scoring_alone(file: Path, folder: Path) -> Path:
+    """The network of the six findings and of urgency: the file itself, or without the second one, in a folder."""
+    network = onnx.load(file)
+    if len(network.graph.input) == 1:
+        return file
+    alone = folder / "float32.onnx"
+    onnx.save(Extractor(network).extract_model(["film"], ["logits", "evidence"]), alone)
+    return alone
 
 
 def quantize(network: Path, calibration: Greys, out: Path) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from . import measure
+from models.evaluation import measure
+from models.evaluation.measure import OUTPUTS
+
 from .export import OTHERS, DeployedNetwork, largest_difference, round_to_half, run_onnx, write_onnx
 from .films import FINDINGS, KEYS, URGENT, Films
-from .measure import OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

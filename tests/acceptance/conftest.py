@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pydicom
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from dicom_sr.findings_report import located_findings
 from dicom_sr.parse import TriageReport, parse
@@ -53,7 +53,7 @@ def free_port_base() -> int:
 
 def film_with_effusion(seed: int) -> pydicom.Dataset:
     """A good film whose effusion is named and gets a crop: the first such one from a seed on."""
-    scorer = _scorer()
+    scorer = shipped_scorer()
     policy = TriagePolicy.of(scorer.card, SiteChoices())
     for number in count(seed):
         film = chest(number)
@@ -66,7 +66,8 @@ def film_with_effusion(seed: int) -> pydicom.Dataset:
 
 
 @cache
-def _scorer() -> Scorer:
+def shipped_scorer() -> Scorer:
+    """The fast path's model, loaded once."""
     return build_scorer(Settings())
 
 
@@ -123,3 +124,28 @@ def browser() -> Iterator[Browser]:
         chromium = driver.chromium.launch(executable_path=path)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, running: RunningSite) -> Iterator[Callable[..., Page]]:
+    """Opens /try; at the end of the test, any script error, and any refusal by the page's policy, fails it."""
+    troubles: list[str] = []
+    contexts = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not message.text.startswith("Failed to load resource"):
+            troubles.append(message.text)
+
+    def opened(width: int = 1400, *, scripts: bool = True, path: str = "try") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=scripts)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", hear)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.goto(f"{running.site.gateway_url}/{path}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert troubles == []

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -28,10 +29,16 @@ from worklist.triage import Urgency
 FIRSTREAD = [sys.executable, "-m", "firstread"]
 
 
-def run(*arguments: str | Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Call the command."""
+# Root reads whatever is locked; without these capabilities it is an account like any other.
+AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+
+def run(
+    *arguments: str | Path, environment: dict[str, str] | None = None, as_anybody: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Call the command, as one who may not read everything where that is asked for."""
     return subprocess.run(
-        [*FIRSTREAD, *map(str, arguments)],
+        [*(AS_ANYBODY if as_anybody else ()), *FIRSTREAD, *map(str, arguments)],
         env={**os.environ, "COLUMNS": "140", **(environment or {})},
         capture_output=True,
         text=True,
@@ -86,7 +93,7 @@ def test_demo_runs_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
         items = _wait_for_reports(f"http://127.0.0.1:{base}", 2)
         assert {item["patient_id"] for item in items} >= {"one", "two"} or len(items) == 2
         children = psutil.Process(demo.pid).children(recursive=True)
-        assert len(children) >= 5, "Orthanc, Redis, the gateway and two workers"
+        assert len(children) >= 6, "Orthanc, Redis, the gateway, the DICOM server and two workers"
         demo.send_signal(signal.SIGINT)
         _, shown = demo.communicate(timeout=60)
     finally:
@@ -94,6 +101,7 @@ def test_demo_runs_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
         demo.communicate()
     assert demo.returncode == 0
     assert f"http://127.0.0.1:{base}/" in shown
+    assert f"findscu -S -aec FIRSTREAD 127.0.0.1 {base + 3} -k QueryRetrieveLevel=STUDY" in shown
     assert "Ctrl-C" in shown
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive
@@ -182,6 +190,7 @@ def test_upgrade_says_what_it_did(tmp_path: Path) -> None:
     assert "upgraded from nothing" in first[-1]
     assert len(second) == 1
     assert "nothing was to be done" in second[0]
+    assert stat.S_IMODE((tmp_path / "firstread.db").stat().st_mode) == 0o600, "patients' names are in it"
 
 
 def test_a_gateway_names_a_taken_port(tmp_path: Path) -> None:
@@ -240,10 +249,13 @@ def test_doctor_finds_all_well_and_leaves_no_film(running: RunningSite) -> None:
     before = running.done(0)
     result = run("doctor", "--json", environment=running.site.environment)
     findings = json.loads(result.stdout)
-    assert [finding for finding in findings if not finding["ok"]] == []
+    slow = [finding for finding in findings if "within seconds" in finding["detail"]]  # a busy machine, and a warning
+    assert [finding for finding in findings if finding["state"] != "ok" and finding not in slow] == []
     assert result.returncode == 0
     time.sleep(2)
     assert running.done(0).keys() == before.keys()
+    without = json.loads(run("doctor", "--json", "--no-film", environment=running.site.environment).stdout)
+    assert [finding["check"] for finding in findings] == [*(one["check"] for one in without), "Simulated film"]
 
 
 def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
@@ -263,7 +275,7 @@ def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
     for advice in ("firstread db upgrade", "firstread gateway", *urls):
         assert advice in result.stdout
     assert result.stdout.count("no answer from Orthanc") == 1, "one cause is told once"
-    assert len(result.stdout.splitlines()) == 15, "a line a check, whatever the database's driver says"
+    assert len(result.stdout.splitlines()) == 17, "a line a check, whatever the database's driver says"
 
 
 def test_triage_needs_no_pacs(tmp_path: Path) -> None:
@@ -274,6 +286,7 @@ def test_triage_needs_no_pacs(tmp_path: Path) -> None:
     BAD_FILMS["ct_slice"](folder).rename(folder / "ct.dcm")
     BAD_FILMS["blank"](folder).rename(folder / "blank.dcm")
     (folder / "note").write_text("no image", encoding="utf-8")
+    os.mkfifo(folder / "pipe")  # which nobody may ever write into
     prior = tmp_path / "prior.txt"
     prior.write_text("Small left pleural effusion. Heart of usual size.", encoding="utf-8")
     result = run("triage", folder, "--prior", prior, "--json")
@@ -287,6 +300,46 @@ def test_triage_needs_no_pacs(tmp_path: Path) -> None:
     assert by_name["ct.dcm"]["state"] == "out_of_scope"
     assert by_name["blank.dcm"]["failure"]["code"] == "blank_image"
     assert by_name["note"]["state"] == "failed"
+    assert "is no regular file" in by_name["pipe"]["failure"]["message"]
+
+
+def test_what_is_no_file_is_a_line_and_stops_nothing(tmp_path: Path) -> None:
+    """Of pipes, sockets, devices, links and locked folders each is told why, and the film beside them is judged."""
+    folder = tmp_path / "as found"
+    folder.mkdir()
+    locked = folder / "locked"
+    locked.mkdir()
+    name = os.fsdecode(b"R\xf6ntgen.dcm")  # Latin-1, as an old archive has it
+    film = _one_film(folder)
+    film.rename(folder / name)
+    locked.chmod(0)
+    for link, target in {"nothing": "nowhere", "loop": "loop", "same": ".", "zero": "/dev/zero"}.items():
+        (folder / link).symlink_to(target)
+    os.mkfifo(folder / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket"))
+        judged = run("triage", "--json", folder, as_anybody=True)
+        named = [path for path in folder.iterdir() if path.name != "same"]
+        sent = run("send", *named, "--host", "127.0.0.1", "--port", "9", as_anybody=True)
+    assert judged.returncode == 0, judged.stderr
+    results = {Path(entry["file"]).name: entry for entry in json.loads(judged.stdout)}
+    assert results.pop(name)["label"] in {"Urgent", "Non-Urgent"}
+    assert {which: entry["failure"]["message"].partition(f"/{which} ")[2] for which, entry in results.items()} == {
+        "locked": "cannot be read: Permission denied",
+        "loop": "cannot be read: Too many levels of symbolic links",
+        "nothing": "cannot be read: it is a link to nothing",
+        "pipe": "is no regular file: name a file on the disk",
+        "same": "is a link to a folder, which is not followed: name the folder itself",
+        "socket": "is no regular file: name a file on the disk",
+        "zero": "is no regular file: name a file on the disk",
+    }
+    assert sent.returncode == 1
+    assert sent.stderr.splitlines()[-1].startswith("firstread: no DICOM server answers")
+    assert {line.split(": ")[1] for line in sent.stderr.splitlines() if line.startswith("not sent: ")} == {
+        str(folder / which) for which in ("locked", "loop", "nothing", "pipe", "socket", "zero")
+    }
+    line = require_one_line(run("report", locked / "report\x1b[31m.dcm", as_anybody=True), 2)
+    assert line.endswith("report[31m.dcm cannot be read: Permission denied")
 
 
 def _one_film(folder: Path) -> Path:

@@ -43,7 +43,8 @@ STORED = b'{"00081199": {"vr": "SQ", "Value": [{}]}}'  # what STOW-RS answers, i
 def gateway(orthanc_server: OrthancServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Root of a gateway before the tests' Orthanc."""
     orthanc_server.start()
-    with running_gateway(tmp_path_factory.mktemp("gateway"), orthanc_server.url) as url:
+    folder, names = tmp_path_factory.mktemp("gateway"), {"reading.hospital.example"}
+    with running_gateway(folder, orthanc_server.url, accept_stow=True, allowed_hosts=names) as url:
         yield url
 
 
@@ -163,7 +164,8 @@ def test_a_trusted_proxy_says_by_which_name_it_was_called(
     film = chest(7)
     orthanc.post(film)
     headers = {"X-Forwarded-Host": "pacs.hospital.example", "X-Forwarded-Proto": "https"}
-    with running_gateway(tmp_path, orthanc.url, trusted_proxies=trusted) as url:
+    names = {"pacs.hospital.example"}
+    with running_gateway(tmp_path, orthanc.url, trusted_proxies=trusted, allowed_hosts=names) as url:
         for path in ("studies", "series"):
             (found,) = httpx.get(f"{url}/dicom-web/{path}", headers=headers, trust_env=False).json()
             (address,) = found["00081190"]["Value"]
@@ -536,7 +538,9 @@ def before(
     app = FastAPI()
     install_problems(app)
     url = f"http://127.0.0.1:{stand_in.server_port}"
-    origin = DicomWebOrigin(url=url, root=root, auth=auth, check_drawable=lambda _: None, patience_s=patience_s)
+    origin = DicomWebOrigin(
+        url=url, root=root, auth=auth, check_drawable=lambda _: None, accepts=True, patience_s=patience_s
+    )
     app.include_router(build_dicomweb(origin))
     try:
         with (

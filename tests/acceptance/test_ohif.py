@@ -8,12 +8,14 @@ With FIRSTREAD_SCREENSHOTS=FOLDER in the environment the pictures are kept there
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -107,12 +109,13 @@ def tuned_model(folder: Path, named: Collection[FindingType]) -> Path:
     own.mkdir(parents=True)
     keys = {kind.key for kind in named}
     outputs = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
-    for output in outputs["outputs"]:
+    for output in (*outputs["outputs"], *outputs["sharp"]["outputs"]):
         if output["key"] in KNOWN_FINDINGS:
             output["threshold"] = 0.0 if output["key"] in keys else 1.0
-    (own / "embedded.json").write_text(json.dumps(outputs), encoding="utf-8")
+    document = json.dumps(outputs).encode()
+    (own / "embedded.json").write_bytes(document)
     card = json.loads((WEIGHTS / "card.json").read_text(encoding="utf-8"))
-    card |= {"flag_from": 1e-6, "reference_harms": [0.0]}
+    card |= {"flag_from": 1e-6, "reference_harms": [0.0], "sha256": hashlib.sha256(document).hexdigest()}
     for found in card["findings"]:
         is_named = found["key"] in keys
         found |= {"is_shown": True, "weight": 1.0, "named_from": 0.0 if is_named else None}
@@ -181,8 +184,8 @@ def work(settings: Settings, *, until_reported: Sequence[str]) -> None:
     with closing(Database(settings.database_url)) as database:
         jobs, worklist = build_job_records(settings, database), Worklist(database, settings.site_rules)
         tasks: dict[Queue, Callable[[str], None]] = {
-            Queue.SCORE: build_score(settings),
-            Queue.REPORT: build_report(settings),
+            Queue.SCORE: build_score(settings, partial(build_scorer, settings)),
+            Queue.REPORT: build_report(settings, partial(build_scorer, settings)),
         }
         deadline = time.monotonic() + SLOWLY_MS / 1000
         while not all((study := worklist.find(uid)) and study.result_series_uids for uid in until_reported):

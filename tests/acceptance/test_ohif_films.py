@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -19,7 +20,8 @@ from imaging.simulated.phantom import simulate_film
 from imaging.simulated.samples import build_samples
 from tests.charsets import DECLARED, Writing
 from tests.gateways import running_gateway
-from tests.servers import OrthancServer
+from tests.issuers import CLIENT_SECRET, running_provider
+from tests.servers import OrthancServer, free_ports
 from tests.viewers import COLUMNS, OHIF, ROWS, SLOWLY_MS, Viewer, film_browser, film_of, stored_pixels
 from worklist.errors import InvalidInput
 
@@ -60,7 +62,7 @@ def film(seed: int = 7) -> Dataset:
 def test_nothing_lies_over_the_film_and_the_way_back_is_the_reading_list(
     viewer: Viewer, orthanc: OrthancServer
 ) -> None:
-    """No banner and no list of OHIF's own; who it is stands at the head, and the one way back is ours."""
+    """No banner; who it is stands at the head, and beside OHIF's own way back is the one to the page."""
     shown, page = film(), viewer.page
     orthanc.post(shown)
     viewer.open(shown)
@@ -76,6 +78,37 @@ def test_nothing_lies_over_the_film_and_the_way_back_is_the_reading_list(
     expect(page).to_have_url(f"{viewer.gateway}/", timeout=SLOWLY_MS)
     expect(page.locator(f"tr[data-uid='{shown.StudyInstanceUID}']")).to_be_visible(timeout=SLOWLY_MS)
     viewer.troubles.clear()  # of the reading list, which has no broker here
+
+
+def test_films_are_shown_to_whoever_is_logged_in(
+    context: BrowserContext, orthanc: OrthancServer, tmp_path: Path
+) -> None:
+    """OHIF's own questions bear the session's cookie; after the log-out they are answered no more."""
+    shown, (port,) = film(), free_ports(1)
+    orthanc.post(shown)
+    root = f"http://127.0.0.1:{port}"
+    with running_provider() as provider:
+        choices: dict[str, Any] = {
+            "http_port": port,
+            "public_url": root,
+            "auth": "on",
+            "oidc_issuer": provider.url,
+            "oidc_client_secret": CLIENT_SECRET,
+            "oidc_roles_claim": "realm_access.roles",
+        }
+        with running_gateway(tmp_path, orthanc.url, viewer_dir=OHIF, **choices):
+            page = context.new_page()
+            page.goto(f"{root}/login/start?next=/failures")
+            viewer = Viewer(page, root)
+            viewer.open(shown)
+            viewer.expect_picture(stored_pixels(shown))
+            assert viewer.troubles == []
+            metadata = f"/dicom-web/studies/{shown.StudyInstanceUID}/metadata"
+            status = "path => fetch(path).then(answer => answer.status)"
+            assert page.evaluate(status, metadata) == 200
+            page.evaluate("() => fetch('/logout', {method: 'POST'})")
+            assert page.evaluate(status, metadata) == 401
+            page.close()
 
 
 def test_two_studies_hang_side_by_side(viewer: Viewer, orthanc: OrthancServer) -> None:
@@ -146,12 +179,10 @@ def test_only_files_are_served_and_only_to_this_page(viewer: Viewer) -> None:
         assert request.get(f"{viewer.gateway}/viewer/{path}").status == 404
 
 
-@pytest.mark.parametrize("path", ["/viewer", "/viewer/", "/viewer/index.html", "/viewer/?sortBy=urgency"])
-def test_the_viewer_without_a_study_is_the_reading_list(viewer: Viewer, path: str) -> None:
-    """Where no study is named, the address of the viewer leads to the reading list."""
-    answer = viewer.page.request.get(viewer.gateway + path)
-    assert answer.url == f"{viewer.gateway}/"
-    assert answer.ok
+@pytest.mark.parametrize("path", ["/viewer", "/viewer/", "/viewer/?sortBy=place"])
+def test_the_viewer_without_a_study_is_its_list(viewer: Viewer, path: str) -> None:
+    """Where no study is named, the address of the viewer is OHIF's own list."""
+    assert "<title>OHIF Viewer</title>" in viewer.page.request.get(viewer.gateway + path).text()
 
 
 def test_a_gateway_without_a_viewer_says_so(tmp_path: Path) -> None:

@@ -145,6 +145,25 @@ def test_a_large_film_is_shown_smaller(running: RunningSite) -> None:
     assert get_picture(running, prediction["image"]).size == (1024, 839)
 
 
+def test_a_note_beside_a_film_is_read_and_refused_as_one_alone(running: RunningSite) -> None:
+    """Its reading stands in the answer; one that is too long, or no text, is refused by name before it is judged."""
+    url, files = f"{running.site.gateway_url}/predict", {"file": ("film.png", picture("PNG"))}
+
+    def with_note(note: str | bytes) -> httpx.Response:
+        parts = {**files, "note": ("note.txt", note)} if isinstance(note, bytes) else files
+        data = {"note": note} if isinstance(note, str) else {}
+        return httpx.post(url, files=parts, data=data, timeout=60, trust_env=False)
+
+    prediction = with_note("71-year-old man with ?pneumonia. RR 32.").json()
+    Prediction.model_validate(prediction)
+    assert prediction["text"]["risk"]["class"] == "moderate"
+    assert prediction["text"]["contradictions"] == []  # a picture states no patient
+    assert prediction["explanation"].startswith("Asked about pneumonia.")
+    assert with_note("  ").json()["text"] is None
+    assert problem(with_note("fever " * 20_000), 422)["code"] == "note_too_long"
+    assert problem(with_note(b"\xff\xfe fever"), 422)["code"] == "bad_note"
+
+
 @pytest.mark.parametrize("as_file", [False, True])
 def test_a_prior_report_is_quoted(running: RunningSite, as_file: bool) -> None:  # noqa: FBT001 - pytest's
     """Sentences on the findings are quoted word for word, whether the report comes as text or as a file."""
@@ -236,7 +255,7 @@ def test_too_large_is_refused_early(running: RunningSite) -> None:
 
 
 def test_a_request_that_is_no_form_is_refused(running: RunningSite) -> None:
-    """JSON is 415, a form without a file 422, a broken form 400, and a prior report that is no text 422."""
+    """JSON is 415, a form without a file or with two 422, a broken form 400, and a prior report that is no text 422."""
     url = f"{running.site.gateway_url}/predict"
     with httpx.Client(trust_env=False) as client:
         assert problem(client.post(url, json={"file": "x"}), 415)["code"] == "not_a_form"
@@ -245,6 +264,8 @@ def test_a_request_that_is_no_form_is_refused(running: RunningSite) -> None:
         assert problem(without, 422)["code"] == "no_file"
         as_text = client.post(url, files={"file": (None, "no file name")})
         assert problem(as_text, 422)["code"] == "no_file"
+        two = [("file", (name, picture("PNG"))) for name in ("sick.png", "healthy.png")]
+        assert problem(client.post(url, files=two), 422)["code"] == "several_files"
         headers = {"content-type": "multipart/form-data; boundary=x"}
         assert problem(client.post(url, content=b"nonsense", headers=headers), 400)["code"] == "unreadable_form"
         files = {"file": ("a.png", picture("PNG")), "prior_report": ("p.txt", b"\xff\xfe\x00")}

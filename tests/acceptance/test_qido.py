@@ -11,34 +11,12 @@ from xml.etree import ElementTree as ET
 import httpx
 import pytest
 from dicomweb_client.api import DICOMwebClient
-from pydicom import Dataset
 
-from tests.bad_films import chest
 from tests.gateways import running_gateway
+from tests.searched_films import FILMS, LISTED, NUMBERS, READ, STAT, UNSEEN
 from tests.servers import OrthancServer
 
-NAMES = ("Müller^Jörg", "Wang^XiaoDong=王^小東", "Doe^Jane^^Dr", "Соколова^Вера", "Doe^John", "Ng^An")
-STAT, READ, UNSEEN = 4, 2, 6  # numbers of films: one that is first, one that was read, one that is not on the list
 NATIVE = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
-
-
-def film_of(number: int) -> Dataset:
-    """A film that differs from the others in everything by which studies are searched."""
-    film = chest(number)
-    film.SpecificCharacterSet = "ISO_IR 192"
-    film.PatientName = NAMES[number - 1]
-    film.PatientID, film.AccessionNumber, film.StudyID = f"QIDO-{number}", f"ACC{number}", f"ST{number}"
-    film.StudyDate, film.StudyTime = f"2026110{number}", f"1{number}0000.5"
-    film.ReferringPhysicianName = f"Referrer^Number{number}"
-    film.PatientSex = "MFMFMF"[number - 1]
-    film.Modality = "DX"
-    if number == STAT:
-        film.RequestedProcedurePriority = "STAT"
-    return film
-
-
-FILMS = {number: film_of(number) for number in range(1, 7)}
-NUMBERS = {film.StudyInstanceUID: number for number, film in FILMS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +25,7 @@ def web(orthanc_server: OrthancServer, tmp_path_factory: pytest.TempPathFactory)
     orthanc_server.start()
     orthanc_server.delete_everything()
     orthanc_server.post(FILMS[UNSEEN])
+    time.sleep(1.1)  # Orthanc's times are whole seconds: one of this second would not be before the gateway's time
     folder = tmp_path_factory.mktemp("gateway")
     with (
         running_gateway(folder, orthanc_server.url, prior_after_days=0, lookback_h=0) as url,
@@ -72,9 +51,6 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < until
         time.sleep(0.1)
-
-
-LISTED = [STAT, 1, 3, 5]  # in reading order
 
 
 def found(web: httpx.Client, query: str = "") -> list[int]:

@@ -138,6 +138,26 @@ def test_the_table_is_the_record(
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_table_for_others_names_nobody(running: RunningSite, tmp_path: Path) -> None:
+    """With a key of pseudonyms no identifier, date, station or ward of a film is in it, and all rows are."""
+    sent = chest(43)
+    sent.PatientID, sent.AccessionNumber = "PAT-990077", "ACC-990077"
+    sent.StationName, sent.CurrentPatientLocation = "CR-990077", "WARD-990077"
+    before = len(running.done(1))
+    running.send([sent])
+    running.done(before + 1)
+    plain = run("report", "--all", "--since", YESTERDAY, environment=running.site.environment)
+    assert {"PAT-990077", "ACC-990077", "CR-990077", "WARD-990077"} <= set(plain.stdout.replace("\n", ",").split(","))
+    key = tmp_path / "key"
+    key.write_text("ab" * 32, encoding="utf-8")
+    arguments = ("report", "--all", "--since", YESTERDAY, "--deidentified", key)
+    shared = run(*arguments, environment=running.site.environment)
+    assert shared.returncode == 0, shared.stderr
+    assert len(rows(shared.stdout)) == len(rows(plain.stdout))
+    for known in (sent.StudyInstanceUID, sent.SOPInstanceUID, "990077", "2026-01-02"):
+        assert known not in shared.stdout
+
+
 def test_without_a_file_it_prints(running: RunningSite, strangers: dict[Callable[[Dataset], None], str]) -> None:
     """On stdout there is the same table without byte order mark, and without --since the oldest report is in it."""
     result = run("report", "--all", environment=running.site.environment)

@@ -183,4 +183,3 @@ def test_the_page_lets_nothing_else_in(url: str) -> None:
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "form-action 'self'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
-    assert headers["cache-control"] == "no-store"

@@ -4,62 +4,22 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.acceptance.conftest import RunningSite
 from tests.axe import axe_findings
 from tests.bad_films import BAD_FILMS, chest
-from tests.boxed_films import boxed_picture
+from tests.trying import film, score
 from worklist.triage import Urgency
 
 PRIOR = "PA chest of 12 March. The heart is enlarged. Small left pleural effusion, unchanged."
 MARKUP = "<img src=x onerror=hack()><script>hack()</script>"
-
-
-def film(name: str = "film.png") -> FilePayload:
-    """A simulated film whose heart is named and outlined, 512 x 600 pixels, as PNG."""
-    return {"name": name, "mimeType": "image/png", "buffer": boxed_picture()}
-
-
-@pytest.fixture
-def open_page(browser: Browser, running: RunningSite) -> Iterator[Callable[..., Page]]:
-    """Opens /try; at the end of the test, any script error, and any refusal by the page's policy, fails it."""
-    troubles: list[str] = []
-    contexts = []
-
-    def hear(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not message.text.startswith("Failed to load resource"):
-            troubles.append(message.text)
-
-    def opened(width: int = 1400, *, scripts: bool = True, path: str = "try") -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=scripts)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", hear)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.goto(f"{running.site.gateway_url}/{path}")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert troubles == []
-
-
-def score(page: Page, file: FilePayload | Path | None = None) -> dict[str, Any]:
-    """Choose a film where one is given, press the button, and return what the gateway answered."""
-    if file:
-        page.locator("#file").set_input_files(file)
-    with page.expect_response("**/predict") as answer:
-        page.get_by_role("button", name="Score this film").click()
-    answered: dict[str, Any] = answer.value.json()
-    return answered
 
 
 def test_the_page_shows_all_of_an_answer(open_page: Callable[..., Page]) -> None:
@@ -138,10 +98,10 @@ def test_a_keyboard_alone_is_enough(open_page: Callable[..., Page]) -> None:
     page.on("filechooser", lambda chooser: chooser.set_files(film()))
     focused = "document.activeElement.id || document.activeElement.textContent"
     order = []
-    for _ in range(4):
+    for _ in range(5):
         page.keyboard.press("Tab")
         order.append(page.evaluate(focused))
-    assert order == ["Reading list", "file", "prior", "go"]
+    assert order == ["Reading list", "file", "note", "prior", "go"]
     page.locator("#file").focus()
     assert page.evaluate("getComputedStyle(document.getElementById('drop')).outlineStyle") == "solid"
     expect(page.get_by_label("Choose a chest film or drop it here")).to_have_id("file")
@@ -232,9 +192,10 @@ def test_one_film_at_a_time(open_page: Callable[..., Page]) -> None:
 def test_hostile_text_stays_text(open_page: Callable[..., Page]) -> None:
     """Markup in a file's name or in a prior report is shown letter by letter, and never runs."""
     page = open_page()
-    page.get_by_label("Prior report").fill(f"Pneumothorax {MARKUP} seen.")
+    quoted = "Pneumothorax <img src=x onerror=hack()> seen."
+    page.get_by_label("Prior report").fill(f"{quoted} Pneumothorax {MARKUP} seen.")
     score(page, film(name=f"{MARKUP.replace('/', '')}.png"))
-    expect(page.locator("blockquote")).to_have_text(f"Pneumothorax {MARKUP} seen.")
+    expect(page.locator("blockquote")).to_have_text(quoted)  # a script is withheld at the input gate
     expect(page.locator("#result")).to_contain_text("<img src=x onerror=hack()>")
     expect(page.locator("#chosen")).to_contain_text("<img src=x onerror=hack()>")
     assert page.locator("#try script, #try img[src='x']").count() == 0

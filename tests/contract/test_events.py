@@ -49,10 +49,16 @@ def test_the_history_of_a_study_tells_everything(records: Records) -> None:
         *("image", "returned", "triaged", "read"),
     ]
     events = {event.kind: event for event in records.readings.history(STUDY)[:9]}
-    assert events["arrived"].detail == {"reading": "unread"}
+    assert events["arrived"].detail == {"reading": "unread", "number": 1}
     assert events["image"].detail == {"image": f"{STUDY}.1.1"}
     assert (events["scored"].at, events["scored"].actor) == (NOON + SECOND, "Firstread")
-    assert events["scored"].detail == {"image": f"{STUDY}.1.1", "score": 0.7, "scorer": "0" * 64}
+    assert events["scored"].detail == {
+        "image": f"{STUDY}.1.1",
+        "score": 0.7,
+        "scorer": "0" * 64,
+        "waited_s": 1.0,
+        "scoring_s": None,
+    }
     claimed = events["claimed"]
     assert (claimed.actor, claimed.detail["reading"], claimed.detail["urgency"]) == ("Ann", "reading", "urgent")
     assert claimed.detail["policy"] == policy().digest

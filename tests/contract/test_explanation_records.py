@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from tests.records import ANN, DAY, HOUR, NOON, STUDY, Records, policy, received
-from worklist.account import Account, Certainty, Statement
+from worklist.account import Account, Certainty, Change, Statement
+from worklist.comparison import ComparedFinding, PriorComparison
 from worklist.finding import FindingType
 from worklist.job import Queue
 from worklist.order import OrderPriority
 from worklist.records import Database, ExplanationRecords, ReportLoad, StudyFacts
-from worklist.triage import SiteChoices, Urgency
+from worklist.triage import Grounds, SiteChoices, Urgency
 
 
 @pytest.fixture
@@ -92,3 +93,31 @@ def test_a_study_that_words_raised_stays_raised(records: Records, site: SiteChoi
     assert records.study().urgency is expected
     records.score({FindingType.CARDIOMEGALY: 0.1})
     assert records.study().urgency is expected
+
+
+@pytest.mark.parametrize("site", [SiteChoices(prior_raises=True), SiteChoices()])
+def test_a_study_that_a_change_raised_stays_raised(records: Records, site: SiteChoices) -> None:
+    """Its report raises it where the site allows it; neither a further film nor its milder comparison lowers it."""
+    records.jobs.adopt_policy(policy(site=site))
+    records.ingest(received())
+    records.score({FindingType.PNEUMOTHORAX: 0.3})
+    assert records.study().urgency is Urgency.NONE
+    expected = Urgency.URGENT if site.prior_raises else Urgency.NONE
+    for image, change in ((None, Change.NEW), ("2", Change.STABLE)):
+        if image:
+            records.ingest(received(image=image))
+            assert records.study().urgency is expected
+            records.score({FindingType.PNEUMOTHORAX: 0.1})
+        records.ingest(stable=(STUDY,))
+        job = records.claim(Queue.REPORT)
+        subject = records.jobs.report_subject(job)
+        assert subject.analysis is not None
+        one = ComparedFinding(type=FindingType.PNEUMOTHORAX, then=0.01, now=0.3, change=change)
+        prior = PriorComparison(study_instance_uid="1.9", study_date="20260303", compared=(one,))
+        assert records.jobs.keep_report(job.job_id, "w", subject, replace(subject.analysis, prior=prior))
+        assert records.jobs.complete_report(job.job_id, "w", [])
+        assert records.study().urgency is expected
+        raised = Grounds(worse=frozenset({one.type.key})) if image and site.prior_raises else Grounds()
+        assert subject.earlier == raised, "the next report says what the list says"
+    arrived = records.study().received_at
+    assert records.study().queue_at == arrived - (site.least_head_start if site.prior_raises else HOUR * 0)

@@ -93,11 +93,21 @@ def test_a_clock_that_was_set_back_frees_a_lease(records: Records, other: Databa
 
 def test_workers_are_known_while_they_say_that_they_live(records: Records) -> None:
     """By queue; one that has said nothing for half a minute does not count."""
-    assert records.jobs.living_workers() == {Queue.SCORE: 0, Queue.REPORT: 0, Queue.PREDICT: 0}
+    assert records.jobs.living_workers() == {Queue.SCORE: 0, Queue.REPORT: 0, Queue.PREDICT: 0, Queue.DICTATE: 0}
     records.jobs.say_alive((Queue.REPORT, Queue.PREDICT))
     records.jobs.say_alive((Queue.REPORT, Queue.PREDICT))
-    assert records.jobs.living_workers() == {Queue.SCORE: 0, Queue.REPORT: 1, Queue.PREDICT: 1}
+    assert records.jobs.living_workers() == {Queue.SCORE: 0, Queue.REPORT: 1, Queue.PREDICT: 1, Queue.DICTATE: 0}
     records.clock.forward(40 * SECOND)
+    assert set(records.jobs.living_workers().values()) == {0}
+
+
+def test_a_worker_that_ends_by_itself_is_gone_at_once(records: Records) -> None:
+    """Its heart takes back what it said, and what another process said stands."""
+    heart = Heartbeat(records.jobs, [Queue.SCORE, Queue.REPORT], lambda: True)
+    heart.beat()
+    assert {queue for queue, count in records.jobs.living_workers().items() if count} == {Queue.SCORE, Queue.REPORT}
+    heart.start()
+    heart.stop()
     assert set(records.jobs.living_workers().values()) == {0}
 
 

@@ -165,7 +165,9 @@ def test_a_policy_of_a_later_version_lowers_nothing(records: Records) -> None:
     records.score(EFFUSION)
     before = records.study("1.1")
     with records.database.write() as session:
-        session.execute(text("UPDATE policies SET document = :document"), {"document": json.dumps({"version": 9})})
+        later = {"document": json.dumps({"version": 9}), "digest": "later"}
+        session.execute(text("UPDATE policies SET document = :document, digest = :digest"), later)
+        session.execute(text("UPDATE studies SET policy_digest = :digest"), later)
     records.ingest(received("1.1", image="2"))
     after = records.study("1.1")
     assert (after.urgency, after.queue_at, after.harm) == (before.urgency, before.queue_at, before.harm)

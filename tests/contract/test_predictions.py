@@ -6,6 +6,8 @@ import asyncio
 import io
 import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -57,6 +59,27 @@ def test_an_upload_reaches_one_worker_once(records: PredictionRecords) -> None:
     assert upload(records, prediction_id) == (FILM, PRIOR)
     assert not records.take(prediction_id, NOON)
     assert not records.take("never submitted", NOON)
+
+
+def test_an_upload_whose_worker_has_died_fails_by_name(records: PredictionRecords) -> None:
+    """Whoever waits hears of it, from this machine or by the message that comes again; one that lives is left alone."""
+    program = "from worklist.records import name_of_a_claim; print(name_of_a_claim())"
+    dead = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    judged, seen, redelivered = submit(records), submit(records), submit(records)
+    for prediction_id in (judged, seen, redelivered):
+        assert records.take(prediction_id, NOON)
+    assert records.result(judged) is None
+    for prediction_id in (seen, redelivered):
+        records.files.hold(prediction_id, dead)
+    assert not records.take(redelivered, NOON)
+    assert not records.take(judged, NOON)
+    records.files.hold(redelivered, "another machine")  # whose gateway knows of no process here
+    for prediction_id in (seen, redelivered):
+        with pytest.raises(ModelUnavailable) as caught:
+            records.result(prediction_id)
+        assert caught.value.code == "worker_lost"
+    assert records.complete(judged, "{}", PICTURES)
+    assert records.result(judged) == "{}"
 
 
 def test_an_upload_is_readable_by_nobody_else(records: PredictionRecords) -> None:

@@ -23,7 +23,7 @@ from tests.records import (
     received,
     report_of,
 )
-from worklist.errors import Conflict, InvalidInput
+from worklist.errors import Conflict, FilmArrived, InvalidInput
 from worklist.finding import FindingType
 from worklist.job import Queue
 from worklist.order import OrderPriority
@@ -50,6 +50,21 @@ def test_what_is_read_leaves_the_list_at_once(records: Records) -> None:
     assert records.study("1.1").reading == reading
     total, (read,) = records.worklist.page(shown=Shown.READ)
     assert (total, read.study_instance_uid) == (1, "1.1")
+
+
+def test_a_film_that_came_after_the_reading_began_is_told_before_it_is_read(records: Records) -> None:
+    """Who read a study before its second film came learns of it once, and nothing is read before."""
+    records.ingest(received(STUDY, "1"))
+    claimed = records.readings.claim(ANN, STUDY)
+    records.clock.forward(SECOND)
+    records.ingest(received(STUDY, "2", at=NOON + SECOND))
+    records.clock.forward(SECOND)
+    with pytest.raises(FilmArrived) as told:
+        records.readings.complete(ANN, STUDY, seen_at=claimed.since)
+    assert told.value.at == NOON + SECOND
+    assert records.study(STUDY).reading.state is ReadingState.READING
+    assert records.readings.complete(ANN, STUDY, seen_at=told.value.at).state is ReadingState.READ
+    assert records.readings.complete(ANN, STUDY, seen_at=claimed.since).state is ReadingState.READ  # said again
 
 
 def test_on_the_second_morning_todays_emergency_stands_first(records: Records) -> None:
@@ -131,7 +146,7 @@ def test_the_claim_of_a_browser_that_went_away_lapses(records: Records) -> None:
     later = records.clock.forward(MILLISECOND)
     assert records.readings.lapse() == 1
     assert records.readings.lapse() == 0
-    assert records.study().reading == Reading(state=ReadingState.UNREAD, since=later)
+    assert records.study().reading == Reading(state=ReadingState.UNREAD, since=later, number=2)
     *_, claimed, lapsed = records.readings.history(STUDY)
     assert [(event.kind, event.actor) for event in (claimed, lapsed)] == [("claimed", "Ann"), ("lapsed", "Firstread")]
 
@@ -149,17 +164,17 @@ def test_a_lapsed_claim_is_no_bar_before_the_sweep_either(records: Records) -> N
 
 
 def test_putting_back_reopens_in_the_next_round(records: Records) -> None:
-    """A claim is given up; a read study stands where it stood, by its arrival."""
+    """A claim that is given up opens a round, and so does a read study, which stands where it stood, by arrival."""
     records.ingest(received("1.1"), received("1.2", at=NOON + SECOND))
     records.readings.claim(ANN, "1.1")
-    assert records.readings.put_back(ANN, "1.1").number == 1
+    assert records.readings.put_back(ANN, "1.1").number == 2
     records.readings.complete(ANN, "1.1")
     assert records.readings.complete(BEN, "1.1").reader == "Ann"
     with pytest.raises(Conflict, match="Ann has read this study: put it back first"):
         records.readings.claim(BEN, "1.1")
-    assert records.readings.put_back(BEN, "1.1").number == 2
+    assert records.readings.put_back(BEN, "1.1").number == 3
     before = records.worklist.newest()
-    assert records.readings.put_back(BEN, "1.1").number == 2
+    assert records.readings.put_back(BEN, "1.1").number == 3
     assert records.worklist.newest() == before
     assert records.listed() == ["1.1", "1.2"]
     assert records.study("1.1").received_at == NOON

@@ -38,7 +38,7 @@ from worklist.study import StudyState
 ABOUT_WHAT_IS_OPEN = re.compile(
     r"ix_studies_(list|arrival|priors|read|incomplete|claimed)|ix_jobs_open|ix_policies|CONSTANT ROW"
 )
-TABLE = re.compile(r"SCAN (studies|other|newest|instances|analyses|reports|results|jobs\w*|events|policies)\b")
+TABLE = re.compile(r"SCAN (studies|other|newest|bearer|instances|analyses|reports|results|jobs\w*|events|policies)\b")
 PRIORITIES = [OrderPriority.ROUTINE, OrderPriority.ROUTINE, OrderPriority.STAT, OrderPriority.HIGH, OrderPriority.LOW]
 
 
@@ -226,6 +226,29 @@ def explain(records: Records) -> Iterator[Callable[[], list[str]]]:
     listen(records.database.engine, "before_cursor_execute", hear)
     yield plans
     remove(records.database.engine, "before_cursor_execute", hear)
+
+
+def test_a_page_of_any_length_is_few_questions(records: Records) -> None:
+    """However many lines it has: each question is a way to the database and back, which is what a list costs."""
+    fill(records)
+    asked: list[str] = []
+
+    def hear(_: object, __: object, statement: str, *___: object) -> None:
+        asked.append(statement)
+
+    def questions(ask: Callable[[], object]) -> int:
+        ask()  # policies are known from then on
+        asked.clear()
+        ask()
+        return sum(statement.startswith("SELECT") for statement in asked)
+
+    listen(records.database.engine, "before_cursor_execute", hear)
+    try:
+        numbers = [questions(lambda limit=limit: records.worklist.page(limit=limit)) for limit in (20, 40)]  # type: ignore[misc]
+        assert numbers[0] == numbers[1] <= 7
+        assert questions(lambda: records.worklist.find("1.5")) <= 8
+    finally:
+        remove(records.database.engine, "before_cursor_execute", hear)
 
 
 def test_nothing_scans_what_is_done(records: Records, explain: Callable[[], list[str]]) -> None:

@@ -59,6 +59,7 @@ class Fault:
         recovers_within_s: after its end all that was sent must be final by then.
         seeds: how often it is made, each time at other moments.
         loses: whether the PACS itself loses films by it.
+        is_load: whether it breaks nothing, and its recovery is the time that its work takes.
         is_quick: whether `make test` makes it, with few films.
     """
 
@@ -72,6 +73,7 @@ class Fault:
     recovers_within_s: float
     seeds: int
     loses: bool
+    is_load: bool
     is_quick: bool
 
 
@@ -88,6 +90,7 @@ def fault(  # noqa: PLR0913 - see Fault
     recovers_within_s: float = 60.0,
     seeds: int = 1,
     loses: bool = False,
+    is_load: bool = False,
     is_quick: bool = False,
 ) -> Callable[[Callable[[Moment], None]], Callable[[Moment], None]]:
     """Make a fault of a function, which gives it its name."""
@@ -105,6 +108,7 @@ def fault(  # noqa: PLR0913 - see Fault
             recovers_within_s=recovers_within_s,
             seeds=seeds,
             loses=loses,
+            is_load=is_load,
             is_quick=is_quick,
         )
         return inflict

@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import httpx
 import psutil
@@ -18,7 +18,7 @@ import psutil
 import migrations
 from firstread.processes import Program, Supervisor, wait_until_ready
 from tests.faults.disks import MachineClock, SmallDisk
-from tests.faults.films import is_scored
+from tests.faults.site import Site
 from tests.faults.stream import Stream
 from tests.faults.watch import Watch
 from tests.relays import Relay
@@ -26,8 +26,6 @@ from tests.servers import REPOSITORY, OrthancServer, PostgresServer, RedisServer
 from worklist.job import Queue
 from worklist.records import Database
 
-FINAL = frozenset({"reported", "out_of_scope", "failed"})
-_ASK_EVERY_S = 0.25
 _CHILD_S = 120.0
 
 DatabaseKind = Literal["sqlite", "postgresql"]
@@ -56,7 +54,7 @@ class Plan:
     has_clock: bool = False
 
 
-class Hospital:
+class Hospital(Site):
     """One hospital, whose programs run for the time of a block.
 
     Args:
@@ -122,6 +120,11 @@ class Hospital:
         return [f"http://127.0.0.1:{port}" for port in self._ports]
 
     @property
+    def orthanc_url(self) -> str:
+        """Orthanc itself, past every line."""
+        return self.orthanc.url
+
+    @property
     def database(self) -> Database:
         """The database, past every line; to be closed."""
         return Database(self._database_url)
@@ -179,58 +182,6 @@ class Hospital:
         """The names of all gateways and workers of the plan."""
         workers = [f"{queue}-{n}" for queue in (Queue.SCORE, Queue.REPORT) for n in range(self.plan.workers)]
         return [f"gateway-{number}" for number in range(self.plan.gateways)] + workers
-
-    def items(self) -> dict[str, dict[str, Any]] | None:
-        """The items of the list by Study Instance UID, read ones too, of the last gateway that answers, if any does."""
-        for root in reversed(self.gateways):
-            with suppress(httpx.HTTPError):
-                return dict(_items(root))
-        return None
-
-    def unfinished(self, wanted: set[str] | None = None) -> set[str]:
-        """Which studies are not done, of those that are wanted and that Orthanc holds.
-
-        A study is done where it is on the list in a final state, with all its films that Orthanc holds. Without a wish
-        it is asked for all, those that should not be listed any more among them, and for "work" where there is some.
-        """
-        items = self.items()
-        if items is None:
-            return {"no answer"}
-        held = self.held()
-        due = {uid for uid in (held if wanted is None else held & wanted) if _state(items, uid) not in FINAL}
-        if wanted is None:
-            due |= items.keys() - held
-            told = self.watch.ask(self.gateways[-1])
-            if not told or told["open_jobs"] or told["changes_behind"]:
-                due.add("work")
-        return due or self._incomplete(items, held if wanted is None else held & wanted)
-
-    def _incomplete(self, items: Mapping[str, Mapping[str, Any]], wanted: set[str]) -> set[str]:
-        images = self.held_images()
-        return {
-            uid
-            for uid, taken in self.stream.studies.items()
-            if uid in wanted
-            and items[uid]["images"]
-            and len(items[uid]["images"]) != sum(is_scored(one) for one in taken if one.SOPInstanceUID in images)
-        }
-
-    def held(self) -> set[str]:
-        """The Study Instance UIDs of the studies that Orthanc holds."""
-        return {study["MainDicomTags"]["StudyInstanceUID"] for study in self.orthanc.get("/studies?expand")}
-
-    def held_images(self) -> set[str]:
-        """The SOP Instance UIDs of all that Orthanc holds."""
-        return {one["MainDicomTags"]["SOPInstanceUID"] for one in self.orthanc.get("/instances?expand")}
-
-    def wait_for(self, wanted: set[str] | None, patience_s: float) -> set[str]:
-        """Wait until studies (all) are final; returns those that are not in the end."""
-        deadline = time.monotonic() + patience_s
-        while left := self.unfinished(wanted):
-            if time.monotonic() > deadline:
-                return left
-            time.sleep(_ASK_EVERY_S)
-        return set()
 
     def sizes(self) -> dict[str, tuple[float, int]]:
         """Memory in MB (PSS) and open files of each program with its children, but for one that is just started."""
@@ -293,21 +244,6 @@ class Hospital:
 
     def _log(self, name: str) -> Path:
         return self._folder / "logs" / f"{name}.log"
-
-
-def _items(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    offset = 0
-    while True:
-        asked: dict[str, str | int] = {"limit": 1000, "offset": offset, "reading": "all"}
-        answer = httpx.get(f"{root}/worklist", params=asked, trust_env=False, timeout=10).raise_for_status().json()
-        yield from ((item["study_instance_uid"], item) for item in answer["items"])
-        offset += len(answer["items"])
-        if offset >= answer["total"] or not answer["items"]:
-            return
-
-
-def _state(items: Mapping[str, Mapping[str, Any]], uid: str) -> str | None:
-    return str(items[uid]["state"]) if uid in items else None
 
 
 def _answers(root: str) -> bool:

@@ -24,7 +24,7 @@ from firstread.settings import Settings
 from imaging.radiograph import read_radiograph
 from models import Scorer
 from tests.faults.films import is_scored
-from tests.faults.hospital import Hospital
+from tests.faults.site import Site
 from worklist.finding import Analysis, merge
 from worklist.order import OrderPriority
 from worklist.triage import SiteChoices, TriagePolicy, assess, queue_at
@@ -53,7 +53,7 @@ class Violation:
 
 
 def violations(
-    hospital: Hospital, items: Mapping[str, Mapping[str, Any]] | None, *, pacs_loses: bool = False
+    site: Site, items: Mapping[str, Mapping[str, Any]] | None, *, pacs_loses: bool = False
 ) -> list[Violation]:
     """Everything that is wrong with the list and the PACS; nothing where all is well.
 
@@ -62,18 +62,16 @@ def violations(
     PACS is doubled, or unknown to the records.
 
     Args:
-        hospital: whose work is done.
+        site: whose work is done.
         items: its list by Study Instance UID; None where that does not answer.
         pacs_loses: whether Orthanc itself was made to lose films.
     """
     if items is None:
         return [_lost("the list does not answer")]
-    objects = own_objects(hospital)
-    held, images = hospital.held(), hospital.held_images()
-    sent = {
-        uid: [one for one in taken if one.SOPInstanceUID in images] for uid, taken in hospital.stream.studies.items()
-    }
-    taken = {str(image.SOPInstanceUID) for taken in hospital.stream.studies.values() for image in taken}
+    objects = own_objects(site)
+    held, images = site.held(), site.held_images()
+    sent = {uid: [one for one in taken if one.SOPInstanceUID in images] for uid, taken in site.stream.studies.items()}
+    taken = {str(image.SOPInstanceUID) for taken in site.stream.studies.values() for image in taken}
     return [
         *(_lost(f"{uid}: taken by Orthanc, and lost by it") for uid in taken - images if not pacs_loses),
         *(_lost(f"{uid}: listed, but not in the PACS") for uid in items.keys() - held),
@@ -83,7 +81,7 @@ def violations(
             for uid in sorted(sent.keys() & held & items.keys())
             for broken in _of_study(uid, items[uid], sent[uid], objects[uid])
         ),
-        *_of_results(hospital, objects),
+        *_of_results(site, objects),
         *_of_order(items, sent),
     ]
 
@@ -146,14 +144,14 @@ def _of_scores(
         yield _wrong(f"{uid}: the current report is not that of the list")
 
 
-def _of_results(hospital: Hospital, objects: Mapping[str, Sequence[Dataset]]) -> Iterator[Violation]:
-    held = hospital.held()
+def _of_results(site: Site, objects: Mapping[str, Sequence[Dataset]]) -> Iterator[Violation]:
+    held = site.held()
     lies = {str(one.SOPInstanceUID) for own in objects.values() for one in own}
     current = (
         "SELECT s.study_instance_uid, r.sop_instance_uid, r.revision = s.revision FROM results r "
         "JOIN studies s ON s.orthanc_id = r.study_orthanc_id"
     )
-    with closing(hospital.database) as database, database.read() as session:
+    with closing(site.database) as database, database.read() as session:
         known = session.execute(text(current)).all()
     for study, uid, is_current in known:
         if is_current and study in held and uid not in lies:
@@ -172,8 +170,14 @@ def _of_order(items: Mapping[str, Mapping[str, Any]], sent: Mapping[str, Sequenc
         if abs(place - _moment(item["queue_at"])) > _ROUNDED:
             yield _wrong(f"{uid}: stands at {item['queue_at']}, by its films at {place}")
     ordered = sorted(items.values(), key=lambda item: int(item["rank"]))
-    keys = [(item["order_priority"] != "STAT", _moment(item["queue_at"])) for item in ordered]
-    if keys != sorted(keys) or [item["rank"] for item in ordered] != list(range(1, len(ordered) + 1)):
+    # What is read stands behind the list.
+    is_read = [item["reading"]["state"] == "read" for item in ordered]
+    keys = [(item["order_priority"] != "STAT", _moment(item["queue_at"])) for item in ordered[: is_read.count(False)]]
+    if (
+        is_read != sorted(is_read)
+        or keys != sorted(keys)
+        or [item["rank"] for item in ordered] != list(range(1, len(ordered) + 1))
+    ):
         yield _wrong("the list is not in the order of its keys")
 
 
@@ -189,10 +193,10 @@ def _wrong(what: str) -> Violation:
     return Violation(kind=Kind.WRONG, what=what)
 
 
-def own_objects(hospital: Hospital) -> dict[str, list[Dataset]]:
+def own_objects(site: Site) -> dict[str, list[Dataset]]:
     """What Firstread wrote and Orthanc holds, by Study Instance UID; pixels left out."""
     found: dict[str, list[Dataset]] = defaultdict(list)
-    with httpx.Client(base_url=hospital.orthanc.url, trust_env=False, timeout=60) as http:
+    with httpx.Client(base_url=site.orthanc_url, trust_env=False, timeout=60) as http:
         asked = {"Level": "Series", "Query": {"Manufacturer": "Firstread"}, "Expand": True}
         for series in http.post("/tools/find", json=asked).raise_for_status().json():
             if series["MainDicomTags"].get("Modality") not in {"SR", "OT", "PR", "KO"}:

@@ -13,6 +13,7 @@ import redis
 from tests.faults.fault import BOTH, Moment, fault
 from tests.faults.films import ct_slices, is_scored, second_film
 from tests.faults.hospital import Plan
+from tests.servers import orthanc_id
 from worklist.job import Queue
 
 _JUNK: tuple[bytes, ...] = (b"null", b"[1]", b"no JSON", b"{}")
@@ -92,20 +93,21 @@ def doorbell_flood(moment: Moment) -> None:
     """As after a large purge, or by somebody who means harm."""
     with httpx.Client(trust_env=False, timeout=30) as http:
         for _ in range(moment.count(60)):
-            unknown = [str(uuid.uuid4()) for _ in range(1000)]
+            unknown = [orthanc_id(str(uuid.uuid4())) for _ in range(1000)]
             with suppress(httpx.HTTPError):
-                http.post(f"{moment.hospital.gateways[0]}/events/orthanc", json={"deleted_studies": unknown})
+                rung = http.post(f"{moment.hospital.gateways[0]}/events/orthanc", json={"deleted_studies": unknown})
+                assert rung.is_success, rung.text
 
 
-@fault("a CT of 2,000 slices amid the films")
+@fault("a CT of 2,000 slices amid the films", is_load=True)
 def ct_amid_films(moment: Moment) -> None:
     """It is listed once, out of scope."""
     moment.hospital.stream.send_these(ct_slices(moment.count(2000)))
 
 
-@fault("300 films at once", plan=Plan(gateways=2, workers=2), databases=BOTH, recovers_within_s=300)
+@fault("300 films at once", plan=Plan(gateways=2, workers=2), databases=BOTH, recovers_within_s=300, is_load=True)
 def films_at_once(moment: Moment) -> None:
-    """All are sent in one association; recovery is the time that their work takes."""
+    """All are sent in one association."""
     moment.hospital.stream.send_at_once(moment.count(300))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -45,14 +45,15 @@ class Stream:
         """Send so many films, one after the other, or one every so many seconds."""
         for _ in range(count):
             started = time.monotonic()
-            self.send_these(self._take(1))
+            self.send_these(self.take(1))
             time.sleep(max(0.0, every_s - (time.monotonic() - started)))
 
     def send_at_once(self, count: int) -> None:
         """Send so many films in one association."""
-        self.send_these(self._take(count))
+        self.send_these(self.take(count))
 
-    def _take(self, count: int) -> list[Dataset]:
+    def take(self, count: int) -> list[Dataset]:
+        """The next films, which nobody has sent yet."""
         with self._lock:
             return list(islice(self._films, count))
 
@@ -67,13 +68,16 @@ class Stream:
             except FirstreadError:  # nobody answers
                 outcomes = ()
             taken = {outcome.name for outcome in outcomes if outcome.is_stored}
-            with self._lock:
-                for image in left:
-                    if image.SOPInstanceUID in taken:
-                        self._studies.setdefault(str(image.StudyInstanceUID), []).append(image)
+            self.has_taken(image for image in left if image.SOPInstanceUID in taken)
             left = [image for image in left if image.SOPInstanceUID not in taken]
             if left:
                 time.sleep(_AGAIN_AFTER_S)
+
+    def has_taken(self, images: Iterable[Dataset]) -> None:
+        """Orthanc has taken images, whoever sent them."""
+        with self._lock:
+            for image in images:
+                self._studies.setdefault(str(image.StudyInstanceUID), []).append(image)
 
     def has_lost(self, study_instance_uid: str, sop_instance_uid: str | None = None) -> None:
         """Orthanc was made to forget an image, or a study."""

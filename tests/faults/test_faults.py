@@ -17,7 +17,10 @@ from tests.faults.invariants import Kind, growth, own_objects, violations
 from tests.faults.run import Scale, run
 
 # pynetdicom leaves the socket of an association that was refused to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.usefixtures("collected_sockets"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 _SCALE = Scale(films=8, longest_s=5.0, size=0.2)
 _SOON_S = 120.0
@@ -37,12 +40,13 @@ def test_nothing_is_lost_doubled_or_missing(fault: Fault) -> None:
 
 @pytest.fixture
 def hospital(server_folder: Path) -> Iterator[Hospital]:
-    """One in which five films are done."""
+    """One in which eleven films are done, of which the last is a lateral one: final at once, and reported later."""
     folder = server_folder / "hospital"
     folder.mkdir()
     with Hospital(Plan(), folder, seed=1) as opened:
-        opened.stream.send(5)
-        assert not opened.wait_for(None, _SOON_S)
+        for count in (10, 1):
+            opened.stream.send(count)
+            assert not opened.wait_for(None, _SOON_S)
         yield opened
         for program in opened.programs:
             opened.resume(program)

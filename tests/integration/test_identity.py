@@ -58,7 +58,7 @@ class Hospital(Site):
             jobs=self.jobs,
             pacs=pacs,
             explaining=Explaining(TemplateExplainer(), records),
-            priors=PriorFinder(pacs, records, scope=ScopeRules()),
+            priors=PriorFinder(pacs, records, scope=ScopeRules),
         )
         for job_id in self.jobs_due(Queue.REPORT):
             report.run(job_id)

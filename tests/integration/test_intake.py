@@ -41,10 +41,14 @@ from tests.proxies import proxied
 from tests.servers import OrthancServer, RedisServer, free_ports, running
 from worklist.job import Queue
 from worklist.order import OrderPriority
+from worklist.reading import Actor, ActorSource
 from worklist.records import Database, IntakeRecords, Shown
+from worklist.scope import ScopeRules
 from worklist.study import StudyState
 
 ANOTHER_FEED = "the change log is another one: Orthanc was emptied, replaced or restored; looking again"
+
+ANN = Actor(name="Ann", source=ActorSource.TYPED)
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
@@ -190,6 +194,22 @@ def test_the_first_start_looks_back_so_far(site: Site) -> None:
     (later,) = site.send(film())
     site.intake().look()
     assert set(site.listed()) == {new, later}
+
+
+def test_under_a_wider_scope_the_last_films_are_looked_at_again(site: Site) -> None:
+    """A secondary capture that was passed over is scored once the site accepts them, after a restart too."""
+    narrow = replace(site.rules, scope=ScopeRules(accept_secondary_capture=False))
+    site.rules, wide = narrow, site.rules
+    intake = site.intake()
+    intake.look()
+    (study,) = site.send(film(SOPClassUID=SecondaryCaptureImageStorage, Modality="OT"))
+    intake.look()
+    assert site.listed()[study].state is StudyState.OUT_OF_SCOPE
+    assert not site.jobs_due(Queue.SCORE)
+    site.gateways.close()
+    site.rules = wide
+    look_until(site.intake(), lambda: bool(site.jobs_due(Queue.SCORE)))
+    assert site.listed()[study].state is StudyState.WAITING
 
 
 def test_the_list_tells_sex_age_and_when_the_film_was_taken(site: Site) -> None:
@@ -739,7 +759,7 @@ def test_a_broker_that_takes_no_write_is_told_in_a_line(site: Site, redis_server
     assert study in site.listed()
     (log,) = logs
     assert (log["step"], log["exc_info"]) == ("dispatch", None)
-    assert "read only replica" in log["error"]
+    assert "is a read-only replica: promote it" in log["error"]
     intake.look()
     assert len(site.messages(Queue.SCORE)) == 1
 
@@ -817,3 +837,45 @@ def test_orthanc_counts_in_utc(site: Site, tmp_path: Path) -> None:
     moments += [study.received_at for study in site.listed().values()]
     assert len(moments) > 3
     assert all(before <= moment <= datetime.now(UTC) for moment in moments)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_hostile_uid_is_a_study_like_any_other(site: Site) -> None:
+    """Paths, markup and questions in a Study Instance UID are listed as they stand, and lead nowhere else."""
+    uids = ["../../system", "1.2<script>", "1.2?a=b&c", "1.2';DROPTABLEstudies;--", "9" * 64]
+    site.send(*[film(uid) for uid in uids], film("1.2.3"))
+    intake = site.intake()
+    look_until(intake, lambda: len(site.listed()) == len(uids) + 1)
+    assert site.listed().keys() == {*uids, "1.2.3"}
+
+
+def test_what_retention_removed_stays_in_the_pacs_and_does_not_come_back(site: Site) -> None:
+    """Not by the patrol, and not by a look back at a PACS whose change log is another one; what is unread stays."""
+    site.rules = replace(site.rules, keep_for=timedelta(days=30))
+    read, unread = site.send(film(), film())
+    intake = site.intake()
+    intake.look()
+    assert site.listed().keys() == {read, unread}
+    site.jobs.forget_enqueued()
+    for job_id, _ in site.jobs.due(10):
+        job = site.jobs.claim(job_id, "w")
+        assert job
+        assert site.jobs.complete_score(job_id, "w", analysis_of(job))
+    site.readings.complete(ANN, read)
+    with site.database.write() as session:
+        session.execute(text("UPDATE studies SET incomplete_since = NULL"))
+    site.ahead = timedelta(days=31)
+    intake.stop()
+    site.gateways.close()
+    later = site.intake()
+    later.look()
+    assert site.listed(Shown.ALL).keys() == {unread}
+    assert len(site.orthanc.get("/studies")) == 2
+    with site.database.write() as session:
+        session.execute(text("DELETE FROM feeds"))
+    site.gateways.close()
+    again = site.intake()
+    for _ in range(3):
+        again.look()
+    assert again.is_reading
+    assert site.listed(Shown.ALL).keys() == {unread}

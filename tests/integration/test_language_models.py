@@ -19,10 +19,13 @@ import pytest
 
 from firstread.compose_worker import build_explainer, build_worker_app
 from firstread.settings import Settings
+from models.checkpoints.known import MEDGEMMA
+from models.checkpoints.manifest import STAND_IN, pin
 from models.context import StudyContext
 from models.medgemma.answer import BadAnswer, read_answer
 from models.medgemma.explainer import MedGemmaExplainer
 from models.medgemma.film import show_film
+from models.medgemma.notes import NoteSummarizer
 from models.medgemma.prompt import load_prompt
 from models.medgemma.question import Patience, Question
 from models.medgemma.server import OpenAiServer
@@ -34,6 +37,7 @@ from worklist.account import Layer, Verdict
 from worklist.errors import ModelUnavailable, NoLongerWanted
 from worklist.finding import Analysis
 from worklist.job import Queue
+from worklist.notes.reading import read_note
 
 require_models()
 
@@ -91,6 +95,17 @@ def test_the_checkpoint_answers_by_the_schema_in_process(in_process: InProcessMo
     algorithm = in_process.algorithm
     assert (algorithm.name, algorithm.version) == ("medgemma-stand-in", "stand-in, bfloat16")
     assert len(algorithm.sha256) == 64
+
+
+def test_notes_are_answered_by_their_schema(in_process: InProcessModel, llama_url: str) -> None:
+    """In process and by a server: each answer is complete, the layers refuse what means nothing, the rules stand."""
+    note = read_note("71-year-old woman with fever and cough, ?pneumonia. RR 32, BP 88/52.")
+    for model in (in_process, OpenAiServer(llama_url, MODEL)):
+        answer = NoteSummarizer(model, time_limit_s=280).answer(note)
+        schema = [one["verdict"] for one in answer["checks"] if one["layer"] == Layer.SCHEMA]
+        assert schema == [Verdict.PASSED, Verdict.PASSED]
+        assert answer["summary"] is None
+        assert "refused twice" in answer["why"]
 
 
 def test_an_answer_in_process_ends_with_its_purpose(
@@ -190,6 +205,19 @@ def test_a_worker_without_the_right_checkpoint_does_not_start(
         build_worker_app(settings, [Queue.REPORT])
     assert refused.value.code == code
     assert "\n" not in refused.value.message
+
+
+def test_a_tokenizer_of_another_model_is_refused(stand_ins: Path, tmp_path: Path) -> None:
+    """Its numbers would be other words to the model, and a film none of its images."""
+    folder = Path(shutil.copytree(stand_ins / "medgemma", tmp_path / "medgemma"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["image_token_index"] -= 1
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    pin(folder, MEDGEMMA, STAND_IN)
+    settings = Settings(explainer="medgemma", model_dir=tmp_path)
+    with pytest.raises(ModelUnavailable, match="is of another model") as refused:
+        build_explainer(settings)
+    assert refused.value.code == "tokenizer_differs"
 
 
 def test_four_bits_without_their_library_are_told(stand_ins: Path) -> None:

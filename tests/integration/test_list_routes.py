@@ -190,8 +190,18 @@ def test_the_model_in_openapi_is_the_json(client: httpx.Client, gateway: ListGat
     assert schema["$ref"].endswith("/WorklistPage")
     state = paths["/worklist/{study_instance_uid}/state"]["put"]
     assert state["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/WorklistItem")
-    assert set(state["responses"]) == {"200", "404", "409", "422", "503"}
+    assert set(state["responses"]) == {"200", "400", "404", "409", "413", "422", "503"}
     assert state["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/ReadingChange")
+
+
+def test_one_study_is_told_by_itself(client: httpx.Client) -> None:
+    """GET /worklist/{study} is the study's item, also once it was read; one that nobody knows is 404."""
+    item = WorklistItem.model_validate_json(client.get(f"{LIST}/{uid_of(1)}").content)
+    assert item.study_instance_uid == uid_of(1)
+    put(client, 1, "read")
+    assert client.get(f"{LIST}/{uid_of(1)}").json()["reading"]["state"] == "read"
+    unknown = client.get(f"{LIST}/1.2.3")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_study")
 
 
 def test_the_scope_is_that_of_the_model_in_force(client: httpx.Client) -> None:
@@ -342,6 +352,7 @@ def test_head_says_what_get_would(client: httpx.Client, path: str) -> None:
     [
         ("", "GET, HEAD, OPTIONS"),
         ("/events", "GET, HEAD, OPTIONS"),
+        (f"/{uid_of(1)}", "GET, OPTIONS"),
         (f"/{uid_of(1)}/state", "PUT, OPTIONS"),
         (f"/{uid_of(1)}/priors", "GET, OPTIONS"),
         (f"/{uid_of(1)}/steps", "GET, OPTIONS"),

@@ -9,13 +9,21 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from dicomweb_client.api import DICOMwebClient
+from pydicom import Dataset
 
 from firstread.doctor import examine
 from firstread.settings import Settings
 from gateway.intake.orthanc import OrthancClient
-from tests.servers import free_ports
+from gateway.problems import MEDIA_TYPE
+from tests.bad_films import chest
+from tests.gateways import running_gateway
+from tests.proxies import proxied
+from tests.servers import OrthancServer, free_ports
 from worker.pacs import Pacs
 from worklist.errors import InvalidInput, PacsUnavailable
 from worklist.pacs_connection import trusting
@@ -132,6 +140,54 @@ def test_a_wrong_certificate_is_named_in_a_line(certificates: Path, name: str) -
     for line in said:
         assert line.startswith(f"Orthanc's certificate at {url} {FAULTS[name]}")
         assert "\n" not in line
+
+
+def uids(film: Dataset) -> tuple[str, str, str]:
+    """Of its study, its series and itself."""
+    return str(film.StudyInstanceUID), str(film.SeriesInstanceUID), str(film.SOPInstanceUID)
+
+
+@pytest.mark.parametrize(("name", "named"), [("right", AUTHORITY), ("self-made", "self-made")])
+def test_viewers_reach_an_orthanc_of_the_hospitals_own_certificate(
+    certificates: Path, orthanc: OrthancServer, tmp_path: Path, name: str, named: str
+) -> None:
+    """Search, retrieval, pictures and storage all pass the gateway, under the authority that was named to it."""
+    trusted: dict[str, Any] = {"orthanc_ca_file": certificates / f"{named}.crt"}
+    with (
+        proxied(orthanc.url, certificate=certificates / f"{name}.pem") as url,  # Debian's Orthanc ends at its first TLS
+        running_gateway(tmp_path, url, accept_stow=True, **trusted) as gateway,
+    ):
+        viewer = DICOMwebClient(f"{gateway}/dicom-web")
+        film, later = chest(1), chest(2)
+        orthanc.post(film)
+        viewer.store_instances([later])
+        found = {study["0020000D"]["Value"][0] for study in viewer.search_for_studies()}
+        assert found == {str(film.StudyInstanceUID), str(later.StudyInstanceUID)}
+        assert viewer.retrieve_instance(*uids(film)).PixelData == film.PixelData
+        assert len(viewer.retrieve_study_metadata(str(film.StudyInstanceUID))) == 1
+        assert viewer.retrieve_instance_rendered(*uids(film), media_types=("image/png",)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", list(FAULTS))
+def test_a_viewer_is_told_what_is_wrong_with_the_certificate(certificates: Path, tmp_path: Path, name: str) -> None:
+    """What passes the gateway, and what it asks Orthanc for itself, ends in a problem that names it; so does /ready."""
+    study, series, image = uids(chest(1))
+    instance = f"/dicom-web/studies/{study}/series/{series}/instances/{image}"
+    trusted: dict[str, Any] = {"orthanc_ca_file": certificates / "authority.crt"}
+    with (
+        orthanc_with(certificates / f"{name}.pem") as url,
+        running_gateway(tmp_path, url, accept_stow=True, **trusted) as gateway,
+        httpx.Client(base_url=gateway, trust_env=False, timeout=30) as viewer,
+    ):
+        answers = [viewer.get(f"{path}") for path in ("/dicom-web/studies", instance, f"{instance}/rendered")]
+        answers.append(viewer.post("/dicom-web/studies", content=b"x", headers={"Content-Type": "application/dicom"}))
+        ready = viewer.get("/ready").json()
+    for answer in answers:
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == MEDIA_TYPE
+        assert answer.json()["detail"].startswith(f"Orthanc's certificate at {url} {FAULTS[name]}")
+    assert not ready["checks"]["orthanc"]["ok"]
+    assert FAULTS[name] in ready["checks"]["orthanc"]["detail"]
 
 
 def test_a_self_made_certificate_can_be_named_itself(certificates: Path) -> None:

@@ -22,6 +22,7 @@ from worklist.finding import Analysis
 from worklist.records import Database, ExplanationRecords
 from worklist.scope import ScopeRules
 
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 SCORER = GatedScorer(EmbeddedScorer())
 NEW_FILM = film_of(NOW, seed=6)
 SCORED = SCORER.score(read_radiograph(NEW_FILM))
@@ -44,8 +45,8 @@ class Bench:
         finder = PriorFinder(
             Pacs(url or self.orthanc.url, auth=None),
             self._records,
-            scope=ScopeRules(),
-            build_scorer=(lambda: SCORER) if can_score else None,
+            scope=ScopeRules,
+            load_scorer=(lambda: SCORER) if can_score else None,
         )
         return finder.find(orthanc_id(NEW_FILM.PatientID, NEW_FILM.StudyInstanceUID), analysis, NEW_FILM)
 
@@ -131,10 +132,35 @@ def test_our_own_and_other_machines_documents_are_no_reports(bench: Bench) -> No
 
 
 def test_a_report_of_another_patient_in_the_study_is_not_read(bench: Bench) -> None:
-    """A report must state the patient's name and birth date itself."""
+    """A report must state the patient's name and birth date itself; that it does not is said, the film is used."""
     film = film_of(EARLIER)
-    bench.store(film, text_report(film, "Large pneumothorax.", PatientName="Roe^John"))
-    assert bench.found().report is None
+    other = text_report(film, "Large pneumothorax.", PatientName="Roe^John")
+    bench.store(film, other)
+    prior = bench.found()
+    assert (prior.report, prior.report_text) == (None, "")
+    assert prior.not_compared == "a report in the earlier study is not read: it states another name"
+    assert prior.analysis is not None
+    own = text_report(film, "Small pleural effusion.")
+    bench.store(own)
+    prior = bench.found()
+    assert prior.report is not None
+    assert prior.report.sop_instance_uid == own.SOPInstanceUID
+    assert prior.not_compared == "a report in the earlier study is not read: it states another name"
+
+
+def test_the_file_of_the_earlier_film_is_fetched_where_somebody_looks_at_it(bench: Bench) -> None:
+    """What it states before its pixels is enough to find it; whoever wants the film gets it whole."""
+    film = film_of(EARLIER, PatientName="Roé^Jane", SpecificCharacterSet="ISO_IR 100")
+    bench.store(film)
+    pacs = Pacs(bench.orthanc.url, auth=None)
+    header = pacs.header(orthanc_id(*(film[name].value for name in ("PatientID", *UIDS))))
+    assert str(header.PatientName) == "Roé^Jane"
+    assert "PixelData" not in header
+    assert header.Rows == film.Rows
+    prior = bench.find(can_score=False)
+    assert prior is not None
+    assert prior.dataset is not None
+    assert prior.dataset().PixelData == film.PixelData
 
 
 def test_a_verified_report_is_taken_before_a_newer_draft(bench: Bench) -> None:

@@ -101,7 +101,7 @@ class Recovery:
                     jobs=jobs,
                     pacs=pacs,
                     explaining=Explaining(TemplateExplainer(), records),
-                    priors=PriorFinder(pacs, records, scope=ScopeRules()),
+                    priors=PriorFinder(pacs, records, scope=ScopeRules),
                 )
                 queues.append((Queue.REPORT, report.run))
             idle = 0
@@ -385,6 +385,18 @@ def test_studies_of_long_ago_stand_aside(site: Recovery) -> None:
     assert site.rebuild()[0] == "2 studies looked at, 1 taken in, 1 of them with AI reports"
     (line,) = site.lines()
     assert (line.reading.state, line.state) == (ReadingState.PRIOR, StudyState.REPORTED)
+
+
+def test_what_is_older_than_the_site_keeps_is_not_rebuilt(site: Recovery) -> None:
+    """It had been removed, and stays in the PACS; the command says how many there are."""
+    site.send(film(5, sick=True))
+    site.run()
+    site.lose_database()
+    site.settings = site.settings.model_copy(update={"retention_days": 1e-9})  # so that a film of now is older
+    lines = site.rebuild()
+    assert lines[0] == "1 studies looked at, 0 taken in, 0 of them with AI reports"
+    assert lines[1].startswith("1 of them are older than FIRSTREAD_RETENTION_DAYS=")
+    assert site.lines() == []
 
 
 def test_nothing_is_rebuilt_beside_a_gateway(site: Recovery) -> None:

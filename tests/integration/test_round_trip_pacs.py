@@ -24,6 +24,8 @@ from dicom_sr.parse import parse
 from tests.bad_films import chest
 from tests.servers import OrthancServer, Server, find_program, free_ports, running
 from tests.sr_films import POLICY, SCORER
+from tests.validators import check_definition, check_encoding, saved
+from worker.encoding import encode
 from worker.pacs import Pacs
 from worklist.finding import Analysis, Finding, FindingType, ImageReference, Region, Side
 from worklist.triage import assess
@@ -133,6 +135,22 @@ def sent(orthanc: OrthancServer, film: Dataset, results: Results) -> list[Datase
     orthanc.post(film)
     Pacs(orthanc.url, auth=None).store(results.objects)
     return [film, *results.objects]
+
+
+def test_the_pacs_holds_what_was_built_to_the_byte(
+    orthanc: OrthancServer, film: Dataset, sent: Sequence[Dataset], results: Results, tmp_path: Path
+) -> None:
+    """Each object comes back from Orthanc as the file that was encoded; validators find nothing new in that file."""
+    inherited = check_definition(saved(film, tmp_path))
+    held = {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in orthanc.get("/instances?expand")}
+    assert held.keys() == {one.SOPInstanceUID for one in sent}
+    for item in results.objects:
+        file = tmp_path / f"{item.SOPInstanceUID}.dcm"
+        taken = httpx.get(f"{orthanc.url}/instances/{held[item.SOPInstanceUID]}/file", trust_env=False)
+        file.write_bytes(taken.raise_for_status().content)
+        assert file.read_bytes() == encode(item)
+        assert not set(check_definition(file)) - set(inherited)
+        assert not check_encoding(file)
 
 
 def test_results_survive_another_orthanc(

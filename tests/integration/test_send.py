@@ -33,7 +33,10 @@ from tests.servers import OrthancServer, free_ports
 from worklist.errors import InvalidInput, PacsUnavailable
 
 # pynetdicom drops the socket of a refused connection without closing it
-pytestmark = pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.usefixtures("collected_sockets"),
+    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
 
 _ABORT = 0xFFFF
 _SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGLSLossless, MPEG2MPML)

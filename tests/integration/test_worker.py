@@ -26,11 +26,13 @@ from models import Explainer
 from models.context import NO_CONTEXT, StudyContext
 from models.embedded.scorer import EmbeddedScorer
 from models.gates.scorer import GatedScorer
+from models.medgemma.notes import NoteSummarizer
 from models.medgemma.prompt import load_prompt
 from models.template import TemplateExplainer
 from tests.bad_films import chest
 from tests.language_films import explainer_at
 from tests.language_servers import MODEL, answer_json, scripted, send_json
+from tests.note_models import Obedient, answer_of
 from tests.prior_studies import film_of, text_report
 from tests.records import HOUR, NOON, Clock
 from tests.servers import OrthancServer, free_ports, orthanc_id
@@ -40,9 +42,9 @@ from worker.predict import Predictor, PredictPipeline
 from worker.priors import PriorFinder
 from worker.report import ReportPipeline
 from worker.score import ScorePipeline
-from worklist.account import CONFIRM, Layer
+from worklist.account import CONFIRM, Change, Layer
 from worklist.card import Precision
-from worklist.errors import PacsUnavailable
+from worklist.errors import ModelUnavailable, PacsUnavailable
 from worklist.finding import Analysis, FindingType, ImageReference, Snippet
 from worklist.job import JobLimits, Queue
 from worklist.order import OrderPriority
@@ -134,8 +136,8 @@ class Site:
                 priors=PriorFinder(
                     pacs or self.pacs,
                     records,
-                    scope=ScopeRules(),
-                    build_scorer=lambda: SCORER,
+                    scope=ScopeRules,
+                    load_scorer=lambda: SCORER,
                 ),
             ).run(job_id)
 
@@ -569,8 +571,7 @@ def predict(site: Site, folder: Path) -> dict[str, object]:
     PredictPipeline(
         jobs=site.jobs,
         predictions=predictions,
-        predictor=Predictor(scorer=SCORER, explainer=TemplateExplainer(), scope=ScopeRules()),
-        policy=TriagePolicy.of(CARD, ALL_FLAGGED),
+        load_predictor=lambda: Predictor(scorer=SCORER, explainer=TemplateExplainer(), scope=ScopeRules()),
     ).run(prediction_id)
     result = predictions.result(prediction_id)
     assert result is not None
@@ -581,12 +582,41 @@ def predict(site: Site, folder: Path) -> dict[str, object]:
 
 def test_an_upload_is_judged_by_the_policy_in_force(site: Site, tmp_path: Path) -> None:
     """What the reading list would call urgent is called that here, before and after the site's choices change it."""
+    assert predict(site, tmp_path)["threshold"] == TriagePolicy.of(SCORER.card, RULES.triage).flag_from
+    site.adopt_policy()
     before = predict(site, tmp_path)
     assert (before["label"], before["urgency"]) == ("Urgent", "urgent")
     site.adopt_policy(replace(ALL_FLAGGED, weights={found.type.key: 0.01 for found in CARD.findings}))
     after = predict(site, tmp_path)
     assert (after["label"], after["urgency"]) == ("Non-Urgent", "none")
     assert after["score"] == before["score"]
+
+
+def test_a_note_is_read_beside_its_film_and_alone(site: Site, tmp_path: Path) -> None:
+    """With the language model's words in both; nothing of it is in the database, or in the folder once it is told."""
+    words = "The note states cough with possible left effusion."
+    predictions = PredictionRecords(site.database, UploadFiles(tmp_path))
+    pipeline = PredictPipeline(
+        jobs=site.jobs,
+        predictions=predictions,
+        load_predictor=lambda: Predictor(scorer=SCORER, explainer=TemplateExplainer(), scope=ScopeRules()),
+        summarizer=NoteSummarizer(Obedient([answer_of(words)]), time_limit_s=60),
+    )
+    documents, readings = [], []
+    for film in (an_upload(), None):
+        prediction_id = predictions.submit(film, None, NOON, note="Cough, ?left effusion.")
+        pipeline.run(prediction_id)
+        documents.append(json.loads(predictions.result(prediction_id) or ""))
+        readings.append(json.loads(predictions.files.take_reading(prediction_id)))
+        assert predictions.files.note(prediction_id) is None
+        with pytest.raises(ModelUnavailable):
+            predictions.files.take_reading(prediction_id)
+    beside, alone = readings
+    assert documents[0]["explanation"].startswith("Asked about pleural effusion.")
+    assert (documents[0]["text"], documents[1]) == (None, {})
+    assert [one["text"] for one in beside["statements"]] == ["Cough", "effusion"]
+    assert beside["language_model"] == alone
+    assert alone["summary"].startswith(words)
 
 
 def test_a_prior_goes_from_the_pacs_into_report_and_list(site: Site) -> None:
@@ -614,6 +644,32 @@ def test_a_prior_goes_from_the_pacs_into_report_and_list(site: Site) -> None:
     assert len(prior.compared) == len(read.analysis.findings)
     assert "the film of 3 March 2026" in read.analysis.explanation
     assert (listed.urgency, listed.harm, listed.queue_at) == (scored.urgency, scored.harm, scored.queue_at)
+
+
+def test_a_change_for_the_worse_raises_a_study_where_the_site_allows_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its report the study gets the least head start; list, explanation and SR give the change as the reason."""
+    monkeypatch.setattr("worklist.comparison.change_of", lambda _then, _now: Change.NEW)
+    choices = SiteChoices(prior_raises=True)
+    least = max(found.weight for found in CARD.findings if found.is_shown)  # no score of a film here reaches it
+    policy = TriagePolicy(card=CARD, site=choices, flag_from=least, budget_basis="a test")
+    site.jobs.adopt_policy(policy)
+    site.orthanc.post(film_of("20260303", 8))
+    film = film_of("20261120", 5)
+    film.InstanceNumber = 1
+    uid = site.receive(film)
+    site.score_all()
+    scored = site.listed(uid)
+    assert scored.urgency is Urgency.NONE
+    site.report_all()
+    read, listed = site.report(), site.listed(uid)
+    flag = "Urgent finding suspected by the change since an earlier film alone"
+    assert (listed.urgency, listed.queue_at) == (Urgency.URGENT, scored.queue_at - choices.least_head_start)
+    assert f"{flag}, none certain enough to name" in listed.reason
+    assert (read.urgency, read.triage and read.triage.is_raised_by_change) == (Urgency.URGENT, True)
+    assert read.analysis is not None
+    assert f"{flag}, for none of these." in read.analysis.explanation
 
 
 def test_a_language_model_is_shown_the_earlier_film_and_report(site: Site) -> None:

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import json
+import pickle
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery
 from kombu.entity import Queue
+from kombu.exceptions import ContentDisallowed
 from kombu.messaging import Consumer
+from kombu.serialization import loads, prepare_accept_content
 from structlog.testing import capture_logs
 
 from gateway.intake.dispatch import build_sender
 from tests.hospitals import wait_until
 from worker.broker import TRANSPORT_OPTIONS, WorkerAmqp
+from worker.tasks import build_worker
 
 QUEUE = "firstread.score"
+
+
+@dataclass(frozen=True, slots=True)
+class _Attack:
+    """Makes a file where somebody unpickles it."""
+
+    mark: Path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))
+
+
+def _no_heartbeat() -> Any:  # noqa: ANN401
+    raise NotImplementedError  # no process is started
 
 
 @contextmanager
@@ -57,6 +77,18 @@ def of_ours(**changes: Any) -> bytes:  # noqa: ANN401 - JSON
     properties = {"delivery_tag": str(uuid.uuid4()), "body_encoding": "base64", "delivery_info": {"routing_key": QUEUE}}
     message = {"body": "W1tdLCB7fSwge31d", "content-encoding": "utf-8", "content-type": "application/json"}
     return json.dumps({**message, "headers": headers, "properties": properties, **changes}).encode()
+
+
+@pytest.mark.parametrize("kind", ["pickle", "application/x-python-serialize"])
+def test_no_pickle_is_opened(tmp_path: Path, kind: str) -> None:
+    """What would run when it is read is not read: a worker takes JSON alone, whoever writes into the broker."""
+    mark = tmp_path / "was here"
+    body = pickle.dumps(_Attack(mark))
+    with closing(build_worker("memory://", {}, _no_heartbeat)) as app, pytest.raises(ContentDisallowed):
+        loads(body, kind, "binary", accept=prepare_accept_content(app.conf.accept_content))  # type: ignore[no-untyped-call]
+    assert not mark.exists()
+    pickle.loads(body)  # noqa: S301 - the attack is a real one
+    assert mark.exists()
 
 
 @pytest.mark.parametrize(

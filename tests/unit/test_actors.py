@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from gateway.access.actors import Actors, clean_name
-from worklist.errors import InvalidInput
+from worklist.errors import InvalidInput, NotPermitted
 from worklist.reading import Actor, ActorSource
 
 
@@ -85,3 +85,31 @@ def test_names_hold_nothing_else(name: str) -> None:
     """Control characters, line separators and halves of characters are refused."""
     with pytest.raises(InvalidInput):
         clean_name(f"N{name}N")
+
+
+@pytest.mark.parametrize(
+    ("peer", "told", "address"),
+    [
+        ("10.1.0.1", "192.0.2.7", "192.0.2.7"),
+        ("10.1.0.1", "198.51.100.9, 192.0.2.7, 10.1.0.2", "192.0.2.7"),
+        ("10.1.0.1", "10.1.0.3, 10.1.0.2", "10.1.0.3"),
+        ("10.1.0.1", "forged, 192.0.2.7", "192.0.2.7"),
+        ("10.1.0.1", "192.0.2.7, unknown", "10.1.0.1"),
+        ("10.1.0.1", "", "10.1.0.1"),
+        ("192.0.2.9", "192.0.2.7", "192.0.2.9"),
+        (None, "192.0.2.7", ""),
+    ],
+)
+def test_an_address_is_what_a_trusted_proxy_says_last(peer: str | None, told: str, address: str) -> None:
+    """What stands before it anybody may have written, and of anybody else's word nothing is believed."""
+    headers = [(b"x-forwarded-for", told.encode())] if told else []
+    scope = {"type": "http", "headers": headers, "client": (peer, 4711) if peer else None}
+    assert Actors(["10.1.0.0/16"]).address(HTTPConnection(scope)) == address
+
+
+def test_where_a_login_is_required_no_name_is_taken_on_trust() -> None:
+    """Neither a typed one nor a proxy's: who is logged in has been found out before, or nobody acts."""
+    actors = Actors(["127.0.0.1"], is_login_required=True)
+    assert actors.signed_in(connection("127.0.0.1", "k.adeyemi")) is None
+    with pytest.raises(NotPermitted):
+        actors.of(connection("127.0.0.1", "k.adeyemi"), "typed")

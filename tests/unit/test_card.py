@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from imaging.radiograph import Radiograph
-from models.embedded.scorer import WEIGHTS
+from imaging.simulated.phantom import simulate_film
+from models.embedded.scorer import WEIGHTS, EmbeddedScorer
 from models.evaluation.films import FINDINGS, Box
+from models.evaluation.measure import OUTPUTS
 from models.training.card import main, write_card
 from models.training.compare import compare
-from models.training.failures import MAX_PICTURES, Simulated, save_real, worst
+from models.training.failures import MAX_PICTURES, Simulated, drawn_at, save_real, worst
 from models.training.judge import (
     Judged,
     judge,
@@ -32,13 +35,13 @@ from models.training.judge import (
     read_manifests,
     with_boxes,
 )
-from models.training.measure import OUTPUTS
+from models.training.places import places
 from models.training.robust import elsewhere, steadiness
 from models.training.robust import main as measure_robustness
 from models.training.scorer_card import write_scorer_card
 from tests.grey_network import write_films, write_weights
 from worklist.errors import InvalidInput
-from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
+from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference, Region
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "models" / "cards"
@@ -62,10 +65,12 @@ def committed() -> str:
 
 
 def test_the_committed_card_is_of_the_committed_weights(committed: str) -> None:
-    """Digest, areas at release and every threshold in the card are those of the sidecar, and the digest the file's."""
+    """Digests, areas at release and thresholds in the card are those of the sidecar, and the digests the files'."""
     sidecar = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
     digest = hashlib.sha256((WEIGHTS / "embedded.onnx").read_bytes()).hexdigest()
     assert re.findall(r"\| SHA-256 \| `(\w+)` \|", committed) == [digest] == [sidecar["sha256"]]
+    both = hashlib.sha256((WEIGHTS / "embedded.json").read_bytes()).hexdigest()
+    assert f"| Digest | `{both}`: " in committed
     calibration = table(committed, "Calibration")
     sensitive, specific = table(committed, "Operating points"), table(committed, "Operating points", 1)
     for output in sidecar["outputs"]:
@@ -77,11 +82,13 @@ def test_the_committed_card_is_of_the_committed_weights(committed: str) -> None:
 
 
 def test_the_committed_card_shows_small_pictures_of_simulated_films_alone(committed: str) -> None:
-    """Each picture is linked with a caption that says simulated, is a PNG under 60 kB, and there are at most four."""
+    """Each picture has a caption that says simulated and is a PNG under 60 kB; of failures there are at most four."""
     links = re.findall(r"!\[[^\]]+\]\((pictures/[^)]+\.png)\)\n\nSimulated: ", committed)
     found = sorted((CARDS / "pictures").iterdir())
     assert sorted(CARDS / link for link in links) == found
-    assert 0 < len(found) <= MAX_PICTURES
+    failures = [picture for picture in found if not picture.name.startswith("place-")]
+    assert 0 < len(failures) <= MAX_PICTURES
+    assert len(found) > len(failures)
     for picture in found:
         assert picture.stat().st_size < 60_000
         with Image.open(picture) as image:
@@ -150,7 +157,7 @@ def test_a_card_is_measured_on_its_films(tmp_path: Path, films: Path) -> None:
 
 
 def test_simulated_failures_become_pictures(tmp_path: Path, films: Path) -> None:
-    """A network that never names a finding has its two worst misses drawn, and pictures of earlier runs are gone."""
+    """A network that misses every finding has its two worst misses drawn, and pictures of earlier runs are gone."""
     write_weights(tmp_path / "weights", threshold=0.999)
     pictures = tmp_path / "card" / "pictures"
     pictures.mkdir(parents=True)
@@ -164,19 +171,21 @@ def test_simulated_failures_become_pictures(tmp_path: Path, films: Path) -> None
     assert "Where it looks" not in card
 
 
+IMAGE = ImageReference(
+    study_instance_uid="1.2",
+    series_instance_uid="1.3",
+    sop_class_uid="1.4",
+    sop_instance_uid="1.5",
+    rows=64,
+    columns=64,
+)
+
+
 def case(seed: int, drawn: FindingType | None, decoy: str, probabilities: Sequence[float]) -> Simulated:
     """A simulated film and what some network said of pneumothorax, effusion and consolidation, all called from 0.5."""
-    image = ImageReference(
-        study_instance_uid="1.2",
-        series_instance_uid="1.3",
-        sop_class_uid="1.4",
-        sop_instance_uid="1.5",
-        rows=64,
-        columns=64,
-    )
     findings = zip(FINDINGS, probabilities, strict=False)
     analysis = Analysis(
-        images=(image,),
+        images=(IMAGE,),
         scorer=Algorithm(name="some", version="1", sha256="", device_uid="1.2"),
         findings=tuple(Finding(type=type_, probability=p, threshold=0.5) for type_, p in findings),
         score=0.5,
@@ -184,7 +193,7 @@ def case(seed: int, drawn: FindingType | None, decoy: str, probabilities: Sequen
         completed_at=datetime(2026, 1, 1, tzinfo=UTC),
         elapsed_ms=1,
     )
-    film = Radiograph(image=image, pixels=np.zeros((64, 64), np.float32))
+    film = Radiograph(image=IMAGE, pixels=np.zeros((64, 64), np.float32))
     return Simulated(seed=seed, drawn=drawn, decoy=decoy, film=film, analysis=analysis)
 
 
@@ -209,6 +218,28 @@ def test_the_worst_failures_are_chosen() -> None:
     ]
     assert "Pneumothorax has a probability of 0.200 with a threshold of 0.500: missed." in chosen[1].caption
     assert worst([case(1, FindingType.PNEUMOTHORAX, "", (0.6, 0.9, 0.9))]) == []
+
+
+def test_a_box_on_a_simulated_chest_is_right_where_the_finding_was_drawn() -> None:
+    """Of two boxes of one simulated consolidation, that over it is right, and that over the other lung is not."""
+    rows, columns = 640, 560
+    stored = simulate_film(2, finding=FindingType.CONSOLIDATION, rows=rows, columns=columns).astype(np.float32)
+    film = Radiograph(image=IMAGE, pixels=np.clip((stored - 650) / 2800, 0, 1))  # the window of the card's films
+    drawn = replace(case(2, FindingType.CONSOLIDATION, "", ()), film=film)
+    left, top, right, bottom = drawn_at(drawn) or (0, 0, 0, 0)
+    assert 0 < left < right < 0.5
+    center = round((left + right) / 2 * columns), round((top + bottom) / 2 * rows)
+
+    def boxed(x: int) -> Simulated:
+        region = Region(x=x - 20, y=center[1] - 20, width=40, height=40)
+        found = Finding(type=FindingType.LUNG_OPACITY, probability=0.9, threshold=0.5, region=region)
+        image = replace(IMAGE, rows=rows, columns=columns)
+        return replace(drawn, analysis=replace(drawn.analysis, images=(image,), findings=(found,)))
+
+    cases = [boxed(center[0]), boxed(columns - center[0])]
+    (place,) = (each for each in places(cases, EmbeddedScorer().card) if each.films)
+    assert (place.drawn, place.named, place.boxed, place.right) == (FindingType.CONSOLIDATION, 2, 2, 1)
+    assert place.shown is cases[0]
 
 
 def test_readers_boxes_are_scaled_to_the_film(films: Path) -> None:
@@ -260,11 +291,11 @@ def test_two_networks_are_compared_on_films_outside_training(tmp_path: Path, fil
 
 
 def test_boxes_of_both_challenges_are_read(films: Path, tmp_path: Path) -> None:
-    """Where a film has boxes of an opacity they are of pneumonia, beside those of the archive."""
+    """Boxes that readers drew around opacities are of these and of no disease, beside those of the archive."""
     rsna = tmp_path / "rsna.csv"
     rsna.write_text('image,boxes_xywh_1024\no0,"[[1, 2, 3, 4], [5, 6, 7, 8]]"\no9,[]\n', encoding="utf-8")
     drawn = read_boxes(films / "bbox.csv", rsna)
-    assert [box.target for box in drawn["o0"]] == ["pneumonia", "pneumonia", "pleural_effusion"]
+    assert [box.target for box in drawn["o0"]] == ["lung_opacity", "lung_opacity", "pleural_effusion"]
     assert "o9" not in drawn
 
 

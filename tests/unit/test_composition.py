@@ -93,11 +93,11 @@ _RUNTIMES = {"onnxruntime", "highdicom"}
 
 @pytest.mark.parametrize(
     ("queue", "loads"),
-    [(Queue.SCORE, {"onnxruntime"}), (Queue.REPORT, {"highdicom"}), (Queue.PREDICT, {"onnxruntime"})],
+    [(Queue.SCORE, {"onnxruntime"}), (Queue.REPORT, {"highdicom"}), (Queue.PREDICT, set())],
 )
 def test_a_worker_loads_what_its_queue_needs(database_url: str, queue: Queue, loads: set[str]) -> None:
-    """Who scores has no SR builder, who reports has no model runtime, and none has parts of the gateway."""
-    build = f"c.build_{queue}(c.Settings(database_url={database_url!r}))"
+    """Who scores has no SR builder, who reports or awaits uploads no model runtime, none has parts of the gateway."""
+    build = f"s = c.Settings(database_url={database_url!r}); c.build_{queue}(s, lambda: c.build_scorer(s))"
     loaded = _loaded_by(f"import firstread.compose_worker as c; {build}")
     assert loaded & _RUNTIMES == loads
     assert "worklist.records" in loaded
@@ -107,7 +107,7 @@ def test_a_worker_loads_what_its_queue_needs(database_url: str, queue: Queue, lo
 def test_a_report_worker_asks_a_language_server_without_a_model_runtime(database_url: str) -> None:
     """It starts, also while that server is away, and needs none of the libraries of a model in the process."""
     values = f"database_url={database_url!r}, explainer='openai', explainer_url='http://127.0.0.1:9'"
-    loaded = _loaded_by(f"import firstread.compose_worker as c; c.build_report(c.Settings({values}))")
+    loaded = _loaded_by(f"import firstread.compose_worker as c; c.build_report(c.Settings({values}), c.build_scorer)")
     assert "models.medgemma.explainer" in loaded
     assert not loaded & {"torch", "transformers", "onnxruntime", "llguidance"}
 
@@ -115,7 +115,7 @@ def test_a_report_worker_asks_a_language_server_without_a_model_runtime(database
 def test_uploads_are_explained_at_once() -> None:
     """Whoever uploads a film waits for the answer, so the template explains it whatever explains reports."""
     settings = Settings(explainer="openai", explainer_url="http://127.0.0.1:9")
-    assert build_predictor(settings).explainer.algorithm.name == "Firstread template"
+    assert build_predictor(settings, build_scorer(settings)).explainer.algorithm.name == "Firstread template"
     assert build_explainer(settings).algorithm.name == "medgemma"
 
 
@@ -123,7 +123,9 @@ def test_uploads_are_explained_at_once() -> None:
 def test_a_worker_with_medsiglip_on_a_cpu_loads_no_torch(database_url: str, exported_stand_ins: Path) -> None:
     """What was exported runs in ONNX Runtime or OpenVINO alone: no torch, no transformers, nothing of the gateway."""
     settings = f"database_url={database_url!r}, scorer='medsiglip', model_dir={str(exported_stand_ins)!r}"
-    loaded = _loaded_by(f"import firstread.compose_worker as c; c.build_score(c.Settings({settings}))")
+    loaded = _loaded_by(
+        f"import firstread.compose_worker as c; s = c.Settings({settings}); c.build_score(s, lambda: c.build_scorer(s))"
+    )
     assert "models.medsiglip.scorer" in loaded
     assert not loaded & {"torch", "transformers", "sentencepiece", "fastapi", "httpx", "typer"}
 
@@ -147,10 +149,19 @@ def test_the_main_process_of_a_worker_loads_none_of_it(database_url: str) -> Non
     """Celery's main process, which only takes messages, holds no image library, no records and no model."""
     settings = f"c.Settings(database_url={database_url!r})"
     loaded = _loaded_by(
-        f"import firstread.cli, firstread.compose_worker as c; c.build_worker_app({settings}, [*c.Queue])"
+        f"import firstread.cli, firstread.compose_worker as c; s = {settings}; c.build_worker_app(s, s.queues)"
     )
     assert "celery" in loaded
     assert not loaded & {*_RUNTIMES, "sqlalchemy", "pydicom", "numpy", "PIL", "httpx", "alembic"}
+
+
+def test_speech_is_heard_only_where_the_site_says_so(database_url: str) -> None:
+    """Its queue is none of the site's unless it is set up, and a worker that is to serve it says what to set."""
+    settings = Settings(database_url=database_url)
+    assert Queue.DICTATE not in settings.queues
+    assert Queue.DICTATE in settings.model_copy(update={"dictation": "medasr"}).queues
+    with pytest.raises(InvalidInput, match="set it to medasr"):
+        build_worker_app(settings, [Queue.DICTATE])
 
 
 def test_a_worker_that_scores_brings_its_policy_into_force(database_url: str) -> None:

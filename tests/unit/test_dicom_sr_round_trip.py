@@ -196,6 +196,7 @@ def policies(draw: st.DrawFn) -> TriagePolicy:
         alert_budget=draw(st.floats(0.01, 1.0)),
         weights=draw(st.none() | st.just({first.key: draw(st.floats(0.1, 1.0))})),
         language_model_may_raise=draw(st.booleans()),
+        prior_raises=draw(st.booleans()),
     )
     return TriagePolicy.of(card, site, harms=draw(st.none() | st.just([0.1, 0.2])))
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.compose
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -381,6 +382,79 @@ def test_a_network_may_give_more_than_is_asked(tmp_path: Path) -> None:
     assert EmbeddedScorer(tmp_path).score(film_of(spot(64, 64, 0.5, 0.5))).score > 0
 
 
+def write_two_networks(folder: Path, *, changes: Callable[[dict[str, Any]], object] = len) -> None:
+    """The network of write_network, and beside it one of 32 px that tells opacities by dark cells of a quarter each."""
+    write_network(folder, gains=(60, 50, 40, 30, 20, 10))
+    first = onnx.load(folder / "embedded.onnx")
+    cell = 8
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["film", "weights", "bias"], ["evidence"], strides=[cell, cell]),
+            helper.make_node("ReduceMax", ["evidence", "space"], ["logits"], keepdims=0),
+        ],
+        "second",
+        [helper.make_tensor_value_info("film", TensorProto.FLOAT, ["n", 1, 32, 32])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 1]),
+            helper.make_tensor_value_info("evidence", TensorProto.FLOAT, ["n", 1, 4, 4]),
+        ],
+        [
+            numpy_helper.from_array(np.full((1, 1, cell, cell), -40 / cell**2, np.float32), "weights"),
+            numpy_helper.from_array(np.array([20], np.float32), "bias"),
+            numpy_helper.from_array(np.array([2, 3]), "space"),
+        ],
+    )
+    second = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    joined = onnx.compose.merge_models(first, onnx.compose.add_prefix(second, "sharp_"), io_map=[])
+    content = joined.SerializeToString()
+    card = json.loads((folder / "embedded.json").read_text(encoding="utf-8"))
+    card["sha256"] = hashlib.sha256(content).hexdigest()
+    opacity = {"key": "lung_opacity", "scale": 0.5, "bias": 0.0, "threshold": 0.5}
+    card["sharp"] = {"input_px": 32, "outputs": [opacity]}
+    changes(card)
+    (folder / "embedded.onnx").write_bytes(content)
+    (folder / "embedded.json").write_text(json.dumps(card), encoding="utf-8")
+
+
+def test_a_second_network_has_findings_and_places_of_its_own(tmp_path: Path) -> None:
+    """What it tells stands beside the first one's findings with box and side, and changes none of them."""
+    pixels = np.full((480, 480), 0.9, np.float32)
+    pixels[260:340, 380:460] = 0.0
+    write_network(tmp_path, gains=(60, 50, 40, 30, 20, 10))
+    alone = EmbeddedScorer(tmp_path).score(film_of(pixels))
+    write_two_networks(tmp_path)
+    both = by_type(EmbeddedScorer(tmp_path).score(film_of(pixels)))
+    opacity = both.pop(FindingType.LUNG_OPACITY)
+    assert {kind: found.probability for kind, found in both.items()} == {
+        kind: found.probability for kind, found in by_type(alone).items()
+    }
+    assert (opacity.is_positive, opacity.side) == (True, Side.LEFT)
+    assert opacity.region
+    assert 380 <= opacity.region.x + opacity.region.width / 2 <= 460
+    assert 260 <= opacity.region.y + opacity.region.height / 2 <= 340
+    bright = by_type(EmbeddedScorer(tmp_path).score(film_of(np.full((480, 480), 0.9, np.float32))))
+    assert not bright[FindingType.LUNG_OPACITY].is_positive
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("model_damaged", lambda card: card.pop("sharp")),
+        ("model_invalid", lambda card: card["sharp"].pop("input_px")),
+        ("model_failed", lambda card: card["sharp"].update(input_px=16)),
+    ],
+    ids=["not in the JSON", "no size", "another size"],
+)
+def test_a_second_network_that_its_json_misstates_is_refused(
+    tmp_path: Path, code: str, changes: Callable[[dict[str, Any]], object]
+) -> None:
+    """A file of two networks is never run as one, nor with a film of a size that the second does not take."""
+    write_two_networks(tmp_path, changes=changes)
+    with pytest.raises(ModelUnavailable) as refused:
+        EmbeddedScorer(tmp_path).score(film_of(spot(80, 80, 0.5, 0.5)))
+    assert refused.value.code == code
+
+
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     """A folder without weights says which folder, and what to do."""
     with pytest.raises(ModelUnavailable, match=f"{re.escape(str(tmp_path))}: install") as refused:
@@ -436,16 +510,31 @@ def shipped() -> EmbeddedScorer:
 def test_the_shipped_weights_load(shipped: EmbeddedScorer) -> None:
     """The shipped weights match their digest, pass the checker and stay small."""
     card = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))
-    assert shipped.algorithm.sha256 == card["sha256"]
+    assert hashlib.sha256((WEIGHTS / "embedded.onnx").read_bytes()).hexdigest() == card["sha256"]
     assert [output["key"] for output in card["outputs"]] == list(KEYS)
+    assert [output["key"] for output in card["sharp"]["outputs"]] == ["lung_opacity"]
     assert 0.5 < shipped.model_size_mb < 16
     onnx.checker.check_model(str(WEIGHTS / "embedded.onnx"))
+
+
+def test_the_digest_is_of_weights_and_calibration(tmp_path: Path, scorer: EmbeddedScorer) -> None:
+    """Another threshold is another scorer, and so is another network; the same files are the same."""
+    write_network(tmp_path, gains=(60, 50, 40, 30, 20, 10))
+    assert EmbeddedScorer(tmp_path).algorithm == scorer.algorithm
+    write_network(
+        tmp_path, gains=(60, 50, 40, 30, 20, 10), changes=lambda card: card["outputs"][0].update(threshold=0.4)
+    )
+    recalibrated = EmbeddedScorer(tmp_path).algorithm
+    assert recalibrated.sha256 != scorer.algorithm.sha256
+    assert recalibrated.device_uid != scorer.algorithm.device_uid
+    write_network(tmp_path)
+    assert EmbeddedScorer(tmp_path).algorithm.sha256 not in {scorer.algorithm.sha256, recalibrated.sha256}
 
 
 def test_the_shipped_card_is_of_the_shipped_weights(shipped: EmbeddedScorer) -> None:
     """The scorer's card speaks of its weights and of its outputs, each of them."""
     assert (shipped.card.sha256, shipped.card.name) == (shipped.algorithm.sha256, shipped.algorithm.name)
-    assert {found.type for found in shipped.card.findings} == set(KINDS)
+    assert {found.type for found in shipped.card.findings} == {*KINDS, FindingType.LUNG_OPACITY}
 
 
 def test_a_card_of_other_outputs_is_refused(tmp_path: Path) -> None:
@@ -521,3 +610,25 @@ def test_the_boxes_of_the_shipped_weights_are_where_readers_drew_them(shipped: E
     assert len(overlaps) >= 5
     assert np.mean(overlaps) > 0.2
     assert np.mean(centered) > 0.5
+
+
+def test_the_opacities_of_the_shipped_weights_are_where_radiologists_drew_them(shipped: EmbeddedScorer) -> None:
+    """On validation films with an opacity for radiologists, most boxes of likely ones are centered in one of theirs."""
+    files = {row["image"]: row["file"] for row in _nih_rows("manifest.csv") if row["split"] == "val"}
+    centered = []
+    for row in _nih_rows("rsna.csv"):
+        drawn = json.loads(row["boxes_xywh_1024"])
+        if not drawn or row["image"] not in files:
+            continue
+        film = _nih_film(files[row["image"]])
+        opacity = by_type(shipped.score(film))[FindingType.LUNG_OPACITY]
+        if opacity.probability < 0.5 or opacity.region is None:
+            continue
+        grown = 1024 / film.image.columns
+        x, y = (
+            grown * (opacity.region.x + opacity.region.width / 2),
+            grown * (opacity.region.y + opacity.region.height / 2),
+        )
+        centered.append(any(left <= x < left + w and top <= y < top + h for left, top, w, h in drawn))
+    assert len(centered) >= 10
+    assert np.mean(centered) > 0.8

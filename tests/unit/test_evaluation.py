@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -675,7 +676,7 @@ def test_a_film_may_say_nothing_of_its_subgroup(tmp_path: Path) -> None:
 
 def test_the_sites_threshold_is_told_where_it_made_the_calls(tmp_path: Path) -> None:
     """The threshold beside the figures of Urgent and Non-Urgent is that of the prediction, not of the model's card."""
-    sha256 = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))["sha256"]
+    sha256 = hashlib.sha256((WEIGHTS / "embedded.json").read_bytes()).hexdigest()
     films = [
         {"file": f"{number}.png", "score": score, "threshold": 0.7, "label": label, "model": {"sha256": sha256}}
         for number, (score, label) in enumerate([(0.6, "Non-Urgent"), (0.8, "Urgent")])

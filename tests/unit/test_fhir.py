@@ -33,7 +33,7 @@ from worklist.finding import DISCLAIMER, Analysis, Code, Finding, FindingType, Q
 from worklist.job import JobLimits
 from worklist.order import OrderPriority
 from worklist.reading import unread
-from worklist.records import Database, IntakeRecords, JobRecords, ListedStudy, ReceivedInstance, Worklist
+from worklist.records import Database, IntakeRecords, JobRecords, Judgement, ListedStudy, ReceivedInstance, Worklist
 from worklist.site import SiteRules
 from worklist.study import Failure, StudyState
 from worklist.triage import NOT_ASSESSED, SiteChoices, TriagePolicy, Urgency, assess
@@ -83,8 +83,7 @@ def listed(found: Analysis | None, policy: TriagePolicy | None = POLICY, **chang
         queue_at=NOON,
         reason="",
         failure=None,
-        analysis=found,
-        triage=triage,
+        judgement=Judgement(found, triage) if found else None,
         policy=policy if found else None,
         result_series_uids=(),
         crop_count=0,

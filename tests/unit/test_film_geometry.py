@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from imaging.radiograph import Radiograph, read_radiograph
 from imaging.simulated.phantom import simulate_film
@@ -74,6 +75,24 @@ def test_a_tilted_film_is_noted(angle: int) -> None:
     turned = np.asarray(Image.fromarray(FILM.astype("i4")).rotate(angle, resample=Image.Resampling.BILINEAR))
     assert "tilted_film" in codes(score(film(np.clip(turned, 0, 4095))))
     assert "tilted_film" not in codes(score(film()))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_two_films_in_one_image_are_named(axis: int) -> None:
+    """Beside or below each other; one film alone, however oblong, is not taken for two."""
+    with pytest.raises(UnusableImage) as refused:
+        score(film(np.concatenate([FILM, FILM[:, ::-1]], axis=axis)))
+    assert refused.value.code == "several_films"
+    assert score(film(FILM.repeat(3, axis=axis)[::2, ::2]))
+
+
+def test_contradictory_ages_and_burned_in_annotations_are_noted() -> None:
+    """A child by one age and an adult by the other, and a copy on which somebody wrote."""
+    ages: dict[str, Any] = {"PatientAge": "005Y", "PatientBirthDate": "19600101", "StudyDate": "20260101"}
+    assert "contradictory_age" in codes(score(film(**ages)))
+    assert not codes(score(film(**ages | {"PatientAge": "066Y"})))
+    captured: dict[str, Any] = {"SOPClassUID": SecondaryCaptureImageStorage, "BurnedInAnnotation": "YES"}
+    assert "burned_in_annotation" in codes(score(film(**captured)))
 
 
 def test_of_several_frames_a_note_or_the_reason_speaks() -> None:

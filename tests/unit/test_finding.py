@@ -28,8 +28,8 @@ from worklist.finding import (
 MakeAnalysis = Callable[..., Analysis]
 
 
-def test_every_known_finding_has_its_snomed_code() -> None:
-    """The codes are those of SNOMED CT, and no two findings share one."""
+def test_every_known_finding_has_its_code() -> None:
+    """The codes are those of SNOMED CT, of DICOM where it lists none of these, and no two findings share one."""
     assert {key: kind.code.value for key, kind in KNOWN_FINDINGS.items()} == {
         "pneumothorax": codes.SCT.Pneumothorax.value,
         "pleural_effusion": codes.SCT.PleuralEffusion.value,
@@ -40,8 +40,10 @@ def test_every_known_finding_has_its_snomed_code() -> None:
         "mass": codes.SCT.Mass.value,
         "nodule": codes.SCT.Nodule.value,
         "atelectasis": "46621007",
+        "lung_opacity": codes.DCM.Opacity.value,
     }
-    assert {kind.code.scheme for kind in KNOWN_FINDINGS.values()} == {"SCT"}
+    assert {key for key, kind in KNOWN_FINDINGS.items() if kind.code.scheme != "SCT"} == {"lung_opacity"}
+    assert FindingType.LUNG_OPACITY.code.scheme == "DCM"
     assert all(0 < len(kind.code.meaning) <= 64 for kind in KNOWN_FINDINGS.values())
 
 
@@ -57,6 +59,7 @@ def test_every_known_finding_has_its_promised_name() -> None:
         "mass": "Mass",
         "nodule": "Nodule",
         "atelectasis": "Atelectasis",
+        "lung_opacity": "Lung opacity",
     }
     assert FindingType.of("nodule") is FindingType.NODULE
     with pytest.raises(KeyError):

@@ -9,7 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from imaging.files import read_image_file
 from imaging.radiograph import Radiograph, read_radiograph
 from imaging.simulated.phantom import simulate_film, simulate_lateral_film
 from models import Scorer
+from models.gates.child import CHILD_WEIGHTS
 from models.gates.scorer import ANSWERS, SIDE_PX, WAYS, WEIGHTS, GatedScorer, Gates
 from tests.bad_films import chest
 from worklist.card import FindingCard, ScorerCard
@@ -43,7 +44,7 @@ from worklist.finding import (
     QualityNote,
     Region,
 )
-from worklist.scope import ScopeRules, assess_scope
+from worklist.scope import CHILD_FILM, ScopeRules, assess_scope
 
 NIH = Path(__file__).parents[2] / ".." / "shared" / "data" / "nih"
 SHARED = NIH.parent / "dicom"
@@ -498,6 +499,57 @@ def test_damaged_weights_are_refused(tmp_path: Path, content: str | None, code: 
     with pytest.raises(ModelUnavailable) as error:
         Gates(tmp_path / "gates.json")
     assert error.value.code == code
+
+
+def test_damaged_weights_of_the_childs_gate_are_refused(tmp_path: Path) -> None:
+    """Neither does one start without its gate for children."""
+    (tmp_path / "child.json").write_text('{"network": {}, "threshold": 1}', encoding="utf-8")
+    with pytest.raises(ModelUnavailable, match=r"child\.json lacks or misstates 'first'"):
+        Gates(child=tmp_path / "child.json")
+
+
+@pytest.mark.parametrize("way", [0, 2, 5])
+def test_a_film_like_a_childs_is_out_of_scope_unless_an_age_is_stated(tmp_path: Path, way: int) -> None:
+    """What looks like a child's film is refused however it lies; a header that states an age outweighs it."""
+    document = json.loads(CHILD_WEIGHTS.read_text(encoding="utf-8"))
+    (tmp_path / "child.json").write_text(json.dumps(document | {"threshold": -1e9}), encoding="utf-8")
+    eager = Gates(child=tmp_path / "child.json")
+    film = film_of(laid(phantom(11), way))
+    with pytest.raises(OutOfScope, match="looks like a child's, and no age says otherwise") as refused:
+        eager.check(film)
+    assert refused.value.code == CHILD_FILM
+    assert eager.check(replace(film, states_age=True)).quarter_turns == way % 4
+
+
+@needs_nih
+def test_some_children_and_hardly_any_adults_look_like_a_child(gates: Gates) -> None:
+    """Of films without an age, of patients of neither part of training, children are refused and adults are not."""
+    with (NIH / "manifest.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "val" and int(row["age"]) < 12]
+    children = Counter(outcome(gates, nih(row["file"])) for row in rows)
+    assert children[CHILD_FILM] >= len(rows) / 4
+    adults = Counter(outcome(gates, film) for film in held_out_adults(230))
+    assert adults[CHILD_FILM] <= 1
+
+
+@pytest.mark.parametrize(
+    ("header", "is_stated"),
+    [
+        ({}, False),
+        ({"PatientAge": "000Y"}, False),
+        ({"PatientBirthDate": "19600101"}, False),
+        ({"PatientAge": "064Y"}, True),
+        ({"PatientBirthDate": "19600101", "StudyDate": "20240101"}, True),
+    ],
+)
+def test_a_radiograph_says_whether_its_header_states_an_age(header: dict[str, str], *, is_stated: bool) -> None:
+    """Patient's Age does, and a birth date with the date of the study; one of these alone does not."""
+    dataset = chest()
+    for keyword in ("PatientAge", "PatientBirthDate", "StudyDate", "AcquisitionDate", "ContentDate"):
+        dataset.pop(keyword, None)
+    for keyword, value in header.items():
+        setattr(dataset, keyword, value)
+    assert read_radiograph(dataset).states_age is is_stated
 
 
 def test_every_scorer_of_the_product_is_gated(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def test_every_event_in_every_state(state: ProcedureStepState, event: JobEvent) 
         assert (state, event) not in JOB_TRANSITIONS
 
 
-def test_the_words_are_those_of_ups_and_queues_are_three() -> None:
-    """Scoring, reporting and uploads share no queue; open is what is neither done nor given up."""
+def test_the_words_are_those_of_ups_and_queues_are_four() -> None:
+    """Scoring, reporting, uploads and speech share no queue; open is what is neither done nor given up."""
     assert set(ProcedureStepState) == {"SCHEDULED", "IN PROGRESS", "COMPLETED", "CANCELED"}
     assert set(OPEN_JOBS) == {"SCHEDULED", "IN PROGRESS"}
-    assert set(Queue) == {"score", "report", "predict"}
+    assert set(Queue) == {"score", "report", "predict", "dictate"}

@@ -20,7 +20,7 @@ from imaging.display import to_display
 from imaging.geometry import SquareGeometry
 from imaging.radiograph import Radiograph
 from models.checkpoints.manifest import MADE_HERE, MANIFEST_FILE
-from models.medsiglip.exported import EXPORT_FILE, FLOAT, INT8, OPENVINO, Tried, open_backend
+from models.medsiglip.exported import EXPORT_FILE, FLOAT, INT8, OPENVINO, OPENVINO_INT8, Tried, open_backend
 from models.medsiglip.pixels import to_input
 from models.medsiglip.prompts import PROMPTS_FILE, SHIPPED, read_prompts
 from models.medsiglip.scorer import MedSiglipScorer
@@ -186,7 +186,7 @@ def test_every_candidate_says_what_torch_says(exported: Path, tmp_path: Path) ->
                 assert found.shape == wanted[:count].shape
                 assert cosines(found, wanted[:count]).min() >= 0.99, name
         tried.append(name)
-    assert tried == [INT8, OPENVINO, FLOAT]
+    assert tried == [INT8, OPENVINO, OPENVINO_INT8, FLOAT]
     stored = onnx.load(tmp_path / export._FILES[INT8][0]).graph.initializer  # noqa: SLF001
     matrices = [one.name for one in stored if one.data_type == onnx.TensorProto.FLOAT and min([*one.dims, 0][:2]) > 1]
     assert [name for name in matrices if "embedding" not in name] == []  # a weight that two nodes share would stay
@@ -205,7 +205,7 @@ def test_the_path_of_the_gpu_says_what_the_export_says(exported: Path) -> None:
 def test_the_export_keeps_the_fastest_faithful_candidate(exported: Path) -> None:
     """The record has each candidate's time and least cosine, and only the kept one's files stay."""
     record = json.loads((exported / MADE_HERE / EXPORT_FILE).read_text(encoding="utf-8"))
-    assert set(record["tried"]) == {INT8, OPENVINO, FLOAT}
+    assert set(record["tried"]) == {INT8, OPENVINO, OPENVINO_INT8, FLOAT}
     assert record["tried"][record["kept"]]["cosine"] >= 0.999
     assert record["machine"] == "a test, 1 thread"
     left = {file.name for file in (exported / MADE_HERE).iterdir()}

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.training import measure
-from models.training.measure import OUTPUTS
+from models.evaluation import measure
+from models.evaluation.measure import OUTPUTS
 from models.training.probe import Embeddings, Examples, Probe, fit, judge, main, read_embeddings, read_examples
 from worklist.errors import InvalidInput
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import httpx
 import pytest
@@ -40,6 +41,14 @@ def answer_to(error: Exception, path: str = "/") -> httpx.Response:
             return await client.get(path)
 
     return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("code", "title"), [("child", "out of scope"), ("blank_image", HTTPStatus.UNPROCESSABLE_ENTITY.phrase)]
+)
+def test_what_is_out_of_scope_is_called_so(code: str, title: str) -> None:
+    """A film that may not be judged is no failure of anything, and one that is broken is."""
+    assert answer_to(InvalidInput(code, "it says why")).json()["title"] == title
 
 
 @pytest.mark.parametrize(

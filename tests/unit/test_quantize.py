@@ -18,8 +18,8 @@ from imaging.geometry import fit_square
 from imaging.simulated.phantom import simulate_film
 from models.embedded.scorer import WEIGHTS
 from models.evaluation.films import FINDINGS
-from models.training.measure import OUTPUTS
-from models.training.quantize import Variant, compare_int8, quantize
+from models.evaluation.measure import OUTPUTS
+from models.training.quantize import Variant, compare_int8, quantize, scoring_alone
 from worklist.errors import InvalidInput, ModelUnavailable
 
 NIH = Path(__file__).parents[2] / ".." / "shared" / "data" / "nih"
@@ -45,17 +45,23 @@ def network_logits(file: Path, squares: Greys) -> Greys:
 
 
 @pytest.fixture(scope="module")
-def squares() -> Greys:
+def scoring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network that scores, of the shipped file."""
+    return scoring_alone(WEIGHTS / "embedded.onnx", tmp_path_factory.mktemp("scoring"))
+
+
+@pytest.fixture(scope="module")
+def squares(scoring: Path) -> Greys:
     """Simulated films as the network takes them, (16, 1, S, S)."""
-    session = onnxruntime.InferenceSession(WEIGHTS / "embedded.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(scoring, providers=["CPUExecutionProvider"])
     return np.stack([fit_square(film, session.get_inputs()[0].shape[-1])[0] for film in films(16, 1)])[:, None]
 
 
 @pytest.fixture(scope="module")
-def int8(squares: Greys, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8(scoring: Path, squares: Greys, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped network in int8."""
     file = tmp_path_factory.mktemp("int8") / "int8.onnx"
-    quantize(WEIGHTS / "embedded.onnx", squares, file)
+    quantize(scoring, squares, file)
     return file
 
 
@@ -74,12 +80,12 @@ def test_every_convolution_is_in_int8(int8: Path) -> None:
         assert scale.dims[0] == values.dims[0]
 
 
-def test_the_logits_stay(int8: Path, squares: Greys) -> None:
+def test_the_logits_stay(int8: Path, scoring: Path, squares: Greys) -> None:
     """On the films that set the ranges, logits in int8 differ by little of what tells films apart, and not on average.
 
     Ranges taken before ReLU6 would break the bounds.
     """
-    exact, rounded = (network_logits(file, squares) for file in (WEIGHTS / "embedded.onnx", int8))
+    exact, rounded = (network_logits(file, squares) for file in (scoring, int8))
     assert np.all(np.abs(rounded - exact).mean(axis=0) < 0.4 * exact.std(axis=0))
     for number, key in enumerate(OUTPUTS):
         assert np.corrcoef(exact[:, number], rounded[:, number])[0, 1] > 0.9, key
@@ -87,22 +93,20 @@ def test_the_logits_stay(int8: Path, squares: Greys) -> None:
     assert not np.array_equal(exact, rounded)
 
 
-def test_ranges_come_from_the_calibration_films(int8: Path, squares: Greys, tmp_path: Path) -> None:
+def test_ranges_come_from_the_calibration_films(int8: Path, scoring: Path, squares: Greys, tmp_path: Path) -> None:
     """Ranges from blank films do not fit others: the logits go further wrong."""
-    quantize(WEIGHTS / "embedded.onnx", np.zeros_like(squares), tmp_path / "blank.onnx")
-    exact, fitted, blank = (
-        network_logits(file, squares) for file in (WEIGHTS / "embedded.onnx", int8, tmp_path / "blank.onnx")
-    )
+    quantize(scoring, np.zeros_like(squares), tmp_path / "blank.onnx")
+    exact, fitted, blank = (network_logits(file, squares) for file in (scoring, int8, tmp_path / "blank.onnx"))
     assert np.abs(blank - exact).mean() > 2 * np.abs(fitted - exact).mean()
 
 
-def test_the_same_films_give_the_same_file(int8: Path, squares: Greys, tmp_path: Path) -> None:
+def test_the_same_films_give_the_same_file(int8: Path, scoring: Path, squares: Greys, tmp_path: Path) -> None:
     """Quantizing again writes the same bytes."""
-    quantize(WEIGHTS / "embedded.onnx", squares, tmp_path / "again.onnx")
+    quantize(scoring, squares, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == int8.read_bytes()
 
 
-def test_judges_both_on_the_same_films() -> None:
+def test_judges_both_on_the_same_films(scoring: Path) -> None:
     """Copies of two films, labelled apart, are ranked all right or all wrong, and an absent class has no figure."""
     first, second = films(2, 30)
     truth = np.repeat([[True], [False]], 3, axis=0) & np.ones(len(OUTPUTS), np.bool_)
@@ -113,7 +117,7 @@ def test_judges_both_on_the_same_films() -> None:
         assert math.isnan(variant.auc["pneumothorax"])
         assert {variant.auc[key] for key in OUTPUTS[1:]} <= {0.0, 0.5, 1.0}
         assert variant.p50_ms > 0
-    assert judged.float32.file_mb == (WEIGHTS / "embedded.onnx").stat().st_size / 1e6
+    assert judged.float32.file_mb == scoring.stat().st_size / 1e6
     assert judged.int8.file_mb < judged.float32.file_mb
     assert judged.urgent_difference == judged.int8.auc["urgent"] - judged.float32.auc["urgent"]
 

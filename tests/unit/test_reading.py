@@ -89,7 +89,7 @@ def test_a_claim_lapses_at_its_time_and_not_before() -> None:
     """What nobody reads does not lapse at all."""
     claimed = unread(NOON).claim(ANN, NOON, LEASE)
     assert claimed.lapse(NOON + LEASE - timedelta(microseconds=1)) is claimed
-    assert claimed.lapse(NOON + LEASE) == Reading(state=ReadingState.UNREAD, since=NOON + LEASE)
+    assert claimed.lapse(NOON + LEASE) == Reading(state=ReadingState.UNREAD, since=NOON + LEASE, number=2)
     for other in (unread(NOON), prior(NOON), unread(NOON).complete(ANN, NOON, HowRead.BY_HAND)):
         assert other.lapse(NOON + DAY) is other
 
@@ -116,9 +116,9 @@ def test_a_report_completes_whoever_claimed(how: HowRead) -> None:
 
 
 def test_putting_back_gives_up_reopens_and_makes_work() -> None:
-    """A claim is given up in the same round, a read study opens the next, a prior becomes work."""
+    """A claim that is given up and a read study open the next round, a prior becomes work."""
     claimed = unread(NOON).claim(ANN, NOON, LEASE)
-    assert claimed.put_back(ANN, NOON + SECOND) == Reading(state=ReadingState.UNREAD, since=NOON + SECOND)
+    assert claimed.put_back(ANN, NOON + SECOND) == Reading(state=ReadingState.UNREAD, since=NOON + SECOND, number=2)
     read = claimed.complete(ANN, NOON + SECOND, HowRead.BY_HAND)
     assert read.put_back(BEN, NOON + HOUR) == Reading(state=ReadingState.UNREAD, since=NOON + HOUR, number=2)
     assert prior(NOON).put_back(ANN, NOON + HOUR) == unread(NOON + HOUR)
@@ -130,8 +130,9 @@ def test_a_mark_stays_until_the_study_is_read_again() -> None:
     """A returned study that is claimed, given up, or read by mistake and put back is still marked."""
     back = unread(NOON).complete(ANN, NOON, HowRead.BY_HAND).come_back("new image", NOON + SECOND)
     claimed = back.claim(BEN, NOON + HOUR, LEASE)
-    for reading in (claimed, claimed.put_back(BEN, NOON + HOUR), claimed.lapse(NOON + DAY)):
-        assert (reading.returned_for, reading.number) == ("new image", 2)
+    assert (claimed.returned_for, claimed.number) == ("new image", 2)
+    for reading in (claimed.put_back(BEN, NOON + HOUR), claimed.lapse(NOON + DAY)):
+        assert (reading.returned_for, reading.number) == ("new image", 3)
     undone = claimed.complete(BEN, NOON + HOUR, HowRead.BY_HAND).put_back(BEN, NOON + HOUR)
     assert (undone.returned_for, undone.number) == ("new image", 3)
 
@@ -237,13 +238,14 @@ def after_step(reading: Reading, what: str, actor: Actor, now: datetime) -> Read
 
 @given(STEPS)
 def test_whatever_happens_a_reading_is_whole_and_rounds_only_rise(steps: list[tuple[str, Actor, int]]) -> None:
-    """No sequence of events makes a half-made reading, steals a claim, or changes a round that is complete."""
+    """No sequence of events makes a half-made reading, steals a claim, or changes a round that is over."""
     reading, now = unread(NOON), NOON
     for what, actor, pause_s in steps:
         now += pause_s * SECOND
         before = reading.lapse(now)
         reading = after_step(before, what, actor, now)
-        was_read = before.state is ReadingState.READ and reading.state is not ReadingState.READ
-        assert reading.number == before.number + was_read
+        begun = {ReadingState.READING, ReadingState.READ}
+        was_over = (before.state in begun) and reading.state not in begun
+        assert reading.number == before.number + was_over
         if before.state is ReadingState.READING and actor.name != before.reader and what != "report":
             assert reading == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from worklist.errors import ModelUnavailable
 from worklist.finding import FindingType
 from worklist.triage import SiteChoices, TriagePolicy
 
-SHA256 = json.loads((WEIGHTS / "embedded.json").read_text(encoding="utf-8"))["sha256"]
+SHA256 = hashlib.sha256((WEIGHTS / "embedded.json").read_bytes()).hexdigest()
 
 
 def shipped() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from firstread.secret_files import SECRETS
 from firstread.settings import Settings, read_settings
 from worklist.errors import InvalidInput
 from worklist.site import SiteRules
@@ -39,6 +40,7 @@ def test_every_choice_reaches_the_rules(monkeypatch: pytest.MonkeyPatch) -> None
         "READING_LEASE_MIN": "20",
         "QUIET_S": "2.5",
         "REPORT_OUT_OF_SCOPE": "false",
+        "RETENTION_DAYS": "365",
     }
     for name, value in chosen.items():
         monkeypatch.setenv(f"FIRSTREAD_{name}", value)
@@ -52,6 +54,19 @@ def test_every_choice_reaches_the_rules(monkeypatch: pytest.MonkeyPatch) -> None
     assert (rules.prior_after, rules.target_wait) == (timedelta(days=90), timedelta(hours=12))
     assert (rules.reading_lease, rules.quiet) == (timedelta(minutes=20), timedelta(seconds=2.5))
     assert rules.report_out_of_scope is False
+    assert rules.keep_for == timedelta(days=365)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://viewer.hospital:8443/open?study={study_instance_uid}&w=1",
+        "weasis:?$dicom:get=st%20{study_instance_uid}",
+    ],
+)
+def test_a_viewer_may_have_a_scheme_of_its_own(url: str) -> None:
+    """An address of the web, or one that starts a program."""
+    assert Settings(viewer_url=url).viewer_url == url
 
 
 def test_zero_days_take_no_study_for_a_prior() -> None:
@@ -77,6 +92,23 @@ def test_no_horizon_leaves_the_order_to_arrival() -> None:
         ({"WEIGHTS": "cardiomegaly"}, "FIRSTREAD_WEIGHTS: "),
         ({"TRUSTED_PROXIES": "10.0.0.1"}, "trusted_proxies"),
         ({"LOOKBACK_H": "1e9"}, "FIRSTREAD_LOOKBACK_H: "),
+        ({"RETENTION_DAYS": "29"}, "FIRSTREAD_RETENTION_DAYS must be 0, or at least 30"),
+        ({"RETENTION_DAYS": "40", "LOOKBACK_H": "984"}, "FIRSTREAD_RETENTION_DAYS must be 0, or at least 41"),
+        ({"ORTHANC_URL": "http://ann:Xk29@orthanc:8042"}, "FIRSTREAD_ORTHANC_URL: must hold no login"),
+        ({"AUTH": "on"}, "FIRSTREAD_AUTH=on lets nobody in"),
+        ({"AUTH": "on", "PROXY_LOGIN": "true"}, "FIRSTREAD_PROXY_LOGIN needs"),
+        ({"AUTH": "on", "OIDC_ISSUER": "https://sso.hospital"}, "FIRSTREAD_OIDC_ISSUER needs FIRSTREAD_PUBLIC_URL"),
+        ({"OIDC_ISSUER": "http://sso.hospital"}, "FIRSTREAD_OIDC_ISSUER: "),
+        ({"PUBLIC_URL": "https://firstread.hospital/reading"}, "FIRSTREAD_PUBLIC_URL: "),
+        ({"ROLE_NAMES": '{"doctors": "king"}'}, "FIRSTREAD_ROLE_NAMES (doctors): "),
+        ({"VIEWER_URL": "javascript:alert('{study_instance_uid}')"}, "FIRSTREAD_VIEWER_URL: must start with"),
+        ({"VIEWER_URL": "https:///{study_instance_uid}"}, "FIRSTREAD_VIEWER_URL: must start with"),
+        ({"VIEWER_URL": "//viewer/{study_instance_uid}"}, "FIRSTREAD_VIEWER_URL: must start with"),
+        ({"VIEWER_URL": "https://ann:pw@viewer/{study_instance_uid}"}, "FIRSTREAD_VIEWER_URL: must hold no login"),
+        ({"VIEWER_URL": "https://viewer/open"}, "FIRSTREAD_VIEWER_URL: must hold {study_instance_uid} once"),
+        ({"VIEWER_URL": "https://{study_instance_uid}/"}, "FIRSTREAD_VIEWER_URL: must hold {study_instance_uid} once"),
+        ({"VIEWER_URL": "https://viewer/{study_instance_uid}?p={patient}"}, "FIRSTREAD_VIEWER_URL: holds characters"),
+        ({"VIEWER_URL": "https://viewer/a b/{study_instance_uid}"}, "FIRSTREAD_VIEWER_URL: holds characters"),
     ],
 )
 def test_what_contradicts_itself_is_named(monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], named: str) -> None:
@@ -86,6 +118,7 @@ def test_what_contradicts_itself_is_named(monkeypatch: pytest.MonkeyPatch, chose
     with pytest.raises(InvalidInput) as refused:
         read_settings()
     assert named in refused.value.message
+    assert "Xk29" not in refused.value.message, "no password is printed"
 
 
 @pytest.mark.parametrize("place", ["environment", ".env"])
@@ -133,3 +166,30 @@ def test_a_language_model_leaves_time_for_the_report() -> None:
     with pytest.raises(ValidationError, match="60 below FIRSTREAD_REPORT_TIME_LIMIT_S"):
         Settings(explainer="medgemma", report_time_limit_s=330)
     assert Settings(report_time_limit_s=330).explainer == "template"
+
+
+@pytest.mark.parametrize("setting", SECRETS)
+def test_a_secret_may_lie_in_a_file(setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an orchestrator mounts it, with a line's end behind it; the environment then shows no password."""
+    secret = "redis://:geheim@127.0.0.1:6379/0" if setting == "broker_url" else "sqlite:///geheim.db"
+    (tmp_path / "secret").write_text(f"{secret}\n", encoding="utf-8")
+    monkeypatch.setenv(f"FIRSTREAD_{setting.upper()}_FILE", str(tmp_path / "secret"))
+    read = getattr(read_settings()[0], setting)
+    assert (read if isinstance(read, str) else read.get_secret_value()) == secret
+
+
+def test_a_secrets_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line with the variable and the path; a service that began without its password would fail later."""
+    monkeypatch.setenv("FIRSTREAD_ORTHANC_PASSWORD_FILE", str(tmp_path / "none"))
+    with pytest.raises(InvalidInput, match=r"FIRSTREAD_ORTHANC_PASSWORD_FILE: .*none cannot be read \(No such file"):
+        read_settings()
+
+
+def test_a_secret_that_is_told_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could say which of them holds."""
+    (tmp_path / "secret").write_text("one", encoding="utf-8")
+    (tmp_path / ".env").write_text(f"FIRSTREAD_DOORBELL_SECRET_FILE={tmp_path / 'secret'}\n", encoding="utf-8")
+    assert Settings().doorbell_secret.get_secret_value() == "one"
+    monkeypatch.setenv("FIRSTREAD_DOORBELL_SECRET", "another")
+    with pytest.raises(InvalidInput, match="both set"):
+        read_settings()

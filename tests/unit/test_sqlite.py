@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -18,8 +20,11 @@ def test_only_a_database_in_use_is_waited_for(tmp_path: Path, monkeypatch: pytes
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE empty (id)")
 
-    def wait(_: float) -> None:
-        raise AssertionError("it is waited for")
+    sleep, here = time.sleep, threading.current_thread()
+
+    def wait(seconds: float) -> None:
+        assert threading.current_thread() is not here, "it is waited for"
+        sleep(seconds)
 
     monkeypatch.setattr("worklist.records.database.time.sleep", wait)
     with (

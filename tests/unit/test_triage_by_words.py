@@ -19,7 +19,7 @@ from tests.sr_films import CARDIOMEGALY, CONSOLIDATION, POLICY, analysis, build,
 from worklist.account import Account, Certainty, Statement
 from worklist.finding import Analysis, FindingType
 from worklist.order import OrderPriority
-from worklist.triage import SiteChoices, TriagePolicy, Urgency, assess, queue_at
+from worklist.triage import Grounds, SiteChoices, TriagePolicy, Urgency, assess, queue_at
 
 MakeAnalysis = Callable[..., Analysis]
 
@@ -53,7 +53,9 @@ def test_no_words_move_a_study_unless_the_site_allows_it(
 ) -> None:
     """By default the triage is the scorer's to the last bit."""
     found, by = make_analysis(0.5, findings), rule(flag_from, MAY_NOT)
-    assert assess(in_words(found, *stated), by, [kind.key for kind in stated]) == assess(found, by)
+    assert assess(in_words(found, *stated), by, Grounds(stated=frozenset(kind.key for kind in stated))) == assess(
+        found, by
+    )
 
 
 @settings(deadline=None)

@@ -332,3 +332,11 @@ def test_a_missing_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         list(open_study_files([tmp_path / "nowhere"]))
     assert caught.value.code == "no_such_file"
+
+
+def test_a_name_of_any_length_is_refused_by_name(tmp_path: Path) -> None:
+    """What no disk can hold is a file that cannot be read, named by the caller or opened."""
+    path = tmp_path / ("x" * 300)
+    assert list(open_study_files([path])) == [path]
+    with pytest.raises(InvalidInput, match="cannot be read: File name too long"):
+        read_image_file(path)

@@ -5,25 +5,22 @@ A Study Instance UID that two patients bear is that of two studies, and names ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from worklist.errors import Conflict
-from worklist.records.among import Texts, among
 from worklist.records.events import StudyName
 from worklist.records.tables import PRESENT, StudyRow
 
 SHARED_UID: Final = "shared_uid"
-_UIDS: Final = bindparam("uids", type_=Texts())
-# Built once: building it takes longer than running it.
-_SHARED: Final = (
-    select(StudyRow.study_instance_uid)
-    .where(among(StudyRow.study_instance_uid, _UIDS), PRESENT)
-    .group_by(StudyRow.study_instance_uid)
-    .having(func.count() > 1)
+_OTHER = aliased(StudyRow, name="bearer")
+# Whether another patient in the PACS bears the Study Instance UID of a study: correlated with StudyRow.
+IS_SHARED: Final = exists().where(
+    _OTHER.study_instance_uid == StudyRow.study_instance_uid,
+    _OTHER.orthanc_id != StudyRow.orthanc_id,
+    _OTHER.withdrawn_at.is_(None),
 )
 
 
@@ -50,11 +47,6 @@ def study_at(session: Session, address: str, *, is_present: bool = True) -> str 
             f"{len(named)} patients share Study Instance UID {address}: name one study, as {' or '.join(named)}",
         )
     return named[0] if named else None
-
-
-def shared_uids(session: Session, study_instance_uids: Sequence[str]) -> set[str]:
-    """Which of some Study Instance UIDs several patients in the PACS bear."""
-    return set(session.scalars(_SHARED, {"uids": study_instance_uids})) if study_instance_uids else set()
 
 
 def others_of(session: Session, row: StudyRow) -> list[StudyName]:

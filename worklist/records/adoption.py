@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import or_, select
+from collections.abc import Sequence
+from datetime import datetime
 
+from sqlalchemy import literal, or_, select
+from sqlalchemy.orm import Session
+
+from worklist.records.among import Texts, among
+from worklist.records.assessing import assess_rows
+from worklist.records.choices import choice_number, choices_in_force
 from worklist.records.database import Database
 from worklist.records.policies import (
     BUDGET_EVERY,
     is_in_force,
+    keep_card,
+    one_at_a_time,
     own_harms,
     policies_in_force,
     put_in_force,
@@ -18,24 +27,37 @@ from worklist.records.tables import ON_THE_LIST, PRESENT, PolicyRow, StudyRow
 from worklist.site import SiteRules
 from worklist.triage import TriagePolicy
 
-_AT_ONCE = 100  # studies that one transaction brings under a new policy
+_AT_ONCE = 500  # studies that one transaction brings under a new policy
 
 
 def adopt_policy(database: Database, rules: SiteRules, policy: TriagePolicy) -> bool:
     """Bring a scorer's policy into force; False where card and choices are those in force already.
 
-    The alert budget goes by the site's own scores as soon as there are enough of them.
+    What was chosen at run time takes the place of the policy's own choices. The alert budget goes by the site's own
+    scores as soon as there are enough of them.
     """
     with database.read() as session:
-        is_known = is_in_force(session, policy)
-        harms = None if is_known else own_harms(session, policy)
-    if not is_known:
-        with database.write() as session:
-            is_known = is_in_force(session, policy)  # by another worker, meanwhile
-            if not is_known:
-                put_in_force(session, TriagePolicy.of(policy.card, policy.site, harms), database.now(session))
+        policy = _as_chosen(session, rules, policy)
+        harms = None if is_in_force(session, policy) else own_harms(session, policy)
+    with database.write() as session:
+        one_at_a_time(session)
+        now = database.now(session)
+        policy = _as_chosen(session, rules, policy)  # somebody may have chosen meanwhile
+        is_known = is_in_force(session, policy)  # by another worker, meanwhile
+        if policy.own_card:
+            keep_card(session, policy.own_card, now)
+        if not is_known:
+            own_card = policy.own_card or policy.card
+            put_in_force(session, TriagePolicy.of(own_card, policy.site, harms), now)
     triage_again(database, rules)
     return not is_known
+
+
+def _as_chosen(session: Session, rules: SiteRules, policy: TriagePolicy) -> TriagePolicy:
+    if choice_number(session) is None:
+        return policy
+    card = policy.own_card or policy.card
+    return TriagePolicy.of(card, choices_in_force(session, rules.start).triage.known_to(card))
 
 
 def follow_budget(database: Database, rules: SiteRules) -> bool:
@@ -48,6 +70,7 @@ def follow_budget(database: Database, rules: SiteRules) -> bool:
     has_changed = False
     for sha256, own in harms.items():
         with database.write() as session:
+            one_at_a_time(session)
             now = database.now(session)
             row = next(row for row in rows_in_force(session) if row.scorer_sha256 == sha256)
             row = session.get_one(PolicyRow, row.policy_id, with_for_update=True, populate_existing=True)
@@ -76,7 +99,21 @@ def triage_again(database: Database, rules: SiteRules, *, priors_too: bool = Fal
     for start in range(0, len(ordered), _AT_ONCE):
         with database.write() as session:
             now = database.now(session)
-            for orthanc_id in ordered[start : start + _AT_ONCE]:
-                study = Study.lock(session, orthanc_id, rules, now)
-                if study and (priors_too or study.is_on_the_list):
-                    study.recompute()
+            rekey(session, rules, now, ordered[start : start + _AT_ONCE], priors_too=priors_too)
+
+
+def rekey(
+    session: Session, rules: SiteRules, now: datetime, orthanc_ids: Sequence[str], *, priors_too: bool = False
+) -> None:
+    """Judge studies anew by what is in force; of those that left the list meanwhile, priors alone."""
+    rows = session.scalars(
+        select(StudyRow)
+        .where(among(StudyRow.orthanc_id, literal(list(orthanc_ids), Texts())))
+        .order_by(StudyRow.orthanc_id)  # the order of locks, see studies.py
+        .with_for_update()
+    ).all()
+    studies = [Study(session, row, rules, now) for row in rows]
+    studies = [study for study in studies if priors_too or study.is_on_the_list]
+    statuses = assess_rows(session, [study.row for study in studies], rules.start)
+    for study in studies:
+        study.show(statuses[study.row.orthanc_id])

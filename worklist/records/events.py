@@ -11,23 +11,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, literal, select, text
 from sqlalchemy.orm import Session
 
 from worklist.reading import SYSTEM, Actor
+from worklist.records.among import Texts, among
 from worklist.records.tables import EventRow, StudyRow
 
 _LOCK = 7_319_003  # advisory lock on PostgreSQL: events are numbered in the order of their commits
 _PENDING = "events"
+_ROUNDED = timedelta(milliseconds=1)  # interfaces tell moments in milliseconds
 _LAST = 200  # events that are looked at, where only what just happened matters
 
 
 class EventKind(StrEnum):
-    """What can happen to a study, or to the site (policy)."""
+    """What can happen to a study, or to the site (policy, removed)."""
 
     ARRIVED = "arrived"
     IMAGE = "image"
@@ -49,6 +51,10 @@ class EventKind(StrEnum):
     IMAGE_GONE = "image gone"
     UID_SHARED = "uid shared"
     UID_ALONE = "uid no longer shared"
+    FEEDBACK = "feedback"
+    REMOVED = "removed"  # studies that were read and old left the database
+    OPENED = "opened in an emergency"
+    WORKITEM = "workitem"  # what subscribers hear of a workitem that no other event tells
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +114,17 @@ def has_happened(session: Session, kind: EventKind, study: StudyRow, **detail: o
     return session.scalar(select(EventRow.sequence).where(*of_kind).limit(1)) is not None
 
 
+def film_after(session: Session, study: StudyRow, moment: datetime) -> datetime | None:
+    """When the last film of a study came that came after a moment; None where none did."""
+    return session.scalar(
+        select(func.max(EventRow.at)).where(
+            EventRow.study_orthanc_id == study.orthanc_id,
+            EventRow.kind == EventKind.IMAGE,
+            EventRow.at > moment + _ROUNDED,
+        )
+    )
+
+
 def _text(detail: dict[str, object]) -> str:
     return json.dumps(detail, default=str, ensure_ascii=False)
 
@@ -136,9 +153,15 @@ def changed_studies(session: Session, after: int) -> tuple[int, dict[str, str]]:
 
 def history(session: Session, orthanc_id: str) -> Sequence[Event]:
     """Everything that happened to a study, oldest first."""
-    rows = session.scalars(select(EventRow).where(EventRow.study_orthanc_id == orthanc_id).order_by(EventRow.sequence))
-    return [
-        Event(
+    return histories(session, [orthanc_id]).get(orthanc_id, [])
+
+
+def histories(session: Session, orthanc_ids: Sequence[str]) -> dict[str, list[Event]]:
+    """Everything that happened to some studies, oldest first, by Orthanc's identifier."""
+    of_them = among(EventRow.study_orthanc_id, literal(list(orthanc_ids), Texts()))
+    told: dict[str, list[Event]] = {}
+    for row in session.scalars(select(EventRow).where(of_them).order_by(EventRow.sequence)):
+        event = Event(
             sequence=row.sequence,
             at=row.at,
             study_instance_uid=row.study_instance_uid,
@@ -146,5 +169,5 @@ def history(session: Session, orthanc_id: str) -> Sequence[Event]:
             actor=row.actor,
             detail=json.loads(row.detail),
         )
-        for row in rows
-    ]
+        told.setdefault(row.study_orthanc_id or "", []).append(event)
+    return told

@@ -16,6 +16,7 @@ from worklist.records.events import EventKind, record
 from worklist.records.images import failure_of
 from worklist.records.studies import Study
 from worklist.records.tables import FAILED, PRESENT, InstanceRow, JobRow, StudyRow
+from worklist.roles import UseCase
 from worklist.scope import SEEN_OUT_OF_SCOPE
 from worklist.site import SiteRules
 from worklist.study import Failure
@@ -44,6 +45,13 @@ class FailedWork:
 def count_failed(session: Session) -> int:
     """How much has failed."""
     return session.scalar(select(func.count()).select_from(_failed().subquery())) or 0
+
+
+def failures_by_code(session: Session) -> dict[str, int]:
+    """How much has failed, by the code of the failure."""
+    failed = _failed().subquery()
+    counted = session.execute(select(failed.c.failure_code, func.count()).group_by(failed.c.failure_code))
+    return {code or "": count for code, count in counted}
 
 
 def failed_work(session: Session, limit: int, offset: int = 0) -> list[FailedWork]:
@@ -77,7 +85,11 @@ def retry(database: Database, rules: SiteRules, addresses: Collection[str], by: 
         rules: the site's choices.
         addresses: Study Instance UIDs, which may each be that of several patients, or Orthanc's identifiers.
         by: who asks.
+
+    Raises:
+        NotPermitted: who asks may not.
     """
+    by.require(UseCase.RETRY)
     named = set(addresses)
     is_named = or_(StudyRow.study_instance_uid.in_(named), StudyRow.orthanc_id.in_(named))
     failed = _failed(is_refused_too=bool(named))

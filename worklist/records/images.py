@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from worklist.finding import Analysis, ImageReference
 from worklist.job import OPEN_JOBS, Queue
 from worklist.procedure_step import ProcedureStepState
 from worklist.reading import ReadingState
+from worklist.records.among import Texts, among
 from worklist.records.documents import readable
 from worklist.records.tables import AnalysisRow, InstanceRow, JobRow, StudyRow
 from worklist.scope import NOT_AN_IMAGE, SEEN_OUT_OF_SCOPE, TELLING
 from worklist.study import Failure, ImageFacts, StudyFacts
+
+_STUDIES: Final = bindparam("studies", type_=Texts())
 
 
 def eligible(study_orthanc_id: str) -> Select[InstanceRow]:
@@ -118,6 +122,23 @@ def is_of_instance() -> ColumnElement[bool]:
     )
 
 
+# Built once, and the same for one study and for thousands.
+_IMAGES: Final = (
+    select(InstanceRow.study_orthanc_id, InstanceRow.sop_instance_uid, InstanceRow.digest)
+    .where(among(InstanceRow.study_orthanc_id, _STUDIES), InstanceRow.scope_code.is_(None))
+    .order_by(InstanceRow.study_orthanc_id, InstanceRow.sop_instance_uid)
+)
+_FAILED_JOBS: Final = select(JobRow).where(
+    among(JobRow.study_orthanc_id, _STUDIES), JobRow.state == ProcedureStepState.CANCELED
+)
+_DOCUMENTS: Final = (
+    select(AnalysisRow.study_orthanc_id, AnalysisRow.sop_instance_uid, AnalysisRow.digest, AnalysisRow.document)
+    .join(InstanceRow, is_of_instance())
+    .where(among(InstanceRow.study_orthanc_id, _STUDIES), InstanceRow.scope_code.is_(None))
+    .order_by(AnalysisRow.scored_at, AnalysisRow.scorer_sha256)
+)
+
+
 def image_is_open(study_orthanc_id: ColumnElement[str] | InstrumentedAttribute[str] | str) -> ColumnElement[bool]:
     """Whether an image of a study is still to be scored."""
     score = aliased(JobRow)
@@ -147,44 +168,52 @@ def failure_of(job: JobRow) -> Failure:
     return Failure(code=job.failure_code or "", message=job.failure_message or "")
 
 
-def facts_of(session: Session, row: StudyRow, report: JobRow | None) -> StudyFacts | None:
-    """Everything that decides what the list shows of a study; None where only a later version can read it.
+def facts_of(session: Session, rows: Sequence[StudyRow]) -> dict[str, StudyFacts | None]:
+    """Everything that decides what the list shows of some studies, by Orthanc's identifiers.
 
-    Args:
-        session: of the transaction.
-        row: the study's.
-        report: the report job of its current revision.
+    None stands for a study that only a later version can read.
     """
     session.flush()
-    images = {
-        (instance.sop_instance_uid, instance.digest): ImageFacts()
-        for instance in session.scalars(eligible(row.orthanc_id))
-    }
-    for failed in session.scalars(
-        select(JobRow).where(
-            JobRow.study_orthanc_id == row.orthanc_id,
-            JobRow.queue == Queue.SCORE,
-            JobRow.state == ProcedureStepState.CANCELED,
-        )
-    ):
-        if (failed.sop_instance_uid, failed.digest) in images:
-            why = failure_of(failed)
+    wanted = {"studies": [row.orthanc_id for row in rows]}
+    images: dict[str, dict[tuple[str, str], ImageFacts]] = {row.orthanc_id: {} for row in rows}
+    for image in session.execute(_IMAGES, wanted):
+        images[image.study_orthanc_id][image.sop_instance_uid, image.digest] = ImageFacts()
+    current = {(row.orthanc_id, row.revision) for row in rows}
+    unreported: dict[str, Failure] = {}
+    for job in session.scalars(_FAILED_JOBS, wanted):
+        why, of_study = failure_of(job), images[job.study_orthanc_id]
+        if job.queue is Queue.REPORT and (job.study_orthanc_id, job.revision) in current:
+            unreported[job.study_orthanc_id] = why
+        elif job.queue is Queue.SCORE and (job.sop_instance_uid, job.digest) in of_study:
             is_refused = why.code in SEEN_OUT_OF_SCOPE
-            images[failed.sop_instance_uid, failed.digest] = (
+            of_study[job.sop_instance_uid, job.digest] = (
                 ImageFacts(refusal=why) if is_refused else ImageFacts(failure=why)
             )
-    for image, found in current_documents(session, row.orthanc_id).items():
-        analysis = readable(found.document)
+    unreadable = set()
+    for said in session.execute(_DOCUMENTS, wanted):
+        analysis = readable(said.document)
         if analysis is None:
-            return None
-        images[image] = ImageFacts(analysis=analysis)
+            unreadable.add(said.study_orthanc_id)
+        else:
+            images[said.study_orthanc_id][said.sop_instance_uid, said.digest] = ImageFacts(analysis=analysis)
+    return {
+        row.orthanc_id: None
+        if row.orthanc_id in unreadable
+        else _facts(session, row, tuple(images[row.orthanc_id].values()), unreported.get(row.orthanc_id))
+        for row in rows
+    }
+
+
+def _facts(
+    session: Session, row: StudyRow, images: tuple[ImageFacts, ...], report_failure: Failure | None
+) -> StudyFacts:
     refused = None if images else refused_instance(session, row.orthanc_id)
     return StudyFacts(
         received_at=row.received_at,
         order_priority=row.order_priority,
-        images=tuple(images.values()),
+        images=images,
         is_prior=row.reading_state is ReadingState.PRIOR,
         scope_failure=scope_failure(refused) if refused else None,
         is_reported=row.reported_revision == row.revision,
-        report_failure=failure_of(report) if report and report.state == ProcedureStepState.CANCELED else None,
+        report_failure=report_failure,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,15 +14,17 @@ from sqlalchemy.orm import Session
 
 from worklist.reading import Actor, HowRead
 from worklist.records.among import Texts, among
+from worklist.records.choices import choices_in_force
 from worklist.records.database import Database
 from worklist.records.events import EventKind
 from worklist.records.leases import Lease
 from worklist.records.received import ReceivedInstance
 from worklist.records.studies import Study
 from worklist.records.tables import CHECKED, INCOMPLETE, PRESENT, FeedRow, InstanceRow, ResultRow, StudyRow
+from worklist.scope import ScopeRules
 from worklist.site import SiteRules
 
-_TEST = "write test"
+_TEST, _SCOPE = "write test", "scope"  # rows that are of no feed
 _CLOCKS_APART = timedelta(seconds=5)  # a moment further ahead was written before the clock was set back
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,11 +63,29 @@ class IntakeRecords:
         self._database = database
         self._rules = rules
 
+    def scope(self) -> ScopeRules:
+        """Which images are looked at now."""
+        with self._database.read() as session:
+            return choices_in_force(session, self._rules.start).scope
+
     def cursor(self, feed: str) -> FeedCursor | None:
         """How far the feed has been read; None before the first time."""
         with self._database.read() as session:
             row = session.get(FeedRow, feed)
             return FeedCursor(sequence=row.sequence, marks=tuple(row.marks.splitlines())) if row else None
+
+    def scopes(self) -> tuple[str | None, str]:
+        """Which images were looked at when that was last noted, if ever, and which are now; each as a text."""
+        with self._database.read() as session:
+            noted = session.get(FeedRow, _SCOPE)
+            scope = choices_in_force(session, self._rules.start).scope
+        words = [scope.accept_secondary_capture, sorted(scope.modalities), sorted(scope.chest_words)]
+        return noted.marks if noted else None, json.dumps(words, ensure_ascii=False)
+
+    def note_scope(self, scope: str) -> None:
+        """Note which images are looked at."""
+        with self._database.write() as session:
+            session.merge(FeedRow(name=_SCOPE, sequence=0, marks=scope, read_at=self._database.now(session)))
 
     def note_read(self, feed: str) -> None:
         """The feed was read to its end just now, also where it told of nothing."""
@@ -135,6 +156,8 @@ class IntakeRecords:
                     self._complete_reading(study, one, now)
                 continue
             if study is None:
+                if one.is_past and self._rules.keep_for and one.received_at < now - self._rules.keep_for:
+                    continue  # it has been removed, or would be
                 study = studies[one.orthanc_id] = Study.create(session, one, self._rules, now)
             if study.receive(one):
                 changed[one.orthanc_id] = study

@@ -9,12 +9,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
+from worklist.card import ScorerCard
+from worklist.choices import Choices
 from worklist.errors import FirstreadError, PacsUnavailable, TransientError
 from worklist.finding import Analysis
 from worklist.job import JobEvent, JobLimits, Queue, next_state
 from worklist.procedure_step import ProcedureStepState
 from worklist.reading import SYSTEM, Actor
 from worklist.records import adoption, failures, reports
+from worklist.records.choices import choices_in_force
 from worklist.records.database import Database
 from worklist.records.documents import analysis_to_document
 from worklist.records.due import IMPOSSIBLE, LONGEST_PAUSE, due_jobs, is_undelivered, retried_in_vain, waiting_in_vain
@@ -22,7 +25,7 @@ from worklist.records.events import EventKind, record
 from worklist.records.failures import FailedWork
 from worklist.records.found import FoundReports, take_over
 from worklist.records.images import image_is_open
-from worklist.records.leases import is_gone, living_workers, say_alive
+from worklist.records.leases import is_gone, living_workers, say_alive, say_ended
 from worklist.records.policies import newest_policy, policies_in_force
 from worklist.records.reports import ReportSubject, StoredResult
 from worklist.records.studies import Study
@@ -176,7 +179,7 @@ class JobRecords:
             if row is None or study is None or not _is_held(row, holder):
                 return False
             _finish(row, JobEvent.COMPLETE, now)
-            study.keep_analysis(row.sop_instance_uid, row.digest, analysis, document)
+            study.keep_analysis(row.sop_instance_uid, row.digest, analysis, document, now - row.created_at)
             study.recompute()
             return True
 
@@ -293,6 +296,11 @@ class JobRecords:
         with self._database.write() as session:
             say_alive(session, queues, self._database.now(session))
 
+    def say_ended(self) -> None:
+        """This process served some queues, and ends by itself."""
+        with self._database.write() as session:
+            say_ended(session)
+
     def living_workers(self) -> dict[Queue, int]:
         """How many workers' processes serve each queue, as far as they have said lately."""
         with self._database.read() as session:
@@ -304,7 +312,10 @@ class JobRecords:
             return is_undelivered(session, queues, self._database.now(session))
 
     def adopt_policy(self, policy: TriagePolicy) -> bool:
-        """Bring a scorer's policy into force and triage all that is to be read by it; False where it is already."""
+        """Bring a scorer's policy into force and triage all that is to be read by it; False where it is already.
+
+        What was chosen at run time takes the place of its choices.
+        """
         return adoption.adopt_policy(self._database, self._rules, policy)
 
     def follow_budget(self) -> bool:
@@ -320,6 +331,17 @@ class JobRecords:
         """The policies in force, by the digest of the scorer's weights."""
         with self._database.read() as session:
             return policies_in_force(session)
+
+    def choices(self) -> Choices:
+        """What the site has chosen of the triage rule and of the scope."""
+        with self._database.read() as session:
+            return choices_in_force(session, self._rules.start)
+
+    def policy_of(self, card: ScorerCard) -> TriagePolicy:
+        """The policy in force for a scorer, or that which would come into force were a worker to bring its card."""
+        with self._database.read() as session:
+            known = policies_in_force(session).get(card.sha256)
+            return known or TriagePolicy.of(card, choices_in_force(session, self._rules.start).triage.known_to(card))
 
     def _is_lapsed(self, row: JobRow, now: datetime) -> bool:
         if row.state != ProcedureStepState.IN_PROGRESS or row.lease_until is None:

@@ -26,6 +26,8 @@ from worklist.records.tables import LeaseRow
 LENGTH: Final = timedelta(seconds=10)
 _RENEW_AT: Final = LENGTH * 2 / 3  # of it left; so it is written every few seconds, not in each round
 _START_TIME: Final = 19  # place of the start time in /proc/PID/stat, behind the name
+EVENT_REPORTS: Final = "event reports by DIMSE"
+"""The lease to send them: one process at a time does, so that nobody hears of an event twice."""
 _WORKER: Final = "worker"
 _CLAIM: Final = "/"  # behind the process, before what tells its claims apart
 _WORKER_LIFE: Final = timedelta(seconds=35)  # a worker says three times in it that it lives
@@ -103,6 +105,12 @@ def say_alive(session: Session, queues: tuple[Queue, ...], now: datetime) -> Non
         session.merge(LeaseRow(name=name, holder=_this_process(), number=1, until=now + _WORKER_LIFE))
 
 
+def say_ended(session: Session) -> None:
+    """A worker's process takes back that it lives."""
+    mine = LeaseRow.name.startswith(f"{_WORKER} "), LeaseRow.holder == _this_process()
+    session.execute(delete(LeaseRow).where(*mine))
+
+
 def living_workers(session: Session, now: datetime) -> dict[Queue, int]:
     """How many workers' processes serve each queue, as far as they have said lately."""
     return {
@@ -122,7 +130,7 @@ def name_of_a_claim() -> str:
 
 
 def living_processes(database: Database) -> list[str]:
-    """What runs beside this process, as far as leases tell: gateway or worker, its host and its process's number.
+    """What runs beside this process, as far as leases tell: what it is, its host and its process's number.
 
     A process of this machine that has ended does not count, however long its lease still runs.
     """
@@ -137,6 +145,8 @@ def living_processes(database: Database) -> list[str]:
 
 
 def _role(name: str) -> str:
+    if name == EVENT_REPORTS:
+        return "DICOM server"
     return "worker" if name.startswith(f"{_WORKER} ") else "gateway"
 
 

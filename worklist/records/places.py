@@ -9,7 +9,6 @@ from sqlalchemy import ColumnElement, and_, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worklist.reading import ON_THE_LIST as LISTED_STATES
-from worklist.records.events import newest_sequence
 from worklist.records.tables import ON_THE_LIST, StudyRow
 
 BY_READING: Final = (
@@ -46,10 +45,14 @@ class Places:
             return _singly(session, wanted, BY_READING)
         return _of(wanted, _walk(session, BY_READING))
 
-    def by_arrival(self, session: Session, rows: Iterable[StudyRow]) -> dict[str, int]:
-        """Where each of these studies that is to be read would stand by its arrival alone."""
+    def total(self, sequence: int) -> int | None:
+        """How many studies are to be read; None where that is not known as of this event."""
+        known, places = self._arrivals
+        return len(places) if known == sequence else None
+
+    def by_arrival(self, session: Session, rows: Iterable[StudyRow], sequence: int) -> dict[str, int]:
+        """Where each of these studies that is to be read would stand by its arrival alone, as of an event."""
         wanted = [row for row in rows if is_listed(row)]
-        sequence = newest_sequence(session)
         known, places = self._arrivals
         if known != sequence or any(row.orthanc_id not in places for row in wanted):
             if len(wanted) <= _COUNTED_SINGLY:

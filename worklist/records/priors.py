@@ -9,22 +9,20 @@ in too many ways, and a hint that is missing costs more than one that is looked 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import and_, bindparam, func, literal, literal_column, select
+from sqlalchemy import and_, func, literal, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from worklist.reading import Reading
-from worklist.records.among import Texts, among
 from worklist.records.tables import StudyRow
 from worklist.triage import Urgency
 
 _MOST_COUNTED: Final = 1000  # a placeholder for a Patient ID may have a hundred thousand studies
 _OTHER = aliased(StudyRow, name="other")
-_NEWEST = aliased(StudyRow, name="newest")
+NEWEST: Final = aliased(StudyRow, name="newest")
 _IS_PRIOR: Final = and_(
     StudyRow.patient_id != literal_column("''"),
     _OTHER.patient_id == StudyRow.patient_id,
@@ -34,24 +32,12 @@ _IS_PRIOR: Final = and_(
     _OTHER.orthanc_id != StudyRow.orthanc_id,
 )
 _NEWEST_FIRST: Final = (_OTHER.study_date.desc(), _OTHER.received_at.desc(), _OTHER.study_instance_uid.desc())
-_NEWEST_ID: Final = (
+# The newest prior of a study, and how many there are, counted to 1000: correlated with StudyRow.
+NEWEST_ID: Final = (
     select(_OTHER.orthanc_id).where(_IS_PRIOR).order_by(*_NEWEST_FIRST).limit(1).correlate(StudyRow).scalar_subquery()
 )
 _SOME: Final = select(literal(1)).select_from(_OTHER).where(_IS_PRIOR).limit(_MOST_COUNTED).correlate(StudyRow)
-_COUNT: Final = select(func.count()).select_from(_SOME.subquery()).scalar_subquery()
-# One statement for a page, built once: building it takes longer than running it.
-_NEWEST_PRIORS: Final = (
-    select(
-        StudyRow.orthanc_id,
-        _NEWEST.study_instance_uid,
-        _NEWEST.study_date,
-        _NEWEST.study_description,
-        _NEWEST.modality,
-        _COUNT,
-    )
-    .join(_NEWEST, _NEWEST.orthanc_id == _NEWEST_ID)
-    .where(among(StudyRow.orthanc_id, bindparam("orthanc_ids", type_=Texts())))
-)
+PRIOR_COUNT: Final = select(func.count()).select_from(_SOME.subquery()).scalar_subquery()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,21 +58,6 @@ class PriorLine(PriorStudy):
     received_at: datetime
     urgency: Urgency | None
     reading: Reading
-
-
-def newest_priors(session: Session, orthanc_ids: Sequence[str]) -> dict[str, tuple[PriorStudy, int]]:
-    """Of each study that has any prior the newest, and how many there are, counted to 1000."""
-    found: dict[str, tuple[PriorStudy, int]] = {}
-    rows = session.execute(_NEWEST_PRIORS, {"orthanc_ids": orthanc_ids})
-    for orthanc_id, prior_uid, study_date, study_description, modality, count in rows:
-        prior = PriorStudy(
-            study_instance_uid=prior_uid,
-            study_date=study_date,
-            study_description=study_description,
-            modality=modality,
-        )
-        found[orthanc_id] = (prior, count)
-    return found
 
 
 def prior_lines(session: Session, orthanc_id: str, limit: int) -> list[PriorLine]:

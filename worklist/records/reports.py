@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, delete, func, select
+from sqlalchemy import and_, delete, func, literal, select
 from sqlalchemy.orm import Session
 
 from worklist.finding import Analysis, merge
 from worklist.procedure_step import ProcedureStepState
+from worklist.records.among import Texts, among
 from worklist.records.documents import analysis_of_document, analysis_to_document, readable
 from worklist.records.images import current_analyses, failure_of, orthanc_ids, refused_instance, scope_failure
 from worklist.records.policies import policies_in_force, policy_of_digest
 from worklist.records.tables import InstanceRow, JobRow, ReportRow, ResultRow
 from worklist.scope import REFUSED_RADIOGRAPHS, SEEN_OUT_OF_SCOPE
 from worklist.study import Failure
-from worklist.triage import Triage, TriagePolicy, assess, stated_findings
+from worklist.triage import NO_GROUNDS, Grounds, TriagePolicy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +47,8 @@ class ReportSubject:
 
     Attributes:
         analysis: of all scored images, merged; explained already where an earlier try has kept it. None for a failure.
-        triage: what the rule made of it ...
-        policy: ... under this policy.
+        policy: the triage rule that is in force for it, or was when it was kept.
+        earlier: what spoke for the study beside its scores in earlier revisions.
         is_new: whether no try before has kept anything.
         is_kept: whether analysis and times are those of an earlier try, and not to be made anew.
         reported_at: when it was kept.
@@ -58,8 +59,8 @@ class ReportSubject:
     """
 
     analysis: Analysis | None
-    triage: Triage | None
     policy: TriagePolicy | None
+    earlier: Grounds
     is_new: bool
     is_kept: bool
     reported_at: datetime
@@ -86,10 +87,12 @@ def report_subject(session: Session, study_orthanc_id: str, revision: int, now: 
             )
         )
         unscored = (images or 0) - len(analyses)
+    hears_more = policy is not None and policy.site.hears_more
+    earlier = grounds_of_reports(session, [study_orthanc_id]) if hears_more else {}
     return ReportSubject(
         analysis=analysis,
-        triage=assess(analysis, policy) if analysis and policy else None,
         policy=policy,
+        earlier=earlier.get(study_orthanc_id, NO_GROUNDS),
         is_new=kept is None,
         is_kept=bool(kept and kept.document),
         reported_at=kept.reported_at if kept else now,
@@ -100,11 +103,18 @@ def report_subject(session: Session, study_orthanc_id: str, revision: int, now: 
     )
 
 
-def stated_in_reports(session: Session, study_orthanc_id: str) -> frozenset[str]:
-    """What a language model stated of a study in any revision: a new film does not take back what raised it."""
-    documents = session.scalars(select(ReportRow.document).where(ReportRow.study_orthanc_id == study_orthanc_id))
-    explained = [analysis for document in documents if document and (analysis := readable(document))]
-    return frozenset(key for analysis in explained for key in stated_findings(analysis))
+def grounds_of_reports(session: Session, study_orthanc_ids: Sequence[str]) -> dict[str, Grounds]:
+    """What spoke for studies beside their scores in any revision: a new film does not take back what raised them."""
+    grounds: dict[str, Grounds] = {}
+    rows = session.execute(
+        select(ReportRow.study_orthanc_id, ReportRow.document).where(
+            among(ReportRow.study_orthanc_id, literal(list(study_orthanc_ids), Texts()))
+        )
+    )
+    for orthanc_id, document in rows:
+        if document and (analysis := readable(document)):
+            grounds[orthanc_id] = grounds.get(orthanc_id, NO_GROUNDS) | Grounds.of(analysis)
+    return grounds
 
 
 def keep_report(session: Session, job: JobRow, subject: ReportSubject, explained: Analysis | None) -> datetime:

@@ -22,7 +22,7 @@ from worklist.records.tables import ON_THE_LIST, PRESENT, StudyRow
 from worklist.triage import Urgency
 
 # Of what nothing raises nothing is said: the attribute has words for less than that, and no flag is never a negative.
-_REPORTING_PRIORITY: Final = case(
+REPORTING_PRIORITY: Final = case(
     (StudyRow.order_priority == OrderPriority.STAT, "HIGH"),
     (StudyRow.urgency == Urgency.CRITICAL, "HIGH"),
     (StudyRow.order_priority == OrderPriority.HIGH, "MEDIUM"),
@@ -30,7 +30,7 @@ _REPORTING_PRIORITY: Final = case(
     else_="",
 )
 _COLUMNS: Final[Mapping[str, ColumnElement[Any]]] = {
-    one.column: _REPORTING_PRIORITY if one.column == "reporting_priority" else getattr(StudyRow, one.column)
+    one.column: REPORTING_PRIORITY if one.column == "reporting_priority" else getattr(StudyRow, one.column)
     for one in ATTRIBUTES
     if one.column
 }
@@ -85,6 +85,12 @@ class StudySearches:
             studies=[row[0] for row in rows if all(match(held) for match, held in zip(matches, row[1:], strict=True))],
             places={row[0]: place for place, row in enumerate(rows, start=1)},
         )
+
+    def order(self, *, offset: int = 0, limit: int | None = None) -> list[str]:
+        """Orthanc's identifiers of the studies on the list, or of a part of it, in reading order."""
+        ordered = select(StudyRow.orthanc_id).where(ON_THE_LIST).order_by(*BY_READING)
+        with self._database.read() as session:
+            return list(session.scalars(ordered.offset(offset).limit(limit)))
 
     def told(self, orthanc_ids: Sequence[str]) -> dict[str, SearchedStudy]:
         """What the records tell of some studies, by Orthanc's identifier, as far as they know them."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from sqlalchemy import and_, delete, select
@@ -25,22 +25,21 @@ from worklist.order import OrderPriority
 from worklist.procedure_step import ProcedureStepState
 from worklist.reading import ON_THE_LIST, SYSTEM, Actor, HowRead, Reading, ReadingState
 from worklist.records.addresses import others_of
+from worklist.records.assessing import assess_rows, stands_as_it_was
 from worklist.records.events import EventKind, has_happened, record
 from worklist.records.images import (
     current_documents,
     eligible,
-    facts_of,
     refused_instance,
     scope_failure,
     scored_by,
 )
-from worklist.records.policies import policies_in_force
 from worklist.records.received import ReceivedInstance, date_of, instance_row
-from worklist.records.reports import stated_in_reports
 from worklist.records.tables import AnalysisRow, InstanceRow, JobRow, ReportRow, ResultRow, StudyRow
 from worklist.scope import REFUSED_RADIOGRAPHS
 from worklist.site import SiteRules
-from worklist.study import Failure, StudyState, StudyStatus, assess_study, first_reading, is_old_study, reading_after
+from worklist.step import StepName
+from worklist.study import Failure, StudyState, StudyStatus, first_reading, is_old_study, reading_after
 from worklist.triage import Urgency
 
 
@@ -89,7 +88,7 @@ class Study:
         study.reading = reading
         session.add(row)
         session.flush()
-        record(session, EventKind.ARRIVED, row, reading=reading.state)
+        record(session, EventKind.ARRIVED, row, reading=reading.state, number=reading.number)
         study._tell_others(EventKind.UID_SHARED)
         return study
 
@@ -118,14 +117,16 @@ class Study:
     def receive(self, instance: ReceivedInstance) -> bool:
         """Take in an instance; whether anything is new, after which the study is to be recomputed.
 
-        One that is known with the same digest changes nothing.
+        One that is known with the same digest changes nothing, unless it is looked at by now and was not.
         """
         row = self.row
         has_returned = row.withdrawn_at is not None
         if has_returned:
             self._forget_everything(instance.received_at)
         known = self._session.get(InstanceRow, (instance.sop_instance_uid, row.orthanc_id))
-        if known is not None and known.digest == instance.digest:
+        is_same = known is not None and known.digest == instance.digest
+        # The site may look at more images than before; what was scored stays.
+        if known and is_same and (known.scope_code is None or instance.scope_failure is not None):
             return has_returned
         row.is_past = instance.is_past
         self._describe(instance)
@@ -136,8 +137,9 @@ class Study:
         if instance.scope_failure is None:
             self._await_completion()
             self._schedule_score(instance.sop_instance_uid, instance.digest)
-            record(self._session, EventKind.IMAGE, row, image=instance.sop_instance_uid)
-            self._consider_return(new_image=True, was=row.urgency, received_at=instance.received_at)
+            if not is_same:
+                record(self._session, EventKind.IMAGE, row, image=instance.sop_instance_uid)
+                self._consider_return(new_image=True, was=row.urgency, received_at=instance.received_at)
         elif self._is_reportable(instance.scope_failure) or (was_scored and self._has_images()):
             self._await_completion()
         return True
@@ -157,7 +159,10 @@ class Study:
 
         What only a later version of Firstread can read is left as that version wrote it.
         """
-        status = self._assess()
+        self.show(self._assess())
+
+    def show(self, status: StudyStatus | None) -> None:
+        """Bring it up to date with what was made of it; None leaves it as a later version wrote it."""
         if status is None:
             return
         row, before, was = self.row, self._shown, self.row.urgency
@@ -180,9 +185,12 @@ class Study:
                 policy=row.policy_digest,
             )
 
-    def keep_analysis(self, sop_instance_uid: str, digest: str, analysis: Analysis, document: str) -> None:
+    def keep_analysis(
+        self, sop_instance_uid: str, digest: str, analysis: Analysis, document: str, waited: timedelta
+    ) -> None:
         """Keep what a scorer said of an image, and have the others scored again that another scorer judged."""
         row = self.row
+        took_ms = [step.elapsed_ms for step in analysis.steps if step.name is StepName.SCORE]
         self._session.merge(
             AnalysisRow(
                 study_orthanc_id=row.orthanc_id,
@@ -200,6 +208,8 @@ class Study:
             image=sop_instance_uid,
             score=analysis.score,
             scorer=analysis.scorer.sha256,
+            waited_s=round(waited.total_seconds(), 3),
+            scoring_s=sum(took_ms) / 1000 if took_ms else None,
         )
         self._session.flush()
         judged = scored_by(self._session, row.orthanc_id, analysis.scorer.sha256)
@@ -217,7 +227,7 @@ class Study:
                 JobRow.study_orthanc_id == row.orthanc_id, JobRow.state == ProcedureStepState.SCHEDULED
             )
         )
-        record(self._session, EventKind.WITHDRAWN, row, reading=row.reading_state)
+        record(self._session, EventKind.WITHDRAWN, row, reading=row.reading_state, number=row.reading_number)
         self._tell_others(EventKind.UID_ALONE)
 
     def part_with(self, missing: Collection[str], elsewhere: Collection[str] = ()) -> None:
@@ -302,13 +312,14 @@ class Study:
         self.recompute()
 
     def _change_reading(self, kind: EventKind, reading: Reading, *, by: Actor = SYSTEM, **detail: object) -> None:
-        row = self.row
+        row, was = self.row, self.row.reading_state
         self.reading = reading
         record(
             self._session,
             kind,
             row,
             by=by,
+            was=was,
             reading=reading.state,
             number=reading.number,
             how=reading.how,
@@ -366,7 +377,7 @@ class Study:
             self._session.execute(delete(table).where(table.study_orthanc_id == row.orthanc_id))
         reading = first_reading(date_of(row.study_date), received_at, self._now, self._rules.prior_after)
         self.reading = replace(reading, number=row.reading_number + 1)
-        record(self._session, EventKind.ARRIVED, row, reading=reading.state, again=True)
+        record(self._session, EventKind.ARRIVED, row, reading=reading.state, number=row.reading_number, again=True)
         self._tell_others(EventKind.UID_SHARED)
 
     def _tell_others(self, kind: EventKind) -> None:
@@ -420,10 +431,7 @@ class Study:
         return (row.urgency, row.queue_at, row.stat_rank, row.state, row.reason)
 
     def _assess(self) -> StudyStatus | None:
-        facts, policies = facts_of(self._session, self.row, self.report_job()), policies_in_force(self._session)
-        if facts and any(policy.site.language_model_may_raise for policy in policies.values()):
-            facts = replace(facts, stated=stated_in_reports(self._session, self.row.orthanc_id))
-        return assess_study(facts, policies, self._rules.triage) if facts else None
+        return assess_rows(self._session, [self.row], self._rules.start)[self.row.orthanc_id]
 
     def _apply(self, status: StudyStatus) -> None:
         row, triage = self.row, status.triage
@@ -434,8 +442,8 @@ class Study:
         row.failure_message = status.failure.message if status.failure else None
         is_stat = row.order_priority is OrderPriority.STAT and row.reading_state is not ReadingState.PRIOR
         row.stat_rank = 0 if is_stat else 1
-        if status.analysis and triage is None and row.urgency is not None:
-            return  # this version does not know the scorer's policy: what another one found by it stands
+        if stands_as_it_was(row, status):
+            return
         row.harm = triage.harm if triage else None
         row.urgency = triage.urgency if triage else None
         row.policy_digest = triage.policy_digest if triage else None

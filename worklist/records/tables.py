@@ -30,6 +30,7 @@ from worklist.triage import Urgency
 _LISTED = text("reading_state NOT IN ('read', 'prior') AND withdrawn_at IS NULL")
 _READ = text("reading_state = 'read' AND withdrawn_at IS NULL")
 _PRIOR = text("reading_state = 'prior' AND withdrawn_at IS NULL")
+_WITHDRAWN = text("withdrawn_at IS NOT NULL")
 _CLAIMED = text("reading_until IS NOT NULL")
 _PRESENT = text("withdrawn_at IS NULL")
 _CHECKED = text("withdrawn_at IS NULL AND revision > 0")  # always so, and nothing else is counted by this index
@@ -189,6 +190,7 @@ class StudyRow(Base):
         ),
         Index("ix_studies_incomplete", "incomplete_since", sqlite_where=_INCOMPLETE, postgresql_where=_INCOMPLETE),
         Index("ix_studies_claimed", "reading_until", sqlite_where=_CLAIMED, postgresql_where=_CLAIMED),
+        Index("ix_studies_withdrawn", "withdrawn_at", sqlite_where=_WITHDRAWN, postgresql_where=_WITHDRAWN),
         Index("ix_studies_checked", "checked_at", sqlite_where=_CHECKED, postgresql_where=_CHECKED),
         Index(
             "ix_studies_patient",
@@ -268,6 +270,32 @@ class PolicyRow(Base):
     budget_checked_at: Mapped[datetime]
 
 
+class CardRow(Base):
+    """A scorer's card as its worker brought it, without any choice of the site's: what choices are laid over."""
+
+    __tablename__ = "cards"
+
+    scorer_sha256: Mapped[str] = mapped_column(primary_key=True)
+    document: Mapped[str]
+    kept_at: Mapped[datetime]
+
+
+class ChoiceRow(Base):
+    """What somebody chose at run time, never changed afterwards; the highest number holds, see choices.py.
+
+    Number 0 is what held before the first choice.
+    """
+
+    __tablename__ = "choices"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    actor_source: Mapped[str]
+    why: Mapped[str]
+    document: Mapped[str]
+
+
 class EventRow(Base):
     """What happened, never changed afterwards; sequence rises in the order in which transactions were committed."""
 
@@ -288,6 +316,54 @@ class EventRow(Base):
         Index("ix_events_study", "study_orthanc_id", "sequence"),
         {"sqlite_autoincrement": True},  # so that no number comes twice
     )
+
+
+class WorkitemRow(Base):
+    """A workitem of another system, or what has been said by UPS of the workitem of a reading (workitems.py).
+
+    Of a reading's workitem the state is the study's, so that there is none here, and the document holds only what was
+    said besides. final_at is when another system's was completed or canceled.
+    """
+
+    __tablename__ = "workitems"
+
+    workitem_uid: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[ProcedureStepState | None]
+    transaction_uid: Mapped[str]
+    document: Mapped[str]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    final_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class SubscriptionRow(Base):
+    """Whether an application hears of a workitem, of all, or of all that match a filter (subscriptions.py).
+
+    The workitem's UID may be a well-known one. is_on is false where somebody who hears of all wants nothing of this
+    one; suspended_at is from when on new workitems are no longer told of.
+    """
+
+    __tablename__ = "subscriptions"
+
+    ae_title: Mapped[str] = mapped_column(primary_key=True)
+    workitem_uid: Mapped[str] = mapped_column(primary_key=True, index=True)
+    is_on: Mapped[bool]
+    has_lock: Mapped[bool]
+    filter: Mapped[str]
+    created_at: Mapped[datetime]
+    suspended_at: Mapped[datetime | None]
+
+
+class SessionRow(Base):
+    """Who is logged in with a browser; of what its cookie holds there is the digest alone (sessions.py)."""
+
+    __tablename__ = "sessions"
+
+    session_sha256: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    roles: Mapped[str]  # with spaces between them
+    created_at: Mapped[datetime]
+    seen_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class JobRow(Base):
@@ -334,6 +410,27 @@ class PredictionRow(Base):
     result: Mapped[str | None]
 
 
+class AuditRow(Base):
+    """Who did what with whom, only ever added to; digest binds a row to all before it (audit.py)."""
+
+    __tablename__ = "audit"
+
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
+    )
+    at: Mapped[datetime]
+    kind: Mapped[str]
+    outcome: Mapped[int]
+    actor: Mapped[str]
+    actor_source: Mapped[str]
+    roles: Mapped[str]
+    address: Mapped[str]
+    study_instance_uid: Mapped[str] = mapped_column(index=True)
+    patient_id: Mapped[str] = mapped_column(index=True)
+    detail: Mapped[str]
+    digest: Mapped[str]
+
+
 class ResultRow(Base):
     """One object that Firstread wrote into the PACS; position counts crops from 1 and is 0 for everything else."""
 
@@ -359,6 +456,7 @@ ON_THE_LIST = and_(
 PRIORS = and_(StudyRow.reading_state == literal_column("'prior'"), StudyRow.withdrawn_at.is_(None))
 READ = and_(StudyRow.reading_state == literal_column("'read'"), StudyRow.withdrawn_at.is_(None))
 PRESENT = StudyRow.withdrawn_at.is_(None)
+WITHDRAWN = StudyRow.withdrawn_at.is_not(None)
 CHECKED = and_(PRESENT, StudyRow.revision > literal_column("0"))
 INCOMPLETE = StudyRow.incomplete_since.is_not(None)
 OPEN = JobRow.state.in_([literal_column("'SCHEDULED'"), literal_column("'IN PROGRESS'")])

@@ -83,7 +83,10 @@ class Worklist:
             places = {row.orthanc_id: offset + place for place, row in enumerate(rows, start=1)}
             if shown is not Shown.LIST or state is not None:
                 places |= self._places.by_reading(session, rows)
-            return count(session, wanted), self._lines(session, rows, places)
+            sequence = newest_sequence(session)
+            is_list = shown is Shown.LIST and state is None
+            total = (self._places.total(sequence) if is_list else None) or count(session, wanted)
+            return total, self._lines(session, rows, places, sequence)
 
     def counts(self) -> ListCounts:
         """How many studies are on the list, wait beyond the target, and stand aside as priors."""
@@ -109,7 +112,7 @@ class Worklist:
             ranks = self._places.by_reading(session, rows)
             rows = [row for row in rows if row.orthanc_id in ranks]
             left = [one for one in uids if one not in {row.orthanc_id for row in rows}]
-            return newest, self._lines(session, rows, ranks), _gone(session, {one: uids[one] for one in left})
+            return newest, self._lines(session, rows, ranks, newest), _gone(session, {one: uids[one] for one in left})
 
     def find(self, address: str) -> ListedStudy | None:
         """One study's line; None where the PACS has none of it.
@@ -122,7 +125,7 @@ class Worklist:
             if row is None:
                 return None
             place = self._places.by_reading(session, [row]).get(row.orthanc_id, 1)
-            return self._lines(session, [row], {row.orthanc_id: place})[0]
+            return self._lines(session, [row], {row.orthanc_id: place}, newest_sequence(session))[0]
 
     def crop(self, address: str, position: int) -> tuple[str, str, str] | None:
         """Study, Series and SOP Instance UID of a crop of the current results, counted from 1."""
@@ -179,14 +182,16 @@ class Worklist:
             analysis = analysis_of(session, row)
             return analysis.steps if analysis else ()
 
-    def _lines(self, session: Session, rows: Sequence[StudyRow], ranks: Mapping[str, int]) -> list[ListedStudy]:
+    def _lines(
+        self, session: Session, rows: Sequence[StudyRow], ranks: Mapping[str, int], sequence: int
+    ) -> list[ListedStudy]:
         if not rows:
             return []
         return lines(
             session,
             rows,
             ranks=ranks,
-            arrivals=self._places.by_arrival(session, [row for row in rows if row.reason]),
+            arrivals=self._places.by_arrival(session, [row for row in rows if row.reason], sequence),
             overdue_before=self._database.now(session) - self._rules.target_wait,
         )
 

@@ -56,7 +56,7 @@ class Scenario:
 
 
 def made_up_films(card: ScorerCard, prevalence: Mapping[str, float], rocs: Mapping[str, Roc]) -> MadeUpFilms:
-    """Films with the findings of a card.
+    """Films with those findings of a card that weigh anything: the others move no film.
 
     Args:
         card: what the model looks for.
@@ -73,6 +73,7 @@ def made_up_films(card: ScorerCard, prevalence: Mapping[str, float], rocs: Mappi
             f"{card.name} does not look for {', '.join(unknown)}: it knows {', '.join(keys)}",
         )
     shares = {**USUAL_PREVALENCE, **prevalence}
+    keys = [found.type.key for found in card.findings if found.weight > 0]
     for key in keys:
         if key not in shares:
             raise InvalidInput("no_prevalence", f"it is not known how often films show {key}: state its prevalence")

@@ -28,7 +28,7 @@ export function showComparison(panel, { comparison }) {
     compared_with: day ?? "",
     clash: clash && `${clash[0].toUpperCase()}${clash.slice(1)}. Check whose it is.`,
     compared: lines.map(line),
-    not_compared: missed && `Not compared: ${missed}.`,
+    not_compared: missed && `${missed[0].toUpperCase()}${missed.slice(1)}.`,
     quotes: quotes.map(quotation),
     quoted_from: sourceOf(report, limits, quotes),
   });

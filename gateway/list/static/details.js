@@ -1,12 +1,15 @@
 // The details of one study, beside the list.
 
 import { showComparison } from "./comparison.js";
+import { askFeedback, forgetLines, markVerdicts, offerVerdicts } from "./feedback.js";
 import { showFilm } from "./film.js";
 import { findingLine } from "./findings.js";
+import { isOpen, showOpenings } from "./openings.js";
 import { showPatientPriors } from "./patientpriors.js";
 import { offerActs, sharedFields } from "./rows.js";
 import { showSteps } from "./steps.js";
-import { hasViewer, viewerUrl, withPrior } from "./viewer.js";
+import { withPrior } from "./store.js";
+import { linkViewers } from "./viewer.js";
 import { beingRead, byId, fill, fromTemplate, localTime, twoDecimals } from "./words.js";
 
 const REST_MS = 150; // what is asked for another study waits until the keyboard rests on it
@@ -31,14 +34,11 @@ export function showDetails(item) {
   panel.dataset.priority = item.order_priority;
   fillFacts(item);
   showFindings(item);
-  if (hasViewer()) {
-    const link = byId("viewer");
-    link.href = viewerUrl(...withPrior(item));
-    link.dataset.uids = withPrior(item).join(" ");
-  }
+  linkViewers(...withPrior(item));
   if (isOther) {
     image = 1;
     panel.scrollTop = 0;
+    document.dispatchEvent(new CustomEvent("other"));
     byId("images").hidden = byId("crops").hidden = byId("patient-priors").hidden = byId("steps").hidden = true;
   }
   clearTimeout(resting);
@@ -98,6 +98,8 @@ export function showFindings(item = panel.shownItem) {
   if (!item) return;
   const shown = item.findings.filter((finding) => finding.shown);
   const boxed = shown.filter((finding) => finding.box);
+  const focused = verdictInFocus();
+  forgetLines();
   fill(panel, {
     score:
       item.score === null
@@ -105,10 +107,25 @@ export function showFindings(item = panel.shownItem) {
         : `Score ${twoDecimals(item.score)}: for any urgent finding.`,
     findings: shown.map((finding) => {
       const place = boxed.indexOf(finding);
-      return findingLine(finding, item.model?.sha256, place < 0 ? "" : place + 1);
+      const line = findingLine(finding, item.model?.sha256, place < 0 ? "" : place + 1);
+      offerVerdicts(line, finding.name);
+      return line;
     }),
   });
+  markVerdicts();
+  if (focused) focusVerdict(focused);
   panel.querySelector('[data-field="findings_key"]').hidden = !shown.length;
+}
+
+function verdictInFocus() {
+  const part = document.activeElement?.closest("#details [data-finding]");
+  return part && { finding: part.dataset.finding, verdict: document.activeElement.dataset.verdict };
+}
+
+/** Where lines are drawn anew, the keyboard stays on its button. */
+function focusVerdict({ finding, verdict }) {
+  const part = [...panel.querySelectorAll("[data-finding]")].find((one) => one.dataset.finding === finding);
+  part?.querySelector(`[data-verdict="${verdict}"]`)?.focus({ preventScroll: true });
 }
 
 // ---- Pictures ----
@@ -125,10 +142,13 @@ function showFilmFailure(hasFailed) {
 
 function showPictures(item) {
   if (panel.shownItem !== item) return;
+  showOpenings(item, showPictures);
+  if (!isOpen(item)) return;
   showImages(item);
   showCrops(item);
   showPatientPriors(item);
   showSteps(item);
+  askFeedback(item);
 }
 
 function showImages(item) {

@@ -2,6 +2,7 @@
 // Everything from the outside is written as text, never as markup.
 
 import { ask } from "./feed.js";
+import { startSession } from "./session.js";
 import { byId, counted, dayTime, fill, fromTemplate } from "./words.js";
 
 const REFRESH_MS = 10_000;
@@ -119,3 +120,4 @@ rows.addEventListener("click", (event) => {
 document.addEventListener("visibilitychange", refresh);
 setInterval(refresh, REFRESH_MS);
 refresh();
+startSession();

@@ -4,6 +4,7 @@
 
 import { setClock } from "./words.js";
 
+const ROOT = new URL("..", import.meta.url); // the gateway's, whichever page this is
 const LIMIT = 500;
 const OVERLAP = 50; // studies that leave between two pages of the list must not hide others
 const SILENCE_MS = 14_000; // a heartbeat comes every 10 s, and silence is looked for each second
@@ -23,12 +24,18 @@ let doubt = null; // the number at which this page's count and the server's diff
 const told = new Map(); // what was heard while a list was on its way, which is newer: an item, or null if gone
 
 export async function ask(path, options = {}) {
-  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS), ...options });
+  const response = await fetch(new URL(path, ROOT), { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS), ...options });
   setClock(response);
+  if (response.status === 401) logIn();
   return response;
 }
 
-async function askJson(path) {
+/** The login has ended: to the log-in page, and from there back to this one. */
+function logIn() {
+  location.assign(new URL(`login?next=${encodeURIComponent(location.pathname + location.search)}`, ROOT));
+}
+
+export async function askJson(path) {
   const response = await ask(path);
   if (!response.ok) throw new Error(`GET ${path} answered ${response.status}`);
   return response.json();
@@ -130,7 +137,7 @@ function onHeartbeat(event) {
 function connect() {
   source?.close();
   isOpen = false;
-  source = new EventSource(number === null ? "worklist/events" : `worklist/events?after=${number}`);
+  source = new EventSource(new URL(number === null ? "worklist/events" : `worklist/events?after=${number}`, ROOT));
   source.addEventListener("item", (event) => {
     const item = JSON.parse(event.data);
     tell(item.address, item);
@@ -149,7 +156,9 @@ function onError() {
   isOpen = false;
   troubled();
   // The browser tries again by itself unless the server answered with an error.
-  if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
+  if (source.readyState !== EventSource.CLOSED) return;
+  setTimeout(connect, RETRY_MS);
+  load(); // which says why, as where the login has ended
 }
 
 function watch() {

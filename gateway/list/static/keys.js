@@ -1,6 +1,7 @@
 // What the keyboard and the pointer do with studies.
 
 import { panel } from "./details.js";
+import { judge } from "./feedback.js";
 import { isShown } from "./filters.js";
 import {
   close,
@@ -18,12 +19,14 @@ import {
 import { act, canUndo, isMine, notice, undo } from "./readings.js";
 import { isSteady, rowOf, tbody } from "./rows.js";
 import * as store from "./store.js";
-import { followInViewer, onViewerLink, openInViewer, withPrior } from "./viewer.js";
+import { withPrior } from "./store.js";
+import { followInViewer, onViewerLink, openInViewer } from "./viewer.js";
 import { byId } from "./words.js";
 
 const SURPRISE_MS = 1_500; // a key that is pressed so soon after a row has left was meant for that one
 
 const STEPS = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, Home: -Infinity, End: Infinity };
+const VERDICTS = { a: "agree", d: "disagree" };
 const ACTS = { c: "reading", r: "read", n: "next", u: "unread" };
 
 const search = byId("search");
@@ -59,6 +62,7 @@ async function takeBack() {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || byId("who").open) return;
   if (event.target === search) return onSearchKey(event);
+  if (event.target.id === "ask" && event.key !== "Escape") return; // it is written in
   if (event.key === "Escape") return close();
   // Single letters act only on the list, so that they never surprise a person in another control (WCAG 2.1.4).
   const onList = tbody.contains(event.target);
@@ -72,6 +76,11 @@ function onKey(event) {
   } else if (event.key in ACTS) {
     event.preventDefault();
     if (!event.repeat) actByKey(ACTS[event.key], onList || inPanel);
+  } else if (event.key in VERDICTS) {
+    const item = store.get(openUid()); // only of a study whose findings are seen
+    if (!item || event.repeat || nowhere) return;
+    event.preventDefault();
+    judge(item, VERDICTS[event.key]);
   } else if (event.key === "o") {
     event.preventDefault();
     const item = store.get(openUid() ?? currentUid());
@@ -95,7 +104,8 @@ function onSearchKey(event) {
   else step(-Infinity);
 }
 
-function actByKey(state, isChosen) {
+/** What a key does with the study that is open, or that the keyboard is on. */
+export function actByKey(state, isChosen) {
   if (state === "unread" && canUndo()) {
     takeBack();
     return;
@@ -112,6 +122,12 @@ function actByKey(state, isChosen) {
 }
 
 // ---- The pointer ----
+
+function onVerdictButton({ target }) {
+  const button = target.closest("button[data-verdict]");
+  const item = button && store.get(openUid());
+  if (item) judge(item, button.dataset.verdict, button.closest("[data-finding]").dataset.finding);
+}
 
 function onActButton(event) {
   const button = event.target.closest("button[data-act]");
@@ -161,6 +177,7 @@ export function startKeys() {
   tbody.addEventListener("focusin", (event) => setCurrent(event.target.closest("tr").dataset.uid));
   panel.addEventListener("click", (event) => {
     onActButton(event);
+    onVerdictButton(event);
     onViewerLink(event);
   });
   document.addEventListener("keydown", onKey);

@@ -1,4 +1,5 @@
-// OHIF's configuration under this gateway: one data source, nothing from elsewhere, no questions in the way.
+// OHIF's configuration under this gateway: one data source, the reading list's order, nothing from elsewhere, no
+// questions in the way.
 // It works at any host and port, since every address is relative to the page's own.
 // All of it goes through hooks that OHIF documents; if one of them is gone in another version, OHIF's own way returns.
 
@@ -76,12 +77,107 @@ const sideBySide = {
   ],
 };
 
-// ---- The way back, and what OHIF's banner is for ----
+// ---- The reading list in OHIF's study list, and the bar under a study ----
 
-function head({ createElement }) {
-  const back = createElement('a', { href: '/', className: 'text-primary px-2 text-base' }, '\u2190 Reading list');
+const listModule = import('/static/ohif-list.js');
+const barModule = import('/static/ohif-bar.js');
+const isList = () => /^\/viewer\/?$/.test(window.location.pathname);
+const inPlace = [{ id: 'place', desc: false }];
+const byDate = [{ id: 'studyDateTime', desc: true }]; // what OHIF sorts by where nobody has chosen anything
+
+let react; // OHIF's own, which it hands to whatever draws at its head
+let revision = 5000;
+
+/** OHIF asks again when its filters have changed, of which this one is, and looks at them at each step in its history. */
+function askAgain() {
+  if (!isList()) return; // on its way to a study
+  revision += 1;
+  window.history.replaceState({ ...window.history.state, key: `firstread${revision}` }, '');
+  window.dispatchEvent(new PopStateEvent('popstate', { state: window.history.state }));
+}
+
+/** The DICOMweb data source of OHIF, in which a search for studies tells of the reading list. */
+function withReadingList(configuration, servicesManager, extensionManager) {
+  const dicomweb = extensionManager.getModuleEntry('@ohif/extension-default.dataSourcesModule.dicomweb');
+  const source = dicomweb.createDataSource(configuration, servicesManager, extensionManager);
+  const search = async asked => (await listModule).search(source, asked);
+  return {
+    ...source,
+    getConfig: () => ({ ...source.getConfig(), queryLimit: revision }),
+    query: { ...source.query, studies: { ...source.query.studies, search } },
+  };
+}
+
+const COLORS = { critical: '#ff8a80', urgent: '#ffcc80' };
+
+/** Columns of the list before OHIF's own, in whose heads they are drawn. */
+function withColumns(columns) {
+  const column = (id, label, minWidth, priority, more = {}) => ({
+    id,
+    accessorFn: row => row[id] ?? '',
+    header: columns[0].header,
+    cell: ({ row: { original } }) => {
+      const style = id === 'flag' ? { color: COLORS[original.urgency] } : undefined;
+      const said = original[id] ?? '';
+      return react.createElement('div', { className: 'truncate', title: said, style }, said);
+    },
+    meta: { label, minWidth, priority, headerClassName: `min-w-[${minWidth}px]`, cellClassName: `min-w-[${minWidth}px]` },
+    ...more,
+  });
+  const by = field => ({ sortingFn: (a, b) => a.original[field] - b.original[field] });
+  const unfiltered = { filterFn: () => true }; // OHIF draws a field for a filter above every column
+  const place = column('place', 'Place', 80, 120, {
+    ...by('order'),
+    ...unfiltered,
+    header: function Place({ column: own, table }) {
+      react.useEffect(() => {
+        const { sorting } = table.getState();
+        const isChosen = /sortby=/i.test(window.location.search);
+        if (!isChosen && JSON.stringify(sorting) === JSON.stringify(byDate)) table.setSorting(inPlace);
+      }, [table]);
+      return columns[0].header({ column: own, table });
+    },
+  });
+  return [
+    place,
+    column('flag', 'AI flag', 175, 115),
+    ...columns.filter(({ id }) => id === 'patient'),
+    column('reason', 'Reason for its place', 220, 95),
+    column('state', 'State', 150, 105),
+    column('waiting', 'Waiting', 100, 110, { ...by('waitingSince'), ...unfiltered }),
+    ...columns.filter(({ id }) => id !== 'patient'),
+  ];
+}
+
+/** A double click opens the study, and beside it the earlier one with which it was compared. */
+async function openStudy({ study }) {
+  const uids = (await listModule).filmsOf(study).map(encodeURIComponent).join(',');
+  window.location.assign(`/viewer/viewer?StudyInstanceUIDs=${uids}`);
+}
+
+// ---- The head ----
+
+function Head() {
+  const [status, setStatus] = react.useState('');
+  const { href } = window.location;
+  react.useEffect(() => {
+    const isOver = { now: false };
+    const is = isList();
+    listModule.then(list => isOver.now || list.show(is ? askAgain : null, is ? setStatus : undefined));
+    barModule.then(bar => isOver.now || bar.show(is ? '' : href));
+    return () => (isOver.now = true);
+  }, [href.replace(/[?].*/, '') + new URLSearchParams(window.location.search).get('StudyInstanceUIDs')]);
+  const { createElement } = react;
+  const stay = event => event.stopPropagation(); // a click beside it leads to OHIF's own list
+  const back = createElement('a', { href: '/', onClick: stay, className: 'text-primary px-2 text-base' }, '\u2190 Reading list');
   const warning = createElement('span', { className: 'text-muted-foreground text-xs' }, 'AI: not a diagnosis');
-  return createElement('div', { className: 'flex items-center whitespace-nowrap' }, back, warning);
+  const said = createElement('span', { className: 'text-muted-foreground px-2 text-xs', role: 'status' }, status);
+  return createElement('div', { className: 'flex items-center whitespace-nowrap' }, back, warning, said);
+}
+
+function head(ohifReact) {
+  react = ohifReact;
+  return react.createElement(Head);
 }
 
 window.config = {
@@ -91,6 +187,7 @@ window.config = {
     {
       id: 'firstread',
       preRegistration: ({ servicesManager }) => listWords(servicesManager.services),
+      getDataSourcesModule: () => [{ name: 'dicomweb', type: 'webApi', createDataSource: withReadingList }],
       getHangingProtocolModule: () => [{ name: sideBySide.id, protocol: sideBySide }],
     },
   ],
@@ -106,9 +203,15 @@ window.config = {
       },
     },
   },
-  customizationService: [{ 'ohif.tours': { $set: [] }, onBeforeSRHydration: { $set: { value: keepWords } } }],
-  // OHIF's own list would be a second one, in another order.
-  showStudyList: false,
+  customizationService: [
+    {
+      'ohif.tours': { $set: [] },
+      onBeforeSRHydration: { $set: { value: keepWords } },
+      'workList.columns': { $apply: withColumns },
+      'workList.onStudyDoubleClick': { $set: openStudy },
+    },
+  ],
+  showStudyList: true,
   showPatientInfo: 'visible',
   whiteLabeling: { createLogoComponentFn: head },
   // It lies over the film; the head of the page, every AI series and every box say what it would say.
@@ -123,7 +226,7 @@ window.config = {
   defaultDataSourceName: 'firstread',
   dataSources: [
     {
-      namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+      namespace: 'firstread.dataSourcesModule.dicomweb',
       sourceName: 'firstread',
       configuration: {
         friendlyName: 'The PACS behind Firstread',

@@ -1,7 +1,7 @@
 // A patient's earlier studies, in the details of one study: asked for once it is looked at.
 
 import { ask } from "./feed.js";
-import { hasViewer, viewerUrl } from "./viewer.js";
+import { hangsBeside, hasViewer, viewerUrl } from "./viewer.js";
 import { byId, fill, fromTemplate } from "./words.js";
 
 const section = byId("patient-priors");
@@ -41,9 +41,11 @@ function line(uid, prior) {
   const link = row.querySelector("a");
   link.hidden = !hasViewer();
   if (hasViewer()) {
-    link.href = viewerUrl(uid, prior.study_instance_uid);
-    link.dataset.uids = `${uid} ${prior.study_instance_uid}`;
-    link.setAttribute("aria-label", `Prior of ${prior.study_date} beside this study, in the viewer`);
+    const uids = hangsBeside ? [uid, prior.study_instance_uid] : [prior.study_instance_uid];
+    link.href = viewerUrl(...uids);
+    link.dataset.uids = uids.join(" ");
+    link.textContent = hangsBeside ? "Beside this one" : "Open";
+    link.setAttribute("aria-label", `Prior of ${prior.study_date}${hangsBeside ? " beside this study" : ""}, in the viewer`);
   }
   return row;
 }

@@ -1,12 +1,12 @@
 // What this reader does with studies: claims, readings, and what is put back. A claim is renewed as long as this page
 // is open. Nothing changes on the page before the gateway has said that it is so.
 
-import { ask, tell } from "./feed.js";
-import { byId, personName, waiting } from "./words.js";
+import { put, readerName, refusal, seenAt, setReaderName } from "./claims.js";
+import { tell } from "./feed.js";
+import { byId, personName } from "./words.js";
 
 const RENEW_MS = 60_000;
 const NOTICE_MS = 10_000; // in which a reading can be undone
-const NAME = "firstread.reader";
 const CLAIMS = "firstread.claims";
 
 const signedIn = document.body.dataset.signedIn; // at the proxy; it says who asks, whatever is sent
@@ -17,7 +17,7 @@ let noticeTimer;
 
 // ---- Who reads ----
 
-export const reader = () => signedIn || localStorage.getItem(NAME) || "";
+export const reader = () => signedIn || readerName();
 export const isMine = (item) => item.reading.state === "reading" && item.reading.by === reader();
 
 function showReader() {
@@ -39,11 +39,14 @@ function askName() {
   });
 }
 
+/** Whether it is known who reads; asks where nobody has said it yet. */
+export const knowReader = async () => Boolean(reader()) || askName();
+
 function onName(event) {
   event.preventDefault();
   const name = byId("who-name").value.trim();
   if (!name) return;
-  localStorage.setItem(NAME, name);
+  setReaderName(name);
   showReader();
   document.dispatchEvent(new CustomEvent("reader"));
   dialog.close("said");
@@ -84,20 +87,6 @@ function keepClaim(uid, isClaimed) {
   sessionStorage.setItem(CLAIMS, JSON.stringify([...claims]));
 }
 
-const put = (uid, state, by) =>
-  ask(`worklist/${encodeURIComponent(uid)}/state`, {
-    method: "PUT",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ state, by }),
-  });
-
-function refusal(response, problem, name) {
-  const since = problem.since ? ` since ${waiting(problem.since)}` : "";
-  if (problem.code === "being_read") return `Not done: ${problem.by} is reading ${name}${since}.`;
-  if (problem.code === "already_read") return `Not done: ${problem.by || "somebody"} has read ${name} already.`;
-  return `Not done: ${problem.detail ?? `the gateway answered ${response.status}`}`;
-}
-
 /**
  * Claim a study ("reading"), say that it is read ("read"), or put it back ("unread").
  *
@@ -105,19 +94,20 @@ function refusal(response, problem, name) {
  * @returns whether the gateway has taken it down.
  */
 export async function act(item, state, done = "") {
-  if (!reader() && !(await askName())) return false;
+  if (!(await knowReader())) return false;
   const uid = item.address;
   const name = personName(item.patient_name).shown;
   try {
-    const response = await put(uid, state, reader());
+    const response = await put(uid, state, reader(), state === "read" ? seenAt(item, reader()) : undefined);
     const answer = await response.json();
     if (!response.ok) {
-      notice(refusal(response, answer, name));
+      notice(refusal(response, answer, name, item));
       return false;
     }
     keepClaim(uid, state === "reading");
     const isListed = answer.reading.state === "unread" || answer.reading.state === "reading";
     tell(uid, isListed ? answer : null);
+    document.dispatchEvent(new CustomEvent("acted"));
     if (state === "read") notice(`${name}: read.`, item);
     else if (done) notice(`${done}: ${name}.`);
     return true;

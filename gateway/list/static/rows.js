@@ -79,7 +79,7 @@ export function offerActs(root, item) {
   const { state } = item.reading;
   const mayRead = state === "unread" || isMine(item);
   const offered = { reading: state === "unread", read: mayRead, next: mayRead, unread: isMine(item) };
-  acts.hidden = false;
+  acts.hidden = document.body.dataset.mayRead === "no";
   for (const button of acts.children) {
     button.hidden = !offered[button.dataset.act];
     button.setAttribute("aria-label", `${button.textContent} ${personName(item.patient_name).shown}`);

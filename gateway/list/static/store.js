@@ -57,6 +57,11 @@ function forgetOtherAddress(item) {
 /** The present address of a study that is on the list. */
 export const nowAt = (uid) => (items.has(uid) ? uid : moved.get(uid) ?? uid);
 
+/** By what name this page knows the study that a gone event tells of: of two with one UID it tells Orthanc's too. */
+export function addressOf({ study_instance_uid: uid, orthanc_id: orthancId }) {
+  return orthancId && items.get(uid)?.orthanc_id !== orthancId ? orthancId : uid;
+}
+
 /** Forget a study; whether it was known. */
 export function drop(uid) {
   keys.delete(uid);
@@ -84,3 +89,7 @@ export function inOrder() {
   }
   return sorted;
 }
+
+/** A study, and behind it the earlier one whose film it was compared with: the viewer hangs both. */
+export const withPrior = ({ study_instance_uid: uid, comparison }) =>
+  [uid, comparison?.study_instance_uid].filter(Boolean);

@@ -1,8 +1,9 @@
-// One film, tried by hand: POST /predict, and its answer drawn. Everything from the outside is written as text, never
-// as markup.
+// One film, tried by hand: POST /predict, and its answer drawn; with it or alone a clinical note, by POST /text.
+// Everything from the outside is written as text, never as markup.
 
 import { markBox, showFilm } from "./film.js";
 import { askScope, findingLine } from "./findings.js";
+import { clearNote, showNote } from "./note.js";
 import { byId, fill, fromTemplate, twoDecimals } from "./words.js";
 
 const form = byId("form");
@@ -10,6 +11,7 @@ const input = byId("file");
 const drop = byId("drop");
 const go = byId("go");
 const result = byId("result");
+const note = byId("note");
 
 let busy = false;
 
@@ -30,6 +32,13 @@ function onChosen() {
   byId("chosen").hidden = !file;
   if (file) fill(byId("chosen"), { name: file.name, size: megabytes(file.size) });
   clear(); // what is shown was said of another film
+  nameTheButton();
+}
+
+function nameTheButton() {
+  const hasNote = Boolean(note.value.trim());
+  if (input.files.length) go.textContent = hasNote ? "Score this film, read the note" : "Score this film";
+  else go.textContent = hasNote ? "Read this note" : "Score this film";
 }
 
 function onDrop(event) {
@@ -45,6 +54,7 @@ function onDrop(event) {
 
 function clear() {
   result.hidden = true;
+  clearNote();
   byId("problem").hidden = true;
   byId("blank").hidden = false;
   byId("status").textContent = "";
@@ -58,6 +68,15 @@ async function onSubmit(event) {
   clear();
   const [file] = input.files;
   const limit = Number(form.dataset.uploadBytes);
+  if (!file && note.value.trim()) {
+    await ask("text", { body: JSON.stringify({ text: note.value }), headers: { "Content-Type": "application/json" } }, "Reading …", (answer) => {
+      showNote(answer);
+      byId("blank").hidden = true;
+      byId("status").textContent = `Note read, risk ${answer.risk.class}`;
+      byId("note-title").focus();
+    });
+    return;
+  }
   if (!file) {
     showProblem("No film chosen", "Choose a chest film first, or drop it onto the field.");
     input.focus();
@@ -70,27 +89,36 @@ async function onSubmit(event) {
   const body = new FormData();
   body.append("file", file);
   if (byId("prior").value.trim()) body.append("prior_report", byId("prior").value);
-  setBusy(true);
+  if (note.value.trim()) body.append("note", note.value);
   const started = performance.now();
+  await ask("predict", { body }, "Scoring …", (answer) => {
+    showResult(answer, file, performance.now() - started);
+    if (answer.text) showNote(answer.text);
+  });
+}
+
+async function ask(path, request, status, show) {
+  const not = path === "text" ? "Not read" : "Not scored";
+  setBusy(true, status);
   try {
-    const response = await fetch("predict", { method: "POST", body });
+    const response = await fetch(path, { method: "POST", ...request });
     const answer = await response.json().catch(() => ({}));
-    if (response.ok) showResult(answer, file, performance.now() - started);
-    else showProblem(`Not scored: ${answer.title ?? response.statusText}`, answer.detail ?? `HTTP ${response.status}`, answer.code);
+    if (response.ok) show(answer);
+    else showProblem(`${not}: ${answer.title ?? response.statusText}`, answer.detail ?? `HTTP ${response.status}`, answer.code);
   } catch {
-    showProblem("Not scored: no answer", "The gateway did not answer, or the file can no longer be read. Try again.");
+    showProblem(`${not}: no answer`, "The gateway did not answer, or the file can no longer be read. Try again.");
   } finally {
     setBusy(false);
   }
 }
 
-function setBusy(now) {
+function setBusy(now, status = "") {
   busy = now;
   // Not "disabled", which would throw the keyboard's focus away.
   go.setAttribute("aria-disabled", String(now));
   input.disabled = now;
-  if (now) byId("status").textContent = "Scoring …";
-  else if (result.hidden) byId("status").textContent = "";
+  if (now) byId("status").textContent = status;
+  else if (result.hidden && byId("note-result").hidden) byId("status").textContent = "";
 }
 
 // ---- The answer ------------------------------------------------------------------------------------------------
@@ -159,6 +187,7 @@ function quotes(provenance) {
 }
 
 form.addEventListener("submit", onSubmit);
+note.addEventListener("input", nameTheButton);
 input.addEventListener("change", onChosen);
 // A film that misses the field must not replace the page.
 document.addEventListener("dragover", (event) => {

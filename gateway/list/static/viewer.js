@@ -1,4 +1,4 @@
-// The viewer, in one window that is kept for it.
+// The viewer, in one window that is kept for it: the hospital's own where it has named one, else OHIF.
 
 import { notice } from "./readings.js";
 import { byId } from "./words.js";
@@ -6,22 +6,39 @@ import { byId } from "./words.js";
 const NAME = "firstread-viewer";
 
 const link = byId("viewer"); // null where this installation has no viewer
+const ohif = byId("ohif"); // beside the hospital's own viewer
+const own = link?.dataset.address; // of the hospital's own viewer
+const isProgram = Boolean(own) && !/^https?:/.test(own); // an address of its own scheme starts it, and opens no window
 let opened = null; // its window, once this page has opened it
+
+/** Whether it shows two studies beside one another when it is asked for both. */
+export const hangsBeside = !own;
 
 export const hasViewer = () => Boolean(link);
 
-/** A study, and behind it the earlier one whose film it was compared with: the viewer hangs both. */
-export const withPrior = ({ study_instance_uid: uid, comparison }) =>
-  [uid, comparison?.study_instance_uid].filter(Boolean);
+const ohifUrl = (prefix, uids) => new URL(prefix + uids.map(encodeURIComponent).join(","), document.baseURI).href;
 
-/** Where the viewer shows these studies beside one another. */
+/** Where the viewer shows these studies beside one another; the hospital's own finds earlier ones by itself. */
 export const viewerUrl = (...uids) =>
-  new URL(link.dataset.prefix + uids.map(encodeURIComponent).join(","), document.baseURI).href;
+  own ? own.replace("{study_instance_uid}", () => encodeURIComponent(uids[0])) : ohifUrl(link.dataset.prefix, uids);
+
+/** Let the links to viewers lead to these studies. */
+export function linkViewers(...uids) {
+  if (!link) return;
+  link.href = viewerUrl(...uids);
+  link.dataset.uids = uids.join(" ");
+  if (ohif) ohif.href = ohifUrl(ohif.dataset.prefix, uids);
+}
 
 /** Show studies in the viewer's window, and that window. */
 export function openInViewer(...uids) {
   if (!link) {
     notice("No viewer is installed here.");
+    return;
+  }
+  if (isProgram) {
+    opened = window;
+    location.href = viewerUrl(...uids);
     return;
   }
   opened = window.open(viewerUrl(...uids), NAME);

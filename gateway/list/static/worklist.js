@@ -2,6 +2,7 @@
 // Everything from the outside is written as text, never as markup.
 
 import { showFindings, tickDetails } from "./details.js";
+import { startDictation } from "./dictation.js";
 import { ask, listen, refresh } from "./feed.js";
 import { isOverdue, isTimed, startFilters } from "./filters.js";
 import { askScope, heardOf } from "./findings.js";
@@ -9,7 +10,9 @@ import { startKeys } from "./keys.js";
 import { knowsAll, rankOf, render, renderOverdue, scheduleRender, setCounts } from "./list.js";
 import { countPriors, startPriors } from "./priors.js";
 import { forgetLost, startReadings } from "./readings.js";
+import { startReadToday } from "./readtoday.js";
 import { drawFrom, drawMore, expectRise, tbody, tickRows } from "./rows.js";
+import { startSession } from "./session.js";
 import * as store from "./store.js";
 import { byId } from "./words.js";
 
@@ -64,11 +67,6 @@ function onItem(item) {
   scheduleRender();
 }
 
-/** By what name this page knows the study that a gone event tells of: of two with one UID it tells Orthanc's too. */
-function addressOf({ study_instance_uid: uid, orthanc_id: orthancId }) {
-  return orthancId && store.get(uid)?.orthanc_id !== orthancId ? orthancId : uid;
-}
-
 function onGone(uid) {
   if (store.drop(uid)) placesChanged();
   scheduleRender();
@@ -77,7 +75,7 @@ function onGone(uid) {
 const hear = {
   item: onItem,
   gone: onGone,
-  addressOf,
+  addressOf: store.addressOf,
   known: store.size,
   link: showLink,
   counts(counts) {
@@ -136,8 +134,11 @@ startFilters(() => {
   render();
 });
 startKeys();
+startDictation();
 startReadings();
+startSession();
 startPriors();
+startReadToday();
 askScope(showFindings);
 checkGateway();
 listen(hear);

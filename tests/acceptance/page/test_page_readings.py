@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -50,6 +50,23 @@ def test_two_pages_see_each_others_claim(morning: FilledList, open_page: OpenPag
     mine.keyboard.press("u")
     expect(row_of(other, 1).get_by_role("button", name="Claim")).to_be_visible()
     assert reading_of(morning, 1) == (ReadingState.UNREAD, "")
+
+
+def test_a_film_that_comes_while_a_study_is_read_is_told(morning: FilledList, open_page: OpenPage) -> None:
+    """Before a study leaves the list its reader learns of a film that came after they began; once, then it is read."""
+    page = open_page()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("c")
+    expect(row_of(page, 1).get_by_role("button", name="Put back")).to_be_visible()
+    morning.new_image(uid_of(1))
+    page.keyboard.press("r")
+    said = "Not done: a film of Okafor, Ngozi came < 1 min ago, after you began. Look at it, then press again."
+    expect(page.get_by_text(said)).to_be_visible()
+    assert reading_of(morning, 1) == (ReadingState.READING, READER)
+    page.keyboard.press("r")
+    expect(row_of(page, 1)).to_have_count(0)
+    assert reading_of(morning, 1) == (ReadingState.READ, READER)
 
 
 def test_a_claim_that_came_too_late_says_who_was_first(morning: FilledList, open_page: OpenPage) -> None:
@@ -324,3 +341,34 @@ def test_a_study_becomes_overdue_while_the_page_is_open(morning: FilledList, ope
     expect(row_of(page, 41)).to_be_visible()
     expect(page.locator("#overdue")).to_be_hidden()
     expect(page.locator("#overdue")).to_contain_text("1 study waits", timeout=60_000)
+
+
+# ---- Read by me today ----
+
+
+def test_what_i_read_today_is_listed_and_put_back(morning: FilledList, open_page: OpenPage) -> None:
+    """The last first, nobody else's and nothing of yesterday; one key puts a study back on the list."""
+    morning.read(4, "Dr. Marchetti")
+    morning.read(9, READER)
+    morning.change(uid_of(9), quietly=True, reading_since=datetime.now(UTC) - timedelta(days=2))
+    page = open_page()
+    strip = page.locator("#read-today")
+    strip.locator("summary").click()
+    expect(strip).to_contain_text("None yet.")
+    for number in (2, 1):
+        row_of(page, number).locator(".name").focus()
+        page.keyboard.press("r")
+        expect(row_of(page, number)).to_have_count(0)
+        page.wait_for_timeout(1_600)  # a key so soon after a row has left would be taken for a slip
+    rows = strip.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("Okafor, Ngozi")
+    expect(rows.nth(1)).to_contain_text("Lindqvist")
+    rows.nth(1).get_by_role("button", name="Put back").focus()
+    page.keyboard.press("u")
+    expect(rows).to_have_count(1)
+    expect(row_of(page, 2)).to_be_visible()
+    assert reading_of(morning, 2) == (ReadingState.UNREAD, "")
+    rows.get_by_role("button", name="Put back").click()
+    expect(strip).to_contain_text("None yet.")
+    assert reading_of(morning, 4) == (ReadingState.READ, "Dr. Marchetti")

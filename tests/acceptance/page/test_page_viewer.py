@@ -144,6 +144,33 @@ def test_without_a_viewer_there_is_no_link(morning: FilledList, open_page: OpenP
         page.close()
 
 
+def test_the_hospitals_own_viewer_opens_where_one_is_named(
+    morning: FilledList, gateway: ListGateway, open_page: OpenPage
+) -> None:
+    """The key o and the panel's link lead there, with the study in its address; OHIF stays at hand beside it."""
+    own = f"{gateway.url}ready?study={{study_instance_uid}}&hang=1"
+    with running_list(morning, site=replace(SITE, own_viewer=own)) as site:
+        page = open_page(url=site.url)
+        first = morning.uids()[0]
+        page.keyboard.press("j")
+        with page.context.expect_page() as opened:
+            page.keyboard.press("o")
+        opened.value.wait_for_url(f"{gateway.url}ready?study={first}&hang=1")
+        page.bring_to_front()
+        page.keyboard.press("Enter")
+        ohif = page.locator("#details").get_by_role("link", name="OHIF")
+        expect(ohif).to_have_attribute("href", film_url(site, first))
+        page.close()
+    program = "weasis:?study={study_instance_uid}"
+    with running_list(morning, site=replace(SITE, own_viewer=program, viewer=None)) as site:
+        page = open_page(url=site.url)
+        page.keyboard.press("j")
+        page.keyboard.press("Enter")
+        link = page.locator("#details").get_by_role("link", name="Open in the viewer")
+        expect(link).to_have_attribute("href", f"weasis:?study={first}")
+        page.close()
+
+
 def test_a_browser_that_refuses_windows_is_told_of(morning: FilledList, open_page: OpenPage) -> None:
     """Where the window may not open, the page says what to do."""
     page = open_page(prelude="window.open = () => null;")

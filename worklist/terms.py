@@ -25,5 +25,6 @@ TERMS: Final = {
     FindingType.MASS.key: r"mass(?:es)?",
     FindingType.NODULE.key: r"nodul(?:es?|ar)",
     FindingType.ATELECTASIS.key: r"atelecta(?:sis|ses|tic)",
+    FindingType.LUNG_OPACITY.key: r"(?<!airspace )(?<!air space )opaci(?:ty|ties|fications?)",
 }
 MENTIONS: Final = {key: re.compile(rf"\b(?:{terms})\b", re.IGNORECASE) for key, terms in TERMS.items()}

@@ -1,0 +1,1 @@
+"""What a reader says or types to the page."""

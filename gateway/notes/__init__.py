@@ -1,0 +1,1 @@
+"""A clinical note, read by rules, alone or beside a study of the list."""

@@ -1,0 +1,1 @@
+"""Workitems by UPS-RS (PS3.18 section 11)."""

@@ -1,0 +1,62 @@
+"""Searches that take turns."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from gateway.dicomweb.turns import Turns
+
+
+def test_who_asks_the_same_while_it_waits_shares_the_answer() -> None:
+    """One that was begun before the question is shared by nobody; a third question is answered by itself."""
+    begun, go_on = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def work(question: str) -> str:
+        asked.append(question)
+        begun.set()
+        assert go_on.wait(60)
+        return f"{question} {len(asked)}"
+
+    async def ask_all() -> list[str]:
+        turns: Turns[str] = Turns(1)
+        first = asyncio.create_task(turns.answer("a", lambda: work("a")))
+        assert await asyncio.to_thread(begun.wait, 60)
+        later = [asyncio.create_task(turns.answer(name, lambda name=name: work(name))) for name in "aaba"]  # type: ignore[misc]
+        await asyncio.sleep(0.01)
+        go_on.set()
+        return list(await asyncio.gather(first, *later))
+
+    assert asyncio.run(ask_all()) == ["a 1", "a 2", "a 2", "b 3", "a 2"]
+    assert asked == ["a", "a", "b"]
+
+
+def test_one_that_fails_or_goes_leaves_the_others_their_answer() -> None:
+    """What is raised is raised to all who share it; whoever hangs up ends nobody else's search."""
+    go_on = threading.Event()
+
+    def fail() -> str:
+        raise ValueError("no")
+
+    def wait() -> str:
+        assert go_on.wait(60)
+        return "told"
+
+    async def ask_all() -> None:
+        turns: Turns[str] = Turns(1)
+        holding = asyncio.create_task(turns.answer("held", wait))
+        await asyncio.sleep(0.01)
+        gone, staying = (asyncio.create_task(turns.answer("same", wait)) for _ in range(2))
+        failing = [asyncio.create_task(turns.answer("bad", fail)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        go_on.set()
+        assert [await holding, await staying] == ["told", "told"]
+        for one in failing:
+            with pytest.raises(ValueError, match="no"):
+                await one
+
+    asyncio.run(ask_all())
