@@ -23,6 +23,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
@@ -247,26 +248,32 @@ def _associate(contexts: Sequence[tuple[UID, UID]], peer: _Peer) -> Association:
     entity.dimse_timeout = entity.network_timeout = _ANSWER_S
     proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
     unreachable = f"no DICOM server answers as {peer}: check host, port and AE title"
+    # The library forgets a refusal that comes while it still learns that it has connected.
+    refusals: list[A_ASSOCIATE_RJ] = []
     try:
         association = entity.associate(
             peer.host,
             peer.port,
             contexts=proposed,
             ae_title=peer.called_aet,
-            evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once), (evt.EVT_PDU_RECV, _keep_refusal, [refusals])],
         )
     except OSError as error:
         raise PacsUnavailable("pacs_unreachable", unreachable) from error
     if association.is_established or association.rejected_contexts:
         return association
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        why = answer.reason_str if answer else "no reason given"
+    if refusals:
         raise PacsUnavailable(
             "association_rejected",
-            f"{peer} refuses {peer.calling_aet} ({why}): check both AE titles and whom the PACS lets in",
+            f"{peer} refuses {peer.calling_aet} ({refusals[0].reason_str}): "
+            "check both AE titles and whom the PACS lets in",
         )
     raise PacsUnavailable("pacs_unreachable", unreachable)
+
+
+def _keep_refusal(event: evt.Event, refusals: list[A_ASSOCIATE_RJ]) -> None:
+    if isinstance(event.pdu, A_ASSOCIATE_RJ):
+        refusals.append(event.pdu)
 
 
 def send_at_once(event: evt.Event) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +27,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.transport import AssociationSocket
 
 from gateway.dimse.send import Outcome, SendResult, progress_bar, send
 from imaging.files import open_study_files, wrap_picture_file
@@ -313,6 +316,27 @@ def test_a_pacs_that_turns_us_away() -> None:
         peer.send([chest()], called_aet="WRONG")
     assert caught.value.code == "association_rejected"
     assert "WRONG" in caught.value.message
+    assert "FIRSTREAD (Called AE title not recognised)" in caught.value.message
+
+
+class _SlowToWake(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        is_set = super().wait(timeout)
+        time.sleep(0.5)
+        return is_set
+
+
+def test_a_refusal_that_overtakes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the answer is there before the caller has noticed that it is connected: it is still told."""
+    begin = AssociationSocket.__init__
+
+    def begin_slowly(self: AssociationSocket, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+        begin(self, *arguments, **named)
+        self._ready = _SlowToWake()
+
+    monkeypatch.setattr(AssociationSocket, "__init__", begin_slowly)
+    with Peer() as peer, pytest.raises(PacsUnavailable) as caught:
+        peer.send([chest()], called_aet="WRONG")
     assert "FIRSTREAD (Called AE title not recognised)" in caught.value.message
 
 
