@@ -142,3 +142,4 @@ startReadToday();
 askScope(showFindings);
 checkGateway();
 listen(hear);
+document.documentElement.dataset.begun = "true";
