@@ -103,7 +103,7 @@ def test_demo_runs_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
     assert f"http://127.0.0.1:{base}/" in shown
     assert f"findscu -S -aec FIRSTREAD 127.0.0.1 {base + 3} -k QueryRetrieveLevel=STUDY" in shown
     assert "Ctrl-C" in shown
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
 
 

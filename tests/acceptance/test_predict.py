@@ -356,7 +356,7 @@ def test_without_worker_or_broker_the_answer_is_503_in_time(
     url = request.getfixturevalue(broker) if broker else f"redis://127.0.0.1:{free_ports(1)[0]}/0"
     started = time.monotonic()
     (answer,) = ask_where_nobody_works(database, url, tmp_path)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     document = problem(answer, 503)
     assert document["code"] == ("no_answer_in_time" if broker else "broker_unavailable")
     assert int(answer.headers["retry-after"]) > 0
@@ -368,6 +368,6 @@ def test_more_than_fits_is_turned_away_in_time(database: Database, redis_url: st
     """When no upload gets anywhere, those behind the first ones hear so in bounded time too."""
     started = time.monotonic()
     answers = ask_where_nobody_works(database, redis_url, tmp_path, uploads=12)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
     assert {answer.status_code for answer in answers} == {503}
     assert {answer.json()["code"] for answer in answers} == {"no_answer_in_time", "busy"}

@@ -159,7 +159,7 @@ def hear_by_all(gateway: ListGateway, listed: FilledList, pages: int) -> str:
             started = time.monotonic()
             await asyncio.to_thread(listed.claim, 3, "Dr. A")
             said = await asyncio.gather(*heard)
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 10
             return said
 
     async def one(client: httpx.AsyncClient, ready: asyncio.Semaphore) -> str:
