@@ -1,8 +1,8 @@
-"""MedSigLIP at full size with random weights, which cost what real ones do: file to Analysis on the CPU, in turns.
+"""MedSigLIP at full size with random weights, which cost what real ones do: file to Analysis.
 
-Ours is the product's scorer on what `firstread models export medsiglip` makes and keeps here. Beside it, in turn with
-ours and in a process of its own, what Hugging Face's documentation shows: the same film decoded by us, then their
-processor and torch in float32.
+On an NVIDIA GPU where there is one, the product's scorer runs the checkpoint itself. On a CPU it runs what `firstread
+models export medsiglip` makes and keeps here. Beside it, in turn with ours and in a process of its own, what Hugging
+Face's documentation shows: the same film decoded by us, then their processor and torch in float32.
 """
 
 from __future__ import annotations
@@ -14,26 +14,34 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from bench.figures import Figure
+from bench.figures import Figure, median_ms
 from bench.films import simulated_films
 from firstread.models_command import processor
 from imaging.display import to_display
 from imaging.files import read_image_file
 from imaging.radiograph import read_radiograph
 from models.checkpoints.known import MEDSIGLIP
-from models.checkpoints.manifest import STAND_IN, pin
+from models.checkpoints.manifest import STAND_IN, pin, read_manifest
 from models.medsiglip.exported import LEAST_COSINE, Exported
+from models.medsiglip.pixels import to_input
+from models.medsiglip.prompts import read_prompts
 
 TABLE = "MedSigLIP, full size, random weights"
 _THREADS = 2
 _TURNS = 5
 _LEAST_RATIO = 2.7
+_TURNS_ON_GPU = 30
+_TOGETHER = 32  # films in a batch
+_MOST_MS = 50  # for a film without its decoding, on an H100 or H200 ...
+_LEAST_RATE = 200  # ... and films a second in batches
 _MINUTES = 1000 / 60  # of 1,000 films, for each second that one takes
 
 _loaded: Any = None  # what a process of the pool measures
@@ -48,6 +56,10 @@ def measure_medsiglip() -> list[Figure]:
         (dataset,) = simulated_films(1)
         dataset.save_as(film, enforce_file_format=True)
         with _process(_write_checkpoint, folder) as maker:
+            if maker.submit(_has_gpu).result():
+                maker.submit(_write_sentences, folder).result()
+                with _process(_load_on_gpu, folder) as runner:
+                    return runner.submit(_measure_on_gpu, folder, film).result()
             exported, seconds, export_mb = maker.submit(_export, folder).result()
         say(f"exported in {seconds:.0f} s: {exported.tried}")
         with _process(_load_ours, folder) as ours, _process(_load_theirs, folder) as theirs:
@@ -90,8 +102,70 @@ def _write_checkpoint(folder: Path) -> None:
     from models.checkpoints.stand_in import MEDSIGLIP_448, write_medsiglip  # noqa: PLC0415 - the same
 
     torch.manual_seed(0)
-    write_medsiglip(folder, MEDSIGLIP_448)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        write_medsiglip(folder, MEDSIGLIP_448)
     pin(folder, MEDSIGLIP, STAND_IN)
+
+
+def _has_gpu() -> bool:
+    import torch  # noqa: PLC0415 - in this process alone
+
+    return bool(torch.cuda.is_available())
+
+
+def _write_sentences(folder: Path) -> None:
+    from models.medsiglip.sentences import write_sentences  # noqa: PLC0415 - in this process alone
+
+    write_sentences(folder, read_manifest(folder, MEDSIGLIP), read_prompts(folder))
+
+
+def _load_on_gpu(folder: Path) -> None:
+    global _loaded  # noqa: PLW0603 - of this process
+    from models.medsiglip.scorer import MedSiglipScorer  # noqa: PLC0415 - the same
+
+    _loaded = MedSiglipScorer(folder, device="cuda")
+
+
+def _measure_on_gpu(folder: Path, file: Path) -> list[Figure]:
+    import torch  # noqa: PLC0415 - in this process alone
+
+    from models.medsiglip.tower import load_tower  # noqa: PLC0415 - the same
+
+    film = read_radiograph(read_image_file(file))
+    size_px, resize, run = _loaded._size_px, read_prompts(folder).resize, _loaded._backend.run  # noqa: SLF001 - its parts
+    pixels = np.ascontiguousarray(to_input(film, size_px, resize)[0])
+    many = np.concatenate([np.roll(pixels, shift, axis=3) for shift in range(_TOGETHER)])
+    decoded = median_ms(lambda: _loaded.score(film), _TURNS_ON_GPU)
+    from_file = median_ms(lambda: _loaded.score(read_radiograph(read_image_file(file))), _TURNS_ON_GPU)
+    tower = median_ms(lambda: run(pixels), _TURNS_ON_GPU)
+    one_gb = torch.cuda.max_memory_allocated() / 1e9
+    together = median_ms(lambda: run(many), _TURNS)
+    many_gb = torch.cuda.max_memory_allocated() / 1e9
+    exact = load_tower(folder).to("cuda")
+    found, wanted = run(many[:4])[0], exact(torch.from_numpy(many[:4]).to("cuda"))[0].detach().cpu().numpy()
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
+    cosine = float((np.einsum("nd,nd->n", found, wanted) / lengths).min())
+    figures = [
+        Figure(name="Decoded film to Analysis, p50", value=decoded, unit="ms", at_most=_MOST_MS),
+        Figure(
+            name="Of that, greys and resizing",
+            value=median_ms(lambda: to_input(film, size_px, resize), _TURNS_ON_GPU),
+            unit="ms",
+        ),
+        Figure(name="Of that, the tower, to the GPU and back", value=tower, unit="ms"),
+        Figure(name="File to Analysis, p50", value=from_file, unit="ms"),
+        Figure(name="1,000 films, one after the other", value=from_file / 60, unit="min"),
+        Figure(
+            name=f"Tower, {_TOGETHER} films together, to the GPU and back",
+            value=_TOGETHER * 1000 / together,
+            unit="films/s",
+            at_least=_LEAST_RATE,
+        ),
+        Figure(name="Least cosine to torch in float32, of four films", value=cosine, unit="", at_least=LEAST_COSINE),
+        Figure(name="Peak GPU memory of tensors, one film", value=one_gb, unit="GB"),
+        Figure(name=f"Peak GPU memory of tensors, {_TOGETHER} films", value=many_gb, unit="GB"),
+    ]
+    return [replace(figure, name=f"bfloat16, cuda: {figure.name}") for figure in figures]
 
 
 def _export(folder: Path) -> tuple[Exported, float, float]:

@@ -25,7 +25,7 @@ STAND_IN: Final = "stand-in"  # instead of a revision: random weights
 
 _WEIGHTS = ".safetensors"
 _NOT_LOADED = {MANIFEST_FILE, "README.md", "LICENSE"}
-_THE_SITES_OWN = {"prompts.json", "probe.json", "probe.npz", "card.json"}
+_THE_SITES_OWN = {"prompts.json", "probe.json", "probe.npz", "contrast.json", "contrast.npz", "card.json"}
 _HUB = Path(".cache") / "huggingface" / "download"
 _SHA1_LENGTH = 40
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -66,7 +66,7 @@ def read_adapter_in(folder: Path, manifest: Manifest) -> Adapter:
 
 
 def with_adapter(model: Any, adapter: Adapter) -> Any:  # noqa: ANN401 - transformers has no types
-    """A model with an adapter, in evaluation mode, with exactly the tensors of its file.
+    """The model itself, with an adapter beside its layers, in evaluation mode, with exactly the tensors of its file.
 
     Raises:
         ModelUnavailable: tuning_not_installed; adapter_invalid, its tensors are not the model's.
@@ -90,7 +90,7 @@ def with_adapter(model: Any, adapter: Adapter) -> Any:  # noqa: ANN401 - transfo
         raise ModelUnavailable(
             "adapter_invalid", f"{adapter.folder} and the checkpoint differ in {min(differing)}: train it again"
         )
-    return adapted.eval()
+    return adapted.eval().get_base_model()
 
 
 def _require_same(what: str, found: str, stated: str) -> None:

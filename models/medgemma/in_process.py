@@ -15,14 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
-
 from models.checkpoints.known import MEDGEMMA
 from models.checkpoints.loading import load_strictly, not_installed, reading
 from models.checkpoints.manifest import verified
 from models.medgemma.adapter import read_adapter, read_adapter_in, with_adapter
 from models.medgemma.question import Patience, Question
-from worklist.errors import FirstreadError, ModelUnavailable
+from worklist.errors import ModelUnavailable
 from worklist.finding import Algorithm
 from worklist.uids import device_uid
 
@@ -34,7 +32,7 @@ NOT_IN_4_BITS: Final = [".*vision_tower", ".*multi_modal_projector", "lm_head"] 
 
 
 class InProcessModel:
-    """The checkpoint of a folder, on the graphics card where there is one.
+    """The checkpoint of a folder, on the graphics card where there is one; it answers one question at a time.
 
     Args:
         folder: the checkpoint's, with its manifest.
@@ -59,7 +57,12 @@ class InProcessModel:
         loaded = load_weights(folder, precision=precision, threads=threads)
         self._processor = loaded.processor
         self._model = with_adapter(loaded.model, adapter) if adapter else loaded.model
+        ends = self._model.generation_config.eos_token_id
+        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         with reading(folder):
+            from models.medgemma.decoding import Decoder  # noqa: PLC0415 - loads torch and transformers
+
+            self._decoder = Decoder(self._model)
             self._grammars = _Grammars(self._processor.tokenizer, self._model)
         version, sha256 = f"{manifest.short_revision}, {precision}", manifest.sha256
         if adapter:
@@ -85,30 +88,35 @@ class InProcessModel:
             ModelUnavailable: explainer_timeout, or gpu_out_of_memory.
         """
         import torch  # noqa: PLC0415 - is loaded by now
-        from transformers import LogitsProcessorList, StoppingCriteriaList  # noqa: PLC0415
 
         patience.require()
-        halt = _Halt(patience)
+        guide = self._grammars.guide(question)
         try:
-            with torch.inference_mode():
-                inputs = chat_inputs(self._processor, question).to(self._model.device, dtype=self._model.dtype)
-                tokens = self._model.generate(
-                    **inputs,
-                    max_new_tokens=question.max_tokens,
-                    do_sample=False,
-                    logits_processor=LogitsProcessorList([self._grammars.guide(question)]),
-                    stopping_criteria=StoppingCriteriaList([halt]),
-                )
+            inputs = chat_inputs(self._processor, question).to(self._model.device, dtype=self._model.dtype)
+            tokens = self._written(inputs, guide, question.max_tokens, patience)
         except torch.OutOfMemoryError as error:
+            self._decoder.forget()
             torch.cuda.empty_cache()
             raise ModelUnavailable(
                 "gpu_out_of_memory",
                 "the graphics card has too little memory for this film: see models/README.md for what a model needs",
             ) from error
-        if halt.why:
-            raise halt.why
-        written: str = self._processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        written: str = self._processor.decode(tokens, skip_special_tokens=True)
         return written
+
+    def _written(self, inputs: Any, guide: _Guide, most: int, patience: Patience) -> list[int]:  # noqa: ANN401
+        """The tokens of an answer, each the likeliest that its schema allows."""
+        tokens: list[int] = []
+        looked_at = time.monotonic()
+        logits = self._decoder.read(inputs, most)
+        while True:
+            tokens.append(guide.choose(logits))
+            if time.monotonic() - looked_at > _LOOK_S:
+                looked_at = time.monotonic()
+                patience.require()
+            if tokens[-1] in self._ends or len(tokens) == most:
+                return tokens
+            logits = self._decoder.write(tokens[-1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,44 +181,28 @@ class _Grammars:
 
 
 class _Guide:
-    """Lets only those tokens through that keep one answer within its schema: a logits processor for one sequence."""
+    """Chooses the tokens of one answer within its schema."""
 
     def __init__(self, matcher: Any) -> None:  # noqa: ANN401
         self._matcher = matcher
         self._mask: Any = None
+        self._chosen = -1
 
-    def __call__(self, ids: Any, scores: Any) -> Any:  # noqa: ANN401 - tensors: ids (1, n), scores (1, vocabulary)
+    def choose(self, logits: Any) -> int:  # noqa: ANN401 - a tensor (1, vocabulary)
+        """The likeliest token that is allowed next. Which are, is computed while a GPU still computes the logits."""
         import llguidance.numpy  # noqa: PLC0415
         import torch  # noqa: PLC0415
 
         if self._mask is None:
-            self._mask = llguidance.numpy.allocate_token_bitmask(1, scores.shape[1])
-        elif not self._matcher.consume_token(int(ids[0, -1])):
+            self._mask = llguidance.numpy.allocate_token_bitmask(1, logits.shape[1])
+        elif not self._matcher.consume_token(self._chosen):
             raise ModelUnavailable("explainer_error", f"the answer left its schema: {self._matcher.get_error()}")
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask, 0)
-        bits = np.unpackbits(self._mask.view(np.uint8), axis=1, bitorder="little")[:, : scores.shape[1]]
-        allowed = torch.from_numpy(bits.view(bool)).to(scores.device)
-        return scores.masked_fill(~allowed, -torch.inf)
-
-
-class _Halt:
-    """Ends the writing of an answer that nobody waits for any more; a stopping criterion."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._looked_at = time.monotonic()
-        self.why: FirstreadError | None = None
-
-    def __call__(self, ids: Any, scores: Any, **_: object) -> Any:  # noqa: ANN401, ARG002
-        import torch  # noqa: PLC0415
-
-        if time.monotonic() - self._looked_at > _LOOK_S:
-            self._looked_at = time.monotonic()
-            try:
-                self._patience.require()
-            except FirstreadError as error:
-                self.why = error
-        return torch.full((ids.shape[0],), self.why is not None, device=ids.device, dtype=torch.bool)
+        words = torch.from_numpy(self._mask).to(logits.device)
+        bits = words[:, :, None] >> torch.arange(32, dtype=words.dtype, device=words.device) & 1
+        allowed = bits.flatten(1)[:, : logits.shape[1]].bool()
+        self._chosen = int(logits.masked_fill(~allowed, -torch.inf).argmax())
+        return self._chosen
 
 
 def _require_its_words(tokenizer: Any, config: Any, folder: Path) -> None:  # noqa: ANN401 - transformers has no types

@@ -2,7 +2,7 @@
 
 probe.npz and probe.json beside the checkpoint, as `python -m models.training.probe` writes them: for each of its
 findings a logistic regression on the image embedding, divided by its length, with a calibration. Findings that the
-probe does not know are asked for by sentences as before.
+probe does not know are asked for by sentences.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The vision tower gives the film one embedding and each patch of it another. Both are held against the embeddings of a
 pair of sentences for each finding (models.medsiglip.prompts): the film's says how probable the finding is, those of
-the patches where it lies. A trained probe beside the checkpoint takes the place of the sentences for its findings.
+the patches where it lies. What reports taught (models.medsiglip.contrast) stands between embeddings and sentences, and
+a trained probe beside the checkpoint takes the place of the sentences for its findings.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from models.checkpoints.known import MEDSIGLIP
 from models.checkpoints.manifest import Manifest, read_manifest, verified
 from models.medsiglip.backends import Backend, Torch
 from models.medsiglip.card import card_of
+from models.medsiglip.contrast import read_contrast
 from models.medsiglip.exported import load_exported, read_exported
 from models.medsiglip.pixels import to_input
 from models.medsiglip.probe import URGENT, read_probe
@@ -52,7 +54,7 @@ class MedSiglipScorer:
             manifest and that are enough, and torch is not needed.
         threads: CPU threads an image may take.
         device: "cpu" runs what was exported, "cuda" the checkpoint itself.
-        beside: the folder of a probe and of a card; the checkpoint's where it is not given.
+        beside: the folder of a probe, a contrast and a card; the checkpoint's where it is not given.
 
     Raises:
         ModelUnavailable: one line that says what is missing or differs, and what to do.
@@ -76,13 +78,15 @@ class MedSiglipScorer:
             self._sentences = read_sentences(folder, manifest, prompts)
             self._backend = Torch(folder, device=device)
         self._beside, self._prompts = beside or folder, prompts
-        self._probe = read_probe(self._beside, self._sentences.directions.shape[1])
+        length = self._sentences.directions.shape[1]
+        self._probe, self._contrast = read_probe(self._beside, length), read_contrast(self._beside, length)
         self._is_stand_in = manifest.is_stand_in
         parts = [manifest.short_revision, f"prompts {prompts.version} {prompts.sha256[:7]}", how]
         digests = [sha256, prompts.sha256]
-        if self._probe:
-            parts.append(f"probe {self._probe.sha256[:7]}")
-            digests.append(self._probe.sha256)
+        for name, taught in (("probe", self._probe), ("contrast", self._contrast)):
+            if taught:
+                parts.append(f"{name} {taught.sha256[:7]}")
+                digests.append(taught.sha256)
         digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
         self._algorithm = Algorithm(
             name="medsiglip-stand-in" if manifest.is_stand_in else "medsiglip-448",
@@ -102,10 +106,10 @@ class MedSiglipScorer:
 
     @property
     def algorithm(self) -> Algorithm:
-        """Name, version (revision, prompts, what runs it, probe), one digest of all of these, and device UID.
+        """Name, version (revision, prompts, what runs it, probe, contrast), one digest of all of these, and device UID.
 
         Sentences are to this model what the last layer is to another, so the digest is that of the list of the digests
-        of the weights that run, of the prompts and of the probe, a line each.
+        of the weights that run, of the prompts, of the probe and of the contrast, a line each.
         """
         return self._algorithm
 
@@ -149,7 +153,7 @@ class MedSiglipScorer:
             if not pair.has_boxes:
                 return None
             if not logits:
-                logits.append(self._sentences.logits(patches[0]))
+                logits.append(self._logits(patches[0]))
             cells = math.isqrt(len(logits[0]))
             return logits[0][:, number].reshape(cells, cells) * np.float32(pair.scale)
 
@@ -169,12 +173,16 @@ class MedSiglipScorer:
 
     def _probabilities(self, embedding: Floats) -> dict[str, float]:
         """Of each finding by its key, and of urgency where the probe knows it; embedding (D,)."""
-        logits = self._sentences.logits(_usable(embedding)[None])[0]
+        logits = self._logits(_usable(embedding)[None])[0]
         probabilities = {
             pair.type.key: pair.probability(float(logit))
             for pair, logit in zip(self._prompts.pairs, logits, strict=True)
         }
         return probabilities | (self._probe.probabilities(embedding) if self._probe else {})
+
+    def _logits(self, embeddings: Floats) -> Floats:
+        """Logits (n, K) of the pairs of sentences for embeddings (n, D)."""
+        return self._sentences.logits(self._contrast.of(embeddings) if self._contrast else embeddings)
 
     @property
     def _urgent_threshold(self) -> float:

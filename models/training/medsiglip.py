@@ -1,14 +1,17 @@
-"""MedSigLIP tuned to a site: a linear probe on the embeddings of its films, with calibration and card.
+"""MedSigLIP tuned to a site: a linear probe on the embeddings of its films, and what its reports teach, with a card.
 
     python -m models.training.medsiglip FILMS LABELS OUT
 
-The tower stays as it is; for each finding with enough patients, and for urgency, a logistic regression on the film's
-embedding takes the place of the sentences (models.training.probe). Embeddings are those by which the scorer works on
-this machine, so that a probe is fitted to the very numbers that it will meet. Patients are parted first: those who
-teach choose the strength and give the calibration, each film by a fit that never saw its patient; those who judge are
-scored at the end through the product's own code, with sentences and with the probe, and give the card.
+The towers stay as they are; for each finding with enough patients, and for urgency, a logistic regression on the film's
+embedding takes the place of the sentences (models.training.probe). Where the labels have reports, a small map draws
+embeddings to what they say (models.training.contrast), by which the other findings are asked for. Embeddings are those
+by which the scorer works on this machine, so that both are fitted to the very numbers that they will meet. Patients are
+parted first: those who teach choose the strength and give the calibration, each film by a fit that never saw its
+patient; those who judge are scored at the end through the product's own code, with sentences and with what was fitted,
+and give the card.
 
-OUT then holds probe.npz, probe.json, card.json and card.md: the first three belong beside the checkpoint.
+OUT then holds probe.npz, probe.json, card.json, card.md, and contrast.npz and contrast.json where the reports taught
+something: all but card.md belong beside the checkpoint.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sklearn
@@ -31,6 +34,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 
 from models.card import CARD_FILE
 from models.checkpoints.known import MEDSIGLIP, folder_of
+from models.checkpoints.loading import reading
 from models.checkpoints.manifest import MANIFEST_FILE
 from models.evaluation.card_text import environment
 from models.evaluation.films import NAMES, URGENT
@@ -38,10 +42,12 @@ from models.evaluation.intervals import Flags, Numbers
 from models.evaluation.measure import OUTPUTS, describe
 from models.evaluation.metrics import Sample
 from models.evaluation.paired import Row, mean_areas, paired
+from models.evaluation.tables import read_rows
 from models.fitting.enough import is_enough, patients_of, require_enough
 from models.fitting.films import FeatureStore, SiteFilms, read_site, write
 from models.fitting.judging import Output, judge, said_of, site_card
 from models.fitting.report import TEXT_FILE
+from models.medsiglip.contrast import CONTRAST_FILES
 from models.medsiglip.probe import PROBE_FILES
 from models.medsiglip.scorer import MedSiglipScorer
 from models.training.probe import RECIPE, Probe, ProbeRecipe, describe_probe, packed, regress, standard
@@ -51,6 +57,9 @@ from worklist.card import ScorerCard, card_to_json
 from worklist.errors import InvalidInput
 from worklist.finding import Analysis
 from worklist.scope import ScopeRules
+
+if TYPE_CHECKING:
+    from models.training.contrast import SiteContrast
 
 _LOG = logging.getLogger("models.training.medsiglip")
 _DRAFT = ".draft"
@@ -66,12 +75,19 @@ class SiteProbe:
         films: what it was made of.
         card: what the films that judge say of it.
         rows: by output, area under the ROC curve with sentences and with the probe on the films that judge.
+        contrast: what the reports taught; None where they are too few, or taught nothing.
     """
 
     folder: Path
     films: SiteFilms
     card: ScorerCard
     rows: Sequence[Row]
+    contrast: SiteContrast | None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What belongs beside the checkpoint."""
+        return (*PROBE_FILES, CARD_FILE, *(CONTRAST_FILES if self.contrast else ()))
 
 
 def fit_medsiglip(  # noqa: PLR0913 - what it is made of
@@ -104,6 +120,7 @@ def fit_medsiglip(  # noqa: PLR0913 - what it is made of
     store = FeatureStore(folder=out / "embeddings" / digest, of_film=zero_shot.embedding)
     site = read_site(films, labels, store, scope, shown)
     probe, outputs, described = _fit(site, labels, recipe)
+    contrast = _contrasted(site, labels, model, threads)
     judging = [film.file for film in site.listed if film.judges]
     before = judge(zero_shot, judging, shown)
     arrays = packed(probe)
@@ -122,6 +139,9 @@ def fit_medsiglip(  # noqa: PLR0913 - what it is made of
     try:
         write(draft / numbers, arrays)
         write(draft / document, describe_probe(probe, arrays, facts).encode())
+        if contrast:
+            for name, content in zip(CONTRAST_FILES, _packed(contrast, fitted), strict=True):
+                write(draft / name, content)
         after = judge(MedSiglipScorer(model, threads=threads, beside=draft), judging, shown)
         outputs = [_compared(output, site, before, after) for output in outputs]
         try:
@@ -133,10 +153,11 @@ def fit_medsiglip(  # noqa: PLR0913 - what it is made of
             for output in outputs
             if output.shipped and output.own
         ]
-        found = SiteProbe(folder=out, films=site, card=card, rows=rows)
+        found = SiteProbe(folder=out, films=site, card=card, rows=rows, contrast=contrast)
         write(draft / CARD_FILE, (json.dumps(card_to_json(card), indent=2) + "\n").encode())
         write(out / TEXT_FILE, _card_text(found, facts).encode())
-        for name in (CARD_FILE, numbers, document):  # what is there is whole, and no scorer loads less
+        # The probe's document last: without it the command begins anew.
+        for name in sorted(found.files, key=document.__eq__):  # what is there is whole, and no scorer loads less
             (draft / name).replace(out / name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -214,9 +235,50 @@ def _sample(
     )
 
 
+def _contrasted(site: SiteFilms, labels: Path, model: Path, threads: int) -> SiteContrast | None:
+    """What the reports taught; None where there are none.
+
+    Raises:
+        ModelUnavailable: models_not_installed; or as contrast_site.
+    """
+    stated = {row["file"]: str(row.get("report") or "").strip() for _, row in read_rows(labels, {})}
+    reports = [stated.get(film.label.file, "") for film in site.listed]
+    if not any(reports):
+        return None
+    with reading(model):
+        from models.training import contrast  # noqa: PLC0415 - the text tower needs torch, which a probe does not
+    recipe = read_recipe(contrast.RECIPE, contrast.ContrastRecipe)
+    return contrast.contrast_site(site, reports, model, recipe=recipe, threads=threads)
+
+
+def _packed(contrast: SiteContrast, fitted: dict[str, Any]) -> tuple[bytes, bytes]:
+    """contrast.json, which has no word of a report, and contrast.npz."""
+    learned, arrays = contrast.learned, contrast.learned.packed()
+    document = {
+        "name": "firstread-contrast",
+        "sha256": hashlib.sha256(arrays).hexdigest(),
+        "embedding_length": len(learned.down),
+        "steps": learned.steps,
+        "loss_held_out": {"without": round(learned.without, 4), "with": round(learned.loss, 4)},
+        "n_teaching": contrast.films,
+        "n_teaching_patients": contrast.patients,
+        "n_sentences": contrast.sentences,
+        "labels_sha256": fitted["labels_sha256"],
+        "model_sha256": fitted["model_sha256"],
+    }
+    return (json.dumps(document, indent=2) + "\n").encode(), arrays
+
+
 def _card_text(found: SiteProbe, facts: dict[str, Any]) -> str:
     template = environment(Path(__file__).parent).get_template("medsiglip_card.md.j2")
-    return template.render(scorer_card=found.card, films=found.films, titles=_TITLES, rows=found.rows, **facts)
+    return template.render(
+        scorer_card=found.card,
+        films=found.films,
+        titles=_TITLES,
+        rows=found.rows,
+        contrast=found.contrast,
+        **facts,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recipe=read_recipe(options.recipe, ProbeRecipe),
             threads=options.threads,
         )
-        files = ", ".join((*PROBE_FILES, CARD_FILE))
+        files = ", ".join(found.files)
         return f"read {found.folder / TEXT_FILE}; to use the probe, copy {files} beside the checkpoint"
 
     return run("medsiglip", (__doc__ or "").splitlines()[0], RECIPE, train, arguments)

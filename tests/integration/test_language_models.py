@@ -135,7 +135,7 @@ def test_a_film_that_does_not_fit_into_memory_is_told(
     def refuse(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(in_process._model, "generate", refuse)  # noqa: SLF001 - the card itself cannot be filled here
+    monkeypatch.setattr(in_process._decoder, "read", refuse)  # noqa: SLF001 - the card itself cannot be filled here
     explained = STUDY.explained(MedGemmaExplainer(in_process, time_limit_s=60, rest_s=0))
     assert explained.account is not None
     assert "too little memory" in explained.account.why
