@@ -26,6 +26,7 @@ from firstread.compose import build_job_records, build_orthanc_client, open_data
 from firstread.compose_worker import build_language_server, build_scorer, build_template
 from firstread.settings import Settings
 from firstread.tables import print_json
+from gateway.dimse.associate import associate
 from gateway.dimse.send import send
 from gateway.intake.dispatch import build_sender, check_broker, connected
 from gateway.intake.orthanc import OrthancClient
@@ -301,7 +302,7 @@ def _require_echo(settings: Settings, address: tuple[str, int], called: str, tls
     caller = AE(ae_title=settings.aet)
     caller.add_requested_context(Verification)
     caller.connection_timeout = caller.acse_timeout = caller.dimse_timeout = 5
-    association = caller.associate(*address, ae_title=called, tls_args=(tls, "") if tls else None)
+    association, _ = associate(caller, *address, ae_title=called, tls_args=(tls, "") if tls else None)
     if not association.is_established:
         raise _wrong(f"{where} takes no association: check that it runs, its host, port and peers, and the firewall")
     status = association.send_c_echo()

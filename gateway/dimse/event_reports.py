@@ -17,7 +17,7 @@ from typing import Final
 
 import structlog
 from pydicom import Dataset
-from pynetdicom import AE, build_role, evt
+from pynetdicom import AE, build_role
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import
     UnifiedProcedureStepEvent,
@@ -26,7 +26,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.dimse.admission import is_title
-from gateway.dimse.send import send_at_once
+from gateway.dimse.associate import associate
 from worklist.errors import InvalidInput
 from worklist.records import Database, Lease, WorkitemEvents
 from worklist.records.leases import EVENT_REPORTS
@@ -234,13 +234,13 @@ class _Line:
 
     def _opened(self) -> Association:
         if self._association is None or not self._association.is_established:
-            self._association = self._entity.associate(
+            self._association, _ = associate(
+                self._entity,
                 self._to.host,
                 self._to.port,
                 ae_title=self._to.ae_title,
                 ext_neg=[build_role(UnifiedProcedureStepEvent, scp_role=True)],
                 tls_args=(self._tls, self._to.host) if self._tls else None,
-                evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
             )
         return self._association
 

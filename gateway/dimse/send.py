@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,13 +20,13 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
-from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from gateway.dimse.associate import associate
 from imaging.files import is_picture, read_image_file, split_dicom, wrap_picture_file
 from worklist.errors import InvalidInput, PacsUnavailable
 from worklist.words import printable
@@ -248,38 +247,18 @@ def _associate(contexts: Sequence[tuple[UID, UID]], peer: _Peer) -> Association:
     entity.dimse_timeout = entity.network_timeout = _ANSWER_S
     proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
     unreachable = f"no DICOM server answers as {peer}: check host, port and AE title"
-    # The library forgets a refusal that comes while it still learns that it has connected.
-    refusals: list[A_ASSOCIATE_RJ] = []
     try:
-        association = entity.associate(
-            peer.host,
-            peer.port,
-            contexts=proposed,
-            ae_title=peer.called_aet,
-            evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once), (evt.EVT_PDU_RECV, _keep_refusal, [refusals])],
-        )
+        association, refusal = associate(entity, peer.host, peer.port, contexts=proposed, ae_title=peer.called_aet)
     except OSError as error:
         raise PacsUnavailable("pacs_unreachable", unreachable) from error
     if association.is_established or association.rejected_contexts:
         return association
-    if refusals:
+    if refusal:
         raise PacsUnavailable(
             "association_rejected",
-            f"{peer} refuses {peer.calling_aet} ({refusals[0].reason_str}): "
-            "check both AE titles and whom the PACS lets in",
+            f"{peer} refuses {peer.calling_aet} ({refusal.reason_str}): check both AE titles and whom the PACS lets in",
         )
     raise PacsUnavailable("pacs_unreachable", unreachable)
-
-
-def _keep_refusal(event: evt.Event, refusals: list[A_ASSOCIATE_RJ]) -> None:
-    if isinstance(event.pdu, A_ASSOCIATE_RJ):
-        refusals.append(event.pdu)
-
-
-def send_at_once(event: evt.Event) -> None:
-    """For a new connection: else the system holds back the end of each message, up to 40 ms, for more to follow."""
-    if event.assoc.dul.socket and event.assoc.dul.socket.socket:
-        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _store(association: Association, item: _Item, folder: Path, peer: _Peer) -> Outcome:

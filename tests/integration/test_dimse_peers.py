@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_ECHO
-from pynetdicom.pdu import A_ASSOCIATE_RJ, PDU
 from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
@@ -27,6 +26,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
 
 from gateway.audit.refusals import RefusedAssociations
 from gateway.dimse.admission import Admission
+from gateway.dimse.associate import associate
 from gateway.dimse.find import Finder
 from gateway.dimse.retrieve import Retriever
 from gateway.dimse.server import DimseServer, Listening, tls_context
@@ -76,27 +76,25 @@ def serving(
         yield server
 
 
-def calling(server: DimseServer, title: str = "TEST", **named: Any) -> Association:  # noqa: ANN401
-    """An association, or what has become of the wish for one."""
+def caller(title: str) -> AE:
+    """Who asks, and for what."""
     entity = AE(ae_title=title)
     entity.add_requested_context(Verification)
     entity.add_requested_context(STUDY_ROOT)
-    return entity.associate("127.0.0.1", server.port, **{"ae_title": "FIRSTREAD", **named})
+    return entity
 
 
-def refusal_of(server: DimseServer, title: str = "TEST", **named: Any) -> tuple[int, int]:  # noqa: ANN401
-    """Result and reason of the A-ASSOCIATE-RJ that answers the wish for an association (PS3.8 Table 9-21).
+def calling(server: DimseServer, title: str = "TEST", **named: Any) -> Association:  # noqa: ANN401
+    """An association, or what has become of the wish for one."""
+    return associate(caller(title), "127.0.0.1", server.port, ae_title="FIRSTREAD", **named)[0]
 
-    As it came: pynetdicom forgets a refusal that comes while it still learns that it has connected.
-    """
-    received: list[PDU] = []
-    association = calling(
-        server, title, evt_handlers=[(evt.EVT_PDU_RECV, lambda one: received.append(one.pdu))], **named
-    )
+
+def refusal_of(server: DimseServer, title: str = "TEST", called: str = "FIRSTREAD") -> tuple[int | None, int | None]:
+    """Result and reason of the A-ASSOCIATE-RJ that answers the wish for an association (PS3.8 Table 9-21)."""
+    association, refusal = associate(caller(title), "127.0.0.1", server.port, ae_title=called)
     assert not association.is_established
-    (refusal,) = received
-    assert isinstance(refusal, A_ASSOCIATE_RJ)
-    return refusal.result or 0, refusal.reason_diagnostic or 0
+    assert refusal is not None
+    return refusal.result, refusal.reason_diagnostic
 
 
 def is_answered(server: DimseServer) -> bool:
@@ -285,7 +283,7 @@ def test_who_is_refused_is_in_the_audit_trail_once() -> None:
     with serving(admission=Admission(["WS1@127.0.0.1"], most=1, most_of_one=1), keep=kept.append) as server:
         for title in ("WS2", "WS3", "WS4"):
             assert refusal_of(server, title) == (1, 3)
-        assert refusal_of(server, "WS1", ae_title="OTHER") == (1, 7)
+        assert refusal_of(server, "WS1", "OTHER") == (1, 7)
         until(lambda: not server.associations)
         first = calling(server, "WS1")
         assert refusal_of(server, "WS1") == (2, 2)

@@ -26,9 +26,12 @@ from pydicom.uid import (
     generate_uid,
 )
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.transport import AssociationSocket
 
+from gateway.dimse.associate import Checkpoint
 from gateway.dimse.send import Outcome, SendResult, progress_bar, send
 from imaging.files import open_study_files, wrap_picture_file
 from tests.bad_films import BAD_FILMS, chest
@@ -338,6 +341,32 @@ def test_a_refusal_that_overtakes_the_connection(monkeypatch: pytest.MonkeyPatch
     with Peer() as peer, pytest.raises(PacsUnavailable) as caught:
         peer.send([chest()], called_aet="WRONG")
     assert "FIRSTREAD (Called AE title not recognised)" in caught.value.message
+
+
+def test_no_answer_is_taken_by_the_association_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its own thread is held up as it goes on, and ours before it waits, the answer still comes to us."""
+    passed, awaited, stored = Checkpoint.wait, DIMSEServiceProvider.get_msg, Association.send_c_store
+
+    def held_up(self: Checkpoint, timeout: float | None = None) -> bool:
+        is_set = passed(self, timeout)
+        time.sleep(0.2)
+        return is_set
+
+    def awaited_late(self: DIMSEServiceProvider, block: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002
+        if block:
+            time.sleep(0.4)
+        return awaited(self, block)
+
+    def stored_late(self: Association, *arguments: Any) -> Dataset:  # noqa: ANN401
+        time.sleep(0.1)  # in which the other thread may go on
+        return stored(self, *arguments)
+
+    monkeypatch.setattr(Checkpoint, "wait", held_up)
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", awaited_late)
+    monkeypatch.setattr(Association, "send_c_store", stored_late)
+    monkeypatch.setattr("gateway.dimse.send._ANSWER_S", 5)
+    with Peer() as peer:
+        assert peer.send(tiny_images(5)).failed == ()
 
 
 def test_more_contexts_than_one_association_holds() -> None:
