@@ -18,6 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
 )
 
 from gateway.dimse.admission import Admission
+from gateway.dimse.associate import associate
 from gateway.dimse.find import Finder
 from gateway.dimse.peers import PeerRoles
 from gateway.dimse.retrieve import Retriever
@@ -64,7 +65,7 @@ def associated(port: int) -> Iterator[Association]:
     entity = AE(ae_title="STATION")
     for sop_class in (PUSH, PULL, WATCH, QUERY):
         entity.add_requested_context(sop_class)
-    association = entity.associate("127.0.0.1", port, ae_title="FIRSTREAD")
+    association, _ = associate(entity, "127.0.0.1", port, ae_title="FIRSTREAD")
     assert association.is_established
     try:
         yield association

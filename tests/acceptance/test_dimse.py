@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -30,6 +30,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
 
 from firstread.compose_dimse import running_dimse
 from firstread.settings import Settings
+from gateway.dimse.associate import associate
 from tests.bad_films import chest
 from tests.searched_films import FILMS, LISTED, NUMBERS, READ, STAT, UNSEEN, fill
 from tests.servers import OrthancServer, find_program, running
@@ -85,7 +86,7 @@ def association(
     entity.add_requested_context(Verification)
     for one in classes:
         entity.add_requested_context(one, list(syntaxes))
-    opened = entity.associate("127.0.0.1", site.port, ae_title="FIRSTREAD", ext_neg=cast("Any", list(more)))
+    opened, _ = associate(entity, "127.0.0.1", site.port, ae_title="FIRSTREAD", ext_neg=list(more))
     assert opened.is_established
     yield opened
     resume(opened)

@@ -23,6 +23,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
     StudyRootQueryRetrieveInformationModelFind,
 )
 
+from gateway.dimse.associate import associate
 from tests.bad_films import chest
 from tests.gateways import served
 from tests.relays import Manner, Relay, relay_to
@@ -133,7 +134,7 @@ def find(orthanc: OrthancServer, level: str, *, private: str = "", **keys: str) 
         model = StudyRootQueryRetrieveInformationModelFind
     client = AE("WORKSTATION")
     client.add_requested_context(model)
-    association = client.associate("127.0.0.1", orthanc.dicom_port, ae_title=orthanc.aet)
+    association, _ = associate(client, "127.0.0.1", orthanc.dicom_port, ae_title=orthanc.aet)
     assert association.is_established
     query = Dataset()
     query.SpecificCharacterSet = "ISO_IR 192"

@@ -21,6 +21,7 @@ from pynetdicom import AE
 
 from dicom_sr.build import Results, Revision, build_results
 from dicom_sr.parse import parse
+from gateway.dimse.associate import associate
 from tests.bad_films import chest
 from tests.servers import OrthancServer, Server, find_program, free_ports, running
 from tests.sr_films import POLICY, SCORER
@@ -201,7 +202,7 @@ def move(source: OrthancServer | QueryRetrieveServer, destination: str, film: Da
     entity = AE(ae_title=_OWN_AET)
     entity.add_requested_context(model)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
-    association = entity.associate(_LOOPBACK, source.dicom_port, ae_title=source.aet)
+    association, _ = associate(entity, _LOOPBACK, source.dicom_port, ae_title=source.aet)
     assert association.is_established
     answers = [status for status, _ in association.send_c_move(wanted, destination, model)]
     association.release()
