@@ -26,6 +26,7 @@ need openssl openssl
 need /usr/sbin/nginx nginx-light
 need caddy caddy
 need chromium chromium
+need espeak-ng espeak-ng
 need docker-compose docker-compose
 need "$(ls /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null || echo libfaketime.so.1)" libfaketime
 

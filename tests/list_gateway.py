@@ -21,6 +21,7 @@ from gateway.intake.orthanc import OrthancClient
 from gateway.list.hub import ListHub
 from gateway.list.pages import SiteFacts, build_pages, mount_static
 from gateway.list.worklist import build_worklist
+from gateway.notes.routes import build_notes
 from gateway.problems import install_problems
 from tests.gateways import served
 from tests.lists import FilledList
@@ -75,6 +76,7 @@ def list_app(
     choices = ChoiceRecords(database=listed.database, rules=listed.rules)
     app.include_router(build_choices(choices, actors))
     app.include_router(build_settings_page(choices, site, actors))
+    app.include_router(build_notes(listed.worklist, None))
     app.include_router(build_pages(listed.worklist, listed.jobs, site, actors))
     mount_static(app)
     return app

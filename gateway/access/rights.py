@@ -87,7 +87,7 @@ RIGHTS: Final[Mapping[str, Mapping[str, Right]]] = {
     "/predict/{prediction_id}/film.png": _each(["GET"], _C.TRY),
     "/predict/{prediction_id}/crop-{position}.png": _each(["GET"], _C.TRY),
     "/text": _each(["POST"], _C.TRY),
-    "/text/{study_instance_uid}": _each(["POST"], _C.OPEN_STUDY),
+    "/text/{study_instance_uid}": _each(["GET", "POST"], _C.OPEN_STUDY),
     "/dictate": _each(["POST"], _C.TRY),
     "/dictate/{study_instance_uid}": _each(["POST"], _C.OPEN_STUDY),
     f"{DICOMWEB}studies": _each(["GET", "HEAD"], _C.SEARCH),

@@ -1,5 +1,6 @@
 """`POST /text` and `POST /text/{study_instance_uid}`: a clinical note read by rules, here and at once.
 
+`GET` of the latter reads the reason that the order of the study states.
 Nothing of a note is logged or kept. Where the site has a language model, the note waits for a worker as an upload does,
 and is erased with its answer. Beside a study it is held against what the triage names on its film.
 """
@@ -15,12 +16,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from gateway.list.readings import problem_responses
-from gateway.notes.schemas import NoteAnswer
+from gateway.notes.schemas import NoteAnswer, RequestAnswer
 from gateway.notes.words import NoteModel
 from worklist.errors import InvalidInput
-from worklist.notes.answers import note_answer
+from worklist.notes.answers import note_answer, request_answer
 from worklist.notes.film import FilmFacts, age_of, named_findings
 from worklist.notes.reading import MOST_CHARACTERS, read_note
+from worklist.notes.statements import Source
 from worklist.records import ListedStudy, Worklist
 
 REQUEST_BYTES: Final = 1_000_000
@@ -57,10 +59,22 @@ def build_notes(worklist: Worklist, model: NoteModel | None) -> APIRouter:
     )
     async def read_beside(study_instance_uid: str, note: Note) -> JSONResponse:
         """The same, held against what the triage names on the film of a study, each contradiction named."""
-        study = await run_in_threadpool(worklist.find, study_instance_uid)
+        study = await run_in_threadpool(found, study_instance_uid)
+        return await answered(note, _film(study), study.question)
+
+    @router.get("/{study_instance_uid}", response_model=RequestAnswer, responses=problem_responses(404, 409, 422, 503))
+    def read_request(study_instance_uid: str) -> JSONResponse:
+        """The reason that the order of a study states, held against what the triage names on its film."""
+        study = found(study_instance_uid)
+        if not study.question:
+            raise InvalidInput("no_reason", "the order of this study states no reason: there is nothing to read")
+        return JSONResponse(request_answer(read_note(study.question, film=_film(study), source=Source.REQUEST)))
+
+    def found(study_instance_uid: str) -> ListedStudy:
+        study = worklist.find(study_instance_uid)
         if study is None:
             raise InvalidInput("unknown_study", f"there is no study {study_instance_uid}: check the address")
-        return await answered(note, _film(study), study.question)
+        return study
 
     async def answered(note: Note, film: FilmFacts | None, reason: str = "") -> JSONResponse:
         read = partial(read_note, note.text, age=note.age, sex=note.sex or "", film=film, reason=reason)

@@ -123,23 +123,32 @@ class LanguageModelSchema(BaseModel, extra="forbid"):
     checks: list[CheckSchema]
 
 
-class NoteAnswer(BaseModel, extra="forbid"):
-    """What a note states. Not a diagnosis.
+class RequestAnswer(BaseModel, extra="forbid"):
+    """What the reason that an order states says beside its film. Not a diagnosis.
 
     `asked` are the findings that it raises as a question, `attention` what a reader may look at (never a treatment),
-    `remarks` what was not read or not counted and why. `language_model` is null where the site has none; it changes
-    nothing of the rest. `contradictions` are empty where no film lies beside the note.
+    `remarks` what was not read and why.
+    """
+
+    asked: list[str]
+    attention: list[str]
+    contradictions: list[ContradictionSchema]
+    remarks: list[str]
+    language: str
+    model: ModelSchema
+    disclaimer: Literal["Not a diagnosis. Research use. Unverified AI output."]
+
+
+class NoteAnswer(RequestAnswer):
+    """What a note states. Not a diagnosis.
+
+    `asked`, `attention` and `remarks` are as of a request; `remarks` say what was not counted, too. `language_model` is
+    null where the site has none; it changes nothing of the rest. `contradictions` are empty where no film lies beside
+    the note.
     """
 
     summary: str
     statements: list[StatementSchema]
     measurements: list[MeasurementSchema]
-    asked: list[str]
-    attention: list[str]
     risk: RiskSchema
-    contradictions: list[ContradictionSchema]
-    remarks: list[str]
-    language: str
-    model: ModelSchema
     language_model: LanguageModelSchema | None
-    disclaimer: Literal["Not a diagnosis. Research use. Unverified AI output."]

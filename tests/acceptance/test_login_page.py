@@ -44,7 +44,7 @@ def root(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("gateway")
     with running_gateway(folder, "http://127.0.0.1:9", **choices) as url:
         with closing(Database(f"sqlite:///{folder / 'firstread.db'}")) as database:
-            FilledList(database).add(1, "Roe^Jane", findings=NOTHING)
+            FilledList(database).add(1, "Roe^Jane", findings=NOTHING, question="Fall, rib pain.")
         yield url
 
 
@@ -92,21 +92,23 @@ def test_a_page_whose_login_has_ended_asks_for_another(page: Page, root: str, pr
 
 
 def test_a_technologist_opens_a_study_in_an_emergency(page: Page, root: str, provider: Provider) -> None:
-    """The panel asks for a reason, and says who has opened the study; it offers no reading."""
+    """The panel asks for a reason, and says who has opened the study; it offers no reading, and no note before."""
     provider.person = {"sub": "7", "preferred_username": "tom", "realm_access": {"roles": ["technologist"]}}
     page.goto(f"{root}/login/start?next=/")
     page.locator("#rows .name").click()
     form = page.locator("#open-form")
     expect(form).to_be_visible()
     expect(page.locator("#images")).to_be_hidden()
+    expect(page.locator("#clinical")).to_be_hidden()
     expect(page.locator("#details .acts")).to_be_hidden()
     assert axe_findings(page) == []
-    page.get_by_label("Why must you see it?").fill("Asked for by Dr Roe on the phone")
+    page.get_by_label("Why must you see it?").press_sequentially("Asked for by Dr Roe on the phone")
     page.get_by_role("button", name="Open it").click()
     expect(page.locator("#opening-list li")).to_contain_text("tom, ")
     expect(page.locator("#opening-list li")).to_contain_text(": Asked for by Dr Roe on the phone")
     expect(form).to_be_hidden()
     expect(page.locator("#images")).to_be_visible()
+    expect(page.locator("#note-result")).to_contain_text("An injury is stated")
     page.reload()
     page.locator("#rows .name").click()
     expect(page.locator("#images")).to_be_visible()

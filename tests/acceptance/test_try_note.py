@@ -1,4 +1,4 @@
-"""The page /try with a clinical note, alone and beside a film, in a real browser on a real site."""
+"""A clinical note on /try, alone and beside a film, and in the details of a study, in a browser on a real site."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from imaging.simulated.phantom import simulate_film
-from tests.acceptance.conftest import RunningSite
+from tests.acceptance.conftest import RunningSite, film_with_effusion
 from tests.axe import axe_findings
 from tests.bad_films import chest
+from tests.browsing import row_of
 from tests.trying import score
 from worklist.finding import FindingType
 
@@ -99,6 +100,38 @@ def test_a_contradiction_between_note_and_film_is_named(open_page: Callable[...,
     assert axe_findings(page) == []
     if folder := os.environ.get("NOTE_PICTURES"):  # pragma: no cover - for docs/images
         page.screenshot(path=f"{folder}/try-note.png", full_page=True)
+
+
+def test_a_study_of_the_list_is_held_against_request_and_note(
+    open_page: Callable[..., Page], running: RunningSite
+) -> None:
+    """From the header of a film that was sent: its order's reason by itself, and a note that somebody pastes."""
+    film = film_with_effusion(90)
+    film.PatientName, film.PatientID, film.PatientSex, film.PatientAge = "SIMULATED-Roe^Ann", "P-0090", "F", "071Y"
+    del film.PatientBirthDate
+    film.ReasonForStudy = "Dyspnea, known left effusion."
+    running.send([film])
+    uid = film.StudyInstanceUID
+    item = running.done(1)[uid]
+    side = next(one["side"] for one in item["findings"] if one["named"] and one["name"] == "Pleural effusion")
+    assert side == "right"
+    page = open_page(1440, path="")
+    page.set_viewport_size({"width": 1440, "height": 1680})
+    expect(page.locator("#connection")).to_have_text("Live")
+    row_of(page, uid).locator(".name").press("Enter")
+    panel, told = page.locator("#details"), page.locator("#contradictions")
+    expect(told).to_contain_text("The request says left, the film right: pleural effusion.")
+    page.locator("#note-fold summary").click()
+    page.get_by_label("Clinical note of this patient").fill("Patient: Jane Doe. " + NOTE.format(side="left"))
+    page.get_by_role("button", name="Read this note").click()
+    expect(told.locator("li")).to_have_count(3)
+    expect(told.locator("li").first).to_contain_text("The note names Jane Doe")
+    expect(told).to_contain_text("The note says left, the film right: pleural effusion.")
+    expect(panel.locator(".risk")).to_have_text("high (CRB-65)")
+    assert axe_findings(page) == []
+    if folder := os.environ.get("NOTE_PICTURES"):  # pragma: no cover - for docs/images
+        expect(panel.locator("#film")).not_to_have_js_property("naturalWidth", 0)
+        panel.screenshot(path=f"{folder}/panel-note.png")
 
 
 def test_what_a_language_model_adds_stands_apart(open_page: Callable[..., Page]) -> None:

@@ -76,7 +76,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     "/predict/{prediction_id}/film.png": {"GET": LOGGED_IN},
     "/predict/{prediction_id}/crop-{position}.png": {"GET": LOGGED_IN},
     "/text": {"POST": LOGGED_IN},
-    "/text/{study_instance_uid}": {"POST": "RQS"},
+    "/text/{study_instance_uid}": {"GET": "RQS", "POST": "RQS"},
     "/dictate": {"POST": LOGGED_IN},
     "/dictate/{study_instance_uid}": {"POST": "RQS"},
     "/dicom-web/studies": {"GET": SOME, "HEAD": SOME},

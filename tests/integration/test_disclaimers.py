@@ -27,7 +27,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     folder = tmp_path_factory.mktemp("disclaimers")
     with running_gateway(folder, "http://127.0.0.1:9") as url:
         with closing(Database(f"sqlite:///{folder / 'firstread.db'}")) as database:
-            uid = FilledList(database).add(1, "Roe^Jane", findings=EFFUSION, crops=1)
+            uid = FilledList(database).add(1, "Roe^Jane", findings=EFFUSION, crops=1, question="?effusion")
         yield url, uid
 
 
@@ -53,12 +53,13 @@ def test_every_page_shows_it(gateway: tuple[str, str], path: str) -> None:
 
 
 def test_what_systems_read_bears_it(gateway: tuple[str, str]) -> None:
-    """What is read of a note, or understood of speech, alone and beside a study, and FHIR say it in their body."""
+    """What is read of notes and requests, or understood of speech, alone and beside a study, and FHIR, in its body."""
     url, uid = gateway
     answers = [
         httpx.post(f"{url}/text", json={"text": "Fever."}, trust_env=False),
         httpx.post(f"{url}/text", json={"text": "Der Patient hat Husten und Fieber."}, trust_env=False),
         httpx.post(f"{url}/text/{uid}", json={"text": "Left effusion."}, trust_env=False),
+        httpx.get(f"{url}/text/{uid}", trust_env=False),
         httpx.post(f"{url}/dictate", json={"text": "Next patient."}, trust_env=False),
         httpx.post(f"{url}/dictate/{uid}", json={"text": "What was found on the left?"}, trust_env=False),
         httpx.get(f"{url}/fhir/DiagnosticReport/{uid}", trust_env=False),

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.access.keys import make_key
-from gateway.notes.schemas import NoteAnswer
+from gateway.notes.schemas import NoteAnswer, RequestAnswer
 from tests.gateways import running_gateway
 from tests.lists import EFFUSION, FilledList
 from worklist.audit import AuditKind
@@ -99,6 +99,36 @@ def test_a_note_beside_a_study_is_held_against_its_film(gateway: str, keys: dict
     }
     assert "The note names John Smith" in told["patient"]["text"]
     assert "side" not in told
+
+
+def test_the_request_of_a_study_is_read_without_a_note(
+    gateway: str, keys: dict[str, str], study: str, folder: Path
+) -> None:
+    """What its order says against the film, for whoever may open it; 404 where the order states nothing."""
+
+    def got(role: str, uid: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {keys[role]}"}
+        return httpx.get(f"{gateway}/text/{uid}", headers=headers, timeout=60, trust_env=False)
+
+    answer = got("radiologist", study)
+    assert answer.status_code == 200, answer.text
+    RequestAnswer.model_validate(answer.json())
+    assert (answer.json()["asked"], answer.json()["contradictions"]) == (["Pneumothorax"], [])
+    assert answer.json()["disclaimer"] == answer.headers["Firstread-Disclaimer"] == DISCLAIMER
+    with closing(Database(f"sqlite:///{folder / 'firstread.db'}")) as database:
+        listed = FilledList(database)
+        against = listed.add(2, findings=EFFUSION, question="55M, known left effusion, tube.", patient_age="055Y")
+        silent = listed.add(3, findings=EFFUSION)
+    values = got("radiologist", against).json()
+    assert [one["text"] for one in values["contradictions"]] == [
+        "The request is of a man, the film of a woman.",
+        "The request says left, the film right: pleural effusion.",
+    ]
+    assert values["contradictions"][1]["sentence"] == "55M, known left effusion, tube."
+    refused = got("radiologist", silent)
+    assert (refused.status_code, refused.json()["code"]) == (404, "no_reason")
+    assert got("it", against).status_code == 403
+    assert got("radiologist", "1.2.3").json()["code"] == "unknown_study"
 
 
 def test_who_may_not_open_a_study_reads_no_note_beside_it(gateway: str, keys: dict[str, str], study: str) -> None:

@@ -10,6 +10,7 @@ from worklist.finding import FindingType, Side
 from worklist.notes.film import FilmFacts, NamedFinding, age_of
 from worklist.notes.reading import read_note
 from worklist.notes.risk import Rule
+from worklist.notes.statements import Source
 
 EFFUSION = NamedFinding(key=FindingType.PLEURAL_EFFUSION.key, label=FindingType.PLEURAL_EFFUSION.label, side=Side.RIGHT)
 FILM = FilmFacts(
@@ -39,6 +40,17 @@ def told(note: str, film: FilmFacts = FILM) -> list[str]:
 def test_side_and_presence_are_named(note: str, text: str) -> None:
     """What the note states on the other side, or denies, and the triage names, is said with both sides of it."""
     assert told(note) == [text]
+
+
+def test_a_request_is_called_a_request() -> None:
+    """In each sentence about it; what it asks is its own line and is not repeated."""
+    request = "Patient: John Smith, MRN 77, 40M. Left effusion. ?pneumonia. Left pneumothorax."
+    reading = read_note(request, film=FILM, source=Source.REQUEST)
+    assert len(reading.contradictions) == 5
+    assert all(one.text.startswith("The request ") for one in reading.contradictions)
+    assert reading.attention == ("The request states pneumothorax. The film does not name it, which excludes nothing.",)
+    foreign = read_note("Der Patient hat Husten und Fieber.", source=Source.REQUEST)
+    assert foreign.remarks == ("the request seems to be in German: only English is read, so nothing of it was",)
 
 
 @pytest.mark.parametrize(

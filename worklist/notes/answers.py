@@ -28,14 +28,22 @@ def note_answer(reading: NoteReading, language_model: Mapping[str, Any] | None =
         "summary": summary_of(reading),
         "statements": [statement_answer(reading.text, one) for one in reading.statements],
         "measurements": [_measurement(reading.text, one) for one in reading.measurements],
-        "asked": [KNOWN_FINDINGS[key].label for key in reading.asked],
-        "attention": list(reading.attention),
         "risk": {
             "class": reading.risk.risk,
             "rule": reading.risk.rule,
             "reasons": list(reading.risk.reasons),
             "scores": [_score(reading, one) for one in reading.risk.scores],
         },
+        "language_model": language_model,
+        **request_answer(reading),
+    }
+
+
+def request_answer(reading: NoteReading) -> dict[str, Any]:
+    """What is told of the reason that an order states: the object of GET /text/{study_instance_uid}."""
+    return {
+        "asked": [KNOWN_FINDINGS[key].label for key in reading.asked],
+        "attention": list(reading.attention),
         "contradictions": [
             {
                 "kind": one.kind,
@@ -47,7 +55,6 @@ def note_answer(reading: NoteReading, language_model: Mapping[str, Any] | None =
         "remarks": list(reading.remarks),
         "language": reading.language or "English",
         "model": model_answer(RULES),
-        "language_model": language_model,
         "disclaimer": DISCLAIMER,
     }
 

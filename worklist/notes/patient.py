@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from worklist.notes.film import FilmFacts, name_words
+from worklist.notes.statements import Source
 
 _NAME: Final = re.compile(
     r"(?:^|\n|[.;] )[^\S\n]*(?:patient(?: name)?|pt(?: name)?|name|re|surname)\s*[:=]\s*"
@@ -61,20 +62,22 @@ def patient_of(text: str) -> NotedPatient:
     )
 
 
-def differences(noted: NotedPatient, age: Decimal | None, film: FilmFacts) -> list[str]:
-    """In what the note is of another patient than the film, each as a sentence; none where nothing contradicts."""
+def differences(noted: NotedPatient, age: Decimal | None, film: FilmFacts, source: Source) -> list[str]:
+    """In what a note is of another patient than its film, each as a sentence; none where nothing contradicts."""
     found = []
     if noted.name and film.patient_name and not _may_be_one(name_words(noted.name), name_words(film.patient_name)):
-        found.append(f"The note names {noted.name}, the film {' '.join(film.patient_name.replace('^', ' ').split())}.")
+        found.append(
+            f"The {source} names {noted.name}, the film {' '.join(film.patient_name.replace('^', ' ').split())}."
+        )
     if noted.number and film.patient_id and _plain(noted.number) != _plain(film.patient_id):
-        found.append(f"The note gives the number {noted.number}, the film {film.patient_id}.")
+        found.append(f"The {source} gives the number {noted.number}, the film {film.patient_id}.")
     if noted.born and re.fullmatch(r"[0-9]{8}", film.birth_date) and not _is_born(noted.born, film.birth_date):
-        found.append("The note gives another date of birth than the film.")
+        found.append(f"The {source} gives another date of birth than the film.")
     if noted.sex and film.sex in {"M", "F"} and noted.sex != film.sex:
         words = {"M": "a man", "F": "a woman"}
-        found.append(f"The note is of {words[noted.sex]}, the film of {words[film.sex]}.")
+        found.append(f"The {source} is of {words[noted.sex]}, the film of {words[film.sex]}.")
     if age is not None and film.age is not None and abs(age - film.age) > _AGES_APART:
-        found.append(f"The note gives an age of {age.normalize():f} years, the film {int(film.age)}.")
+        found.append(f"The {source} gives an age of {age.normalize():f} years, the film {int(film.age)}.")
     return found
 
 

@@ -20,7 +20,7 @@ from worklist.notes.measurements import Measurement, Quantity, measurements_of
 from worklist.notes.patient import patient_of
 from worklist.notes.risk import NEWS2_FROM_AGE, RiskClass, Rule, Score, curb65, highest, news2
 from worklist.notes.sentences import Sentence, sentences
-from worklist.notes.statements import NoteStatement, statements_of
+from worklist.notes.statements import NoteStatement, Source, statements_of
 from worklist.notes.suggestions import findings_asked, suggestions_of
 from worklist.uids import device_uid
 from worklist.words import counted
@@ -99,8 +99,14 @@ def readable(text: str) -> str:
     return seen
 
 
-def read_note(
-    text: str, *, age: int | None = None, sex: str = "", film: FilmFacts | None = None, reason: str = ""
+def read_note(  # noqa: PLR0913 - all that may lie beside a note
+    text: str,
+    *,
+    age: int | None = None,
+    sex: str = "",
+    film: FilmFacts | None = None,
+    reason: str = "",
+    source: Source = Source.NOTE,
 ) -> NoteReading:
     """Read a note.
 
@@ -110,6 +116,7 @@ def read_note(
         sex: M or F, likewise; "" where it is not said.
         film: that lies beside it.
         reason: for the study, as the order states it: what it asks comes before what the note asks.
+        source: what the text is, as the sentences about it call it.
 
     Raises:
         InvalidInput: empty_note, note_too_long.
@@ -117,7 +124,7 @@ def read_note(
     seen = readable(text)
     parts, foreign, has_english = _in_english(seen)
     if not has_english and (language := other_language(seen)):
-        return _unread(seen, language)
+        return _unread(seen, language, source)
     statements = tuple(one for part in parts for one in statements_of(seen, part))
     measurements = tuple(one for part in parts for one in measurements_of(seen, part))
     noted_age = _stated_age(measurements)
@@ -144,8 +151,8 @@ def read_note(
         inputs=inputs,
         risk=_risk(inputs, statements, film),
         asked=tuple(dict.fromkeys((*findings_asked_in(reason), *findings_asked(statements)))),
-        attention=suggestions_of(seen, statements, film),
-        contradictions=contradictions_of(statements, noted, years, film) if film else (),
+        attention=suggestions_of(seen, statements, film, source),
+        contradictions=contradictions_of(statements, noted, years, film, source) if film else (),
         remarks=tuple(remarks),
     )
 
@@ -156,8 +163,8 @@ def findings_asked_in(text: str) -> tuple[str, ...]:
     return findings_asked(one for sentence in sentences(part) for one in statements_of(part, sentence))
 
 
-def _unread(text: str, language: str) -> NoteReading:
-    why = f"the note seems to be in {language}: only English is read, so nothing of it was"
+def _unread(text: str, language: str, source: Source) -> NoteReading:
+    why = f"the {source} seems to be in {language}: only English is read, so nothing of it was"
     return NoteReading(
         text=text,
         language=language,

@@ -16,6 +16,13 @@ from worklist.notes.sides import sides_of
 from worklist.notes.tokens import Phrases, Token, tokens
 
 
+class Source(StrEnum):
+    """What is read: a note, or the reason that the order states."""
+
+    NOTE = "note"
+    REQUEST = "request"
+
+
 class Who(StrEnum):
     """Of whom something is stated."""
 

@@ -12,7 +12,7 @@ from worklist.finding import KNOWN_FINDINGS
 from worklist.notes.contradictions import finding_of
 from worklist.notes.film import FilmFacts
 from worklist.notes.lexicon import SUPPRESSES_IMMUNITY, Kind, listed
-from worklist.notes.statements import NoteStatement
+from worklist.notes.statements import NoteStatement, Source
 from worklist.notes.tokens import Phrases, tokens
 from worklist.words import in_a_sentence, joined
 
@@ -33,17 +33,21 @@ def findings_asked(statements: Iterable[NoteStatement]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for _, key in ordered if key is not None))
 
 
-def suggestions_of(text: str, statements: Sequence[NoteStatement], film: FilmFacts | None) -> tuple[str, ...]:
-    """The sentences, each once."""
-    return tuple(dict.fromkeys(_suggestions(text, statements, film)))
+def suggestions_of(
+    text: str, statements: Sequence[NoteStatement], film: FilmFacts | None, source: Source
+) -> tuple[str, ...]:
+    """The sentences, each once; what a request asks is its own line, so that none repeats it."""
+    return tuple(dict.fromkeys(_suggestions(text, statements, film, source)))
 
 
-def _suggestions(text: str, statements: Sequence[NoteStatement], film: FilmFacts | None) -> Iterator[str]:
+def _suggestions(
+    text: str, statements: Sequence[NoteStatement], film: FilmFacts | None, source: Source
+) -> Iterator[str]:
     asked = [
         in_a_sentence(KNOWN_FINDINGS[key].label)
         for key in findings_asked(one for one in statements if one.is_uncertain)
     ]
-    if asked:
+    if asked and source is Source.NOTE:
         yield _VALUES["asked"].format(what=joined(asked))
     present = [one for one in statements if one.is_present]
     if film is not None and film.named is not None:
@@ -51,7 +55,7 @@ def _suggestions(text: str, statements: Sequence[NoteStatement], film: FilmFacts
         certain = dict.fromkeys(finding_of(one) for one in present if not one.is_uncertain)
         unnamed = [in_a_sentence(KNOWN_FINDINGS[key].label) for key in certain if key is not None and key not in named]
         if unnamed:
-            yield _VALUES["unnamed"].format(what=joined(unnamed))
+            yield _VALUES["unnamed"].format(source=source, what=joined(unnamed))
     for one in present:
         match = _SUGGESTIONS.at(tokens(one.text), 0)
         if match:

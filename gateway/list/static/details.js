@@ -9,6 +9,7 @@ import { showPatientPriors } from "./patientpriors.js";
 import { offerActs, sharedFields } from "./rows.js";
 import { showSteps } from "./steps.js";
 import { withPrior } from "./store.js";
+import { showStudyNote } from "./studynote.js";
 import { linkViewers } from "./viewer.js";
 import { beingRead, byId, fill, fromTemplate, localTime, twoDecimals } from "./words.js";
 
@@ -24,6 +25,7 @@ export function showDetails(item) {
   panel.hidden = !item;
   document.body.classList.toggle("with-details", Boolean(item));
   if (!item) {
+    if (panel.shownItem) document.dispatchEvent(new CustomEvent("other"));
     panel.shownItem = null;
     return;
   }
@@ -144,6 +146,7 @@ function showPictures(item) {
   if (panel.shownItem !== item) return;
   showOpenings(item, showPictures);
   if (!isOpen(item)) return;
+  showStudyNote(item);
   showImages(item);
   showCrops(item);
   showPatientPriors(item);

@@ -2,7 +2,7 @@
 
 import { judge } from "./feedback.js";
 import { ask } from "./feed.js";
-import { actByKey } from "./keys.js";
+import { actByKey, isWritten } from "./keys.js";
 import { close, currentUid, openUid, setOpen, step } from "./list.js";
 import { hasMicrophone, record } from "./microphone.js";
 import { notice } from "./readings.js";
@@ -159,8 +159,6 @@ function ended() {
   stopping = null;
   talk.setAttribute("aria-pressed", "false");
 }
-
-const isWritten = (target) => target.matches?.("input:not([type=checkbox]), textarea, select");
 
 function onKeyDown(event) {
   if (event.key !== TALK || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;

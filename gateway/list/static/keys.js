@@ -59,10 +59,13 @@ async function takeBack() {
 
 // ---- The keyboard ----
 
+/** Whether letters are written into it. */
+export const isWritten = (target) => target.matches?.("input:not([type=checkbox]), textarea, select");
+
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || byId("who").open) return;
   if (event.target === search) return onSearchKey(event);
-  if (event.target.id === "ask" && event.key !== "Escape") return; // it is written in
+  if (isWritten(event.target) && event.key !== "Escape") return;
   if (event.key === "Escape") return close();
   // Single letters act only on the list, so that they never surprise a person in another control (WCAG 2.1.4).
   const onList = tbody.contains(event.target);

@@ -1,5 +1,5 @@
-// What a note states, drawn: the answer of POST /text, or the part `text` of POST /predict. Written as text, never as
-// markup.
+// What a note states, drawn: the answer of POST /text, alone or beside a study, or the part `text` of POST /predict.
+// Written as text, never as markup.
 
 import { byId, fill } from "./words.js";
 
@@ -15,30 +15,52 @@ function element(name, text = "", className = "") {
 
 const items = (texts) => texts.map((text) => element("li", text));
 
-export function clearNote() {
-  article.hidden = true;
-  contradictions.hidden = true;
+/**
+ * Draw what a note states and, on top, what contradicts its film.
+ *
+ * @param answer of the note; null where there is none.
+ * @param request the answer of GET /text/{study}, of the reason that the order states; what it says comes first.
+ */
+export function showNote(answer, request = null) {
+  const said = [request, answer].filter(Boolean);
+  const against = said.flatMap((one) => one.contradictions);
+  against.sort((a, b) => (b.kind === "patient") - (a.kind === "patient")); // that it is another's note comes first
+  const attention = said.flatMap((one) => one.attention);
+  const disclaimer = said[0]?.disclaimer;
+  if (!answer) for (const node of article.querySelectorAll("[data-field]")) node.replaceChildren();
+  fill(contradictions, { contradictions: against.map(contradictionItem), disclaimer });
+  contradictions.hidden = !against.length;
+  fill(article, { title: answer ? "What the note states" : "From the request", disclaimer, attention: items(attention) });
+  byId("attention").hidden = !attention.length;
+  byId("note-whole").hidden = !answer;
+  article.hidden = !answer && !attention.length;
+  if (answer) showWhole(answer);
 }
 
-export function showNote(answer) {
-  const { risk, model } = answer;
+/** Nothing of it stays in the page. */
+export const clearNote = () => showNote(null);
+
+/** To what is most worth hearing of it. */
+export const focusNote = () => (contradictions.hidden ? byId("note-title") : contradictions.firstElementChild).focus();
+
+/** A note's reading in a line. */
+export function readingOf({ risk, contradictions: against }) {
+  return `Note read, risk ${risk.class}${against.length ? ", contradicts the film" : ""}`;
+}
+
+function showWhole({ summary, remarks, risk, statements, model, language_model: words }) {
   fill(article, {
-    disclaimer: answer.disclaimer,
-    summary: answer.summary,
-    attention: items(answer.attention),
-    remarks: items(answer.remarks),
+    summary,
+    remarks: items(remarks),
     risk: risk.rule ? `${risk.class} (${risk.rule})` : risk.class,
     reasons: items(risk.reasons),
     scores: risk.scores.map(scoreTable),
-    statements: answer.statements.map(statementRow),
-    model: `${model.name} ${model.version}, SHA-256 ${model.sha256}`,
+    statements: statements.map(statementRow),
+    rules: `${model.name} ${model.version}, SHA-256 ${model.sha256}`,
   });
-  showModel(answer.language_model);
-  byId("attention").hidden = !answer.attention.length;
-  byId("remarks").hidden = !answer.remarks.length;
-  fill(contradictions, { contradictions: answer.contradictions.map(contradictionItem) });
-  contradictions.hidden = !answer.contradictions.length;
-  article.hidden = false;
+  byId("remarks").hidden = !remarks.length;
+  byId("points").hidden = !risk.scores.length;
+  showModel(words);
 }
 
 /** What a language model adds: a sentence and terms that the rules do not know, or why it adds nothing. */
@@ -79,8 +101,10 @@ function scoreTable(score) {
 
 function statementRow(statement) {
   const row = element("tr");
+  row.setAttribute("role", "row"); // a narrow page lays rows out as a grid, and that drops what they are
   const words = [statement.text, statement.dose].filter(Boolean).join(" ");
   row.append(element("td", statement.kind), element("td", words), element("td", saidOf(statement)), quotation(statement));
+  for (const cell of row.cells) cell.setAttribute("role", "cell");
   if (statement.negated) row.className = "negated";
   return row;
 }

@@ -3,7 +3,7 @@
 
 import { markBox, showFilm } from "./film.js";
 import { askScope, findingLine } from "./findings.js";
-import { clearNote, showNote } from "./note.js";
+import { clearNote, focusNote, readingOf, showNote } from "./note.js";
 import { byId, fill, fromTemplate, twoDecimals } from "./words.js";
 
 const form = byId("form");
@@ -72,8 +72,8 @@ async function onSubmit(event) {
     await ask("text", { body: JSON.stringify({ text: note.value }), headers: { "Content-Type": "application/json" } }, "Reading …", (answer) => {
       showNote(answer);
       byId("blank").hidden = true;
-      byId("status").textContent = `Note read, risk ${answer.risk.class}`;
-      byId("note-title").focus();
+      byId("status").textContent = readingOf(answer);
+      focusNote();
     });
     return;
   }

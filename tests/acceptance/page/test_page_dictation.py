@@ -178,6 +178,10 @@ def test_dictated_text_is_shown_to_be_copied_and_kept_nowhere(page: Page) -> Non
     expect(page.locator("#dictated-text")).to_have_text("Small pleural effusion on the left.")
     expect(page.locator("#dictated")).to_contain_text("It is kept nowhere.")
     expect(page.locator("#dictated")).to_contain_text(DISCLAIMER)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#notice-text")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == "Small pleural effusion on the left."
 
 
 def test_speech_arrives_at_16_khz_and_is_done(page: Page, room: Room) -> None:

@@ -243,7 +243,7 @@ def test_a_row_is_described_by_flag_order_and_reason(morning: FilledList, open_p
     assert row_of(page, 8).locator(".name").evaluate(described)[0].startswith("Critical finding suspected AI ")
     assert page.locator("#rows :is(output, [aria-live], [role=status], [role=alert])").count() == 0
     live = page.locator("#details :is(output, [aria-live], [role=status], [role=alert])")
-    assert {one.get_attribute("id") for one in live.all()} == {"heard", "answered"}  # who speaks is answered
+    assert {one.get_attribute("id") for one in live.all()} == {"heard", "answered", "note-said"}  # who asks is answered
 
 
 def test_what_waits_too_long_is_marked_by_more_than_colour(morning: FilledList, open_page: OpenPage) -> None:
