@@ -3,7 +3,7 @@
 Nothing is held in memory, either way. Orthanc's login is added here, and the caller's own headers stay here but for
 the few that DICOMweb needs. Only the resources below studies, series and instances are reached: neither the rest of
 Orthanc's REST interface nor the plug-in's means to send images to other servers. Nor does a request reach Orthanc that
-is known to end it.
+is known to end it. The file of one instance comes past the plug-in (stored_files.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from gateway.dicomweb.guards import GUARDS
 from gateway.dicomweb.questions import accepted, check_uid, drawn, drawn_instance, plain_query
 from gateway.dicomweb.searches import check_search
 from gateway.dicomweb.spacing import without_unusable_spacing
+from gateway.dicomweb.stored_files import StoredFile, stored_file
 from gateway.problems import Problem, problem
 from worklist.errors import PacsUnavailable
 from worklist.pacs_connection import no_answer
@@ -79,8 +81,6 @@ class DicomWebOrigin:
 def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
     """The routes of the DICOMweb service; its connections live as long as the application."""
     root = origin.root.strip("/")
-    # A film has 10 MB: in pieces of 64 kB, as the library has them, handing it on takes half as long again.
-    httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = _PIECE_BYTES
     orthanc = httpx.AsyncClient(
         base_url=f"{origin.url.rstrip('/')}/{root}",
         auth=origin.auth,
@@ -101,12 +101,13 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
         allowed = _allowed(request, path, accepts=origin.accepts)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ", ".join(allowed)})
-        if request.method == "POST":
-            check_uid(path)
         question = _question(orthanc, request, path)
         if instance := drawn_instance(path):
             await run_in_threadpool(origin.check_drawable, instance)
+        is_head = request.method == "HEAD"
         try:
+            if _is_plain(request) and (file := await stored_file(orthanc, origin.url.rstrip("/"), path)):
+                return await _as_part(file, is_head=is_head)  # sooner than the plug-in would
             answer = await orthanc.send(question, stream=True)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
@@ -115,7 +116,7 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
         if request.method == "POST" and answer.is_success:
             return await _stored(answer)
         is_metadata = path.endswith("/metadata")
-        return await _handed_on(answer, is_head=request.method == "HEAD", is_metadata=is_metadata)
+        return await _handed_on(answer, is_head=is_head, is_metadata=is_metadata)
 
     router = APIRouter(lifespan=lifespan)
     for prefix in origin.prefixes:
@@ -140,6 +141,7 @@ def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.
     headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
     asked, accept = request.scope["query_string"], headers.get("accept", "*/*")
     if request.method == "POST":
+        check_uid(path)
         query, headers["accept"] = plain_query(asked), accept
     else:
         check_search(path, asked)
@@ -154,6 +156,26 @@ def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.
         headers=headers,
         content=request.stream() if request.method == "POST" else None,
     )
+
+
+def _is_plain(request: Request) -> bool:
+    """Whether it asks for the whole of what is stored, without anything further."""
+    return request.method in {"GET", "HEAD"} and not request.scope["query_string"] and "range" not in request.headers
+
+
+async def _as_part(file: StoredFile, *, is_head: bool) -> Response:
+    headers = file.headers | GUARDS
+    if is_head:
+        await file.answer.aclose()
+        return Response(headers=headers)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield file.before
+        async for piece in _pieces(file.answer):
+            yield piece
+        yield file.after
+
+    return _Piecewise(file.answer, pieces(), headers)
 
 
 async def _handed_on(answer: httpx.Response, *, is_head: bool, is_metadata: bool) -> Response:
@@ -174,8 +196,30 @@ async def _handed_on(answer: httpx.Response, *, is_head: bool, is_metadata: bool
         if "content-length" not in headers:
             del head.headers["content-length"]  # of no body, where GET has one
         return head
-    pieces = answer.aiter_raw()
+    pieces = _pieces(answer)
     return _Piecewise(answer, without_unusable_spacing(pieces) if is_mended else pieces, headers)
+
+
+async def _pieces(answer: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes in.
+
+    What follows the first piece is read past the library's parser, which takes it in small pieces and copies each five
+    times. A body in chunks (RFC 9112 section 7.1) is left to it.
+    """
+    stream: httpcore.AsyncNetworkStream = answer.extensions["network_stream"]
+    patience_s = answer.request.extensions["timeout"]["read"]
+    left = int(answer.headers.get("content-length", sys.maxsize))  # without one, the connection's end is the body's
+    parsed = answer.aiter_raw()  # kept to the end: the connection is closed with it
+    async for piece in parsed:
+        yield piece
+        left -= len(piece)
+        if left and "transfer-encoding" not in answer.headers:
+            break
+    else:
+        return
+    while left and (piece := await stream.read(min(left, _PIECE_BYTES), patience_s)):
+        yield piece
+        left -= len(piece)
 
 
 class _Piecewise(StreamingResponse):

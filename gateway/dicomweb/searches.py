@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from pydantic_core import to_json
 
 from gateway.dicomweb.datasets import EVERYTHING, DicomJson, multipart_xml, of_studies
 from gateway.dicomweb.guards import GUARDS
@@ -168,7 +168,7 @@ def _answer(datasets: Sequence[DicomJson], media_type: str) -> Response:
     if media_type == XML:
         body, media_type = multipart_xml(datasets)
     else:
-        body = json.dumps(datasets, ensure_ascii=False, separators=(",", ":")).encode()
+        body = to_json(datasets)
     return Response(body, media_type=media_type, headers=GUARDS)
 
 

@@ -182,7 +182,7 @@ class WorkitemServices:
             except ValueError as error:
                 raise Refusal(BAD_VALUE, "Procedure Step State is IN PROGRESS, COMPLETED or CANCELED") from error
             one.state = state.value
-            status = self.records.change_state(one.actor, one.uid, state, text(given, rules.TRANSACTION))
+            status = self.records.change_state(one.actor, one.uid, state, text(given, rules.TRANSACTION)).warning
         one.answer(_code(status) if status else 0x0000)
 
     def _watch(self, one: _Request, action: int, given: DicomJson) -> None:

@@ -82,9 +82,10 @@ class StudySearch:
             PacsUnavailable: Orthanc does not answer.
         """
         if not keys and not is_counted:  # what viewers ask for most: a part of the list needs no look at all of it
-            part = self._records.order(offset=offset, limit=limit)
+            part = self._records.part(offset=offset, limit=limit)
             if len(part) == limit:
-                return StudyPage(studies=self._told(part, {one: offset + at for at, one in enumerate(part, start=1)}))
+                places = {one: place for place, one in enumerate(part, start=offset + 1)}
+                return StudyPage(studies=self._joined(part, places))
         listed, first = self._on_the_list(keys)
         sequence = [*first[offset : offset + limit]]
         end, remaining = offset + limit, None
@@ -113,9 +114,9 @@ class StudySearch:
         """
         begun: set[str] = set()
         if not keys:  # the first few of the list need no look at all of it
-            few = self._records.order(limit=_FIRST_PART)
+            few = self._records.part(limit=_FIRST_PART)
             begun.update(few)
-            yield from self._told(few, {one: place for place, one in enumerate(few, start=1)})
+            yield from self._joined(few, {one: place for place, one in enumerate(few, start=1)})
         listed, first = self._on_the_list(keys)
         for part in parts([one for one in first if one not in begun]):
             yield from self._told(part, listed.places)
@@ -143,15 +144,18 @@ class StudySearch:
         return self.pacs.matched(keys)
 
     def _told(self, sequence: Sequence[str], places: Mapping[str, int]) -> list[FoundStudy]:
-        records, facts = self._records.told(sequence), self.pacs.told(sequence)
+        records = self._records.told(sequence)
+        return self._joined({one: records.get(one) for one in sequence}, places)
+
+    def _joined(self, records: Mapping[str, SearchedStudy | None], places: Mapping[str, int]) -> list[FoundStudy]:
+        """What the records tell of some studies, with what Orthanc does; one that it no longer has is left out."""
+        facts = self.pacs.told([*records])
         found = []
-        for one in sequence:
-            if one not in facts:
-                continue  # deleted this moment
-            record = records.get(one)
-            own = {keyword: text for keyword, text in record.texts.items() if text} if record else {}
-            place = places.get(one)
-            found.append(FoundStudy(orthanc_id=one, texts={**facts[one], **own}, record=record, place=place))
+        for one, record in records.items():
+            if one in facts:
+                own = {keyword: text for keyword, text in record.texts.items() if text} if record else {}
+                texts = {**facts[one], **own}
+                found.append(FoundStudy(orthanc_id=one, texts=texts, record=record, place=places.get(one)))
         return found
 
 

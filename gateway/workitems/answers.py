@@ -27,6 +27,7 @@ class Transaction(StrEnum):
 
 CREATED_CHANGED: Final = "The Workitem was created with modifications."
 UPDATED_CHANGED: Final = "The Workitem was updated with modifications."
+READ_AGAIN: Final = "A film came after the claim: the study is to be read again, as Workitem {}."
 _ALREADY: Final = {
     Status.ALREADY_CANCELED: "The UPS is already in the requested state of CANCELED.",
     Status.ALREADY_COMPLETED_WARNING: "The UPS is already in the requested state of COMPLETED.",

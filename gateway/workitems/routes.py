@@ -21,6 +21,7 @@ from gateway.dicomweb.searches import found_answer, read_search
 from gateway.problems import Problem
 from gateway.workitems.answers import (
     CREATED_CHANGED,
+    READ_AGAIN,
     UPDATED_CHANGED,
     Transaction,
     refusal,
@@ -162,8 +163,9 @@ class _Steps:
             except ValueError as error:
                 detail = "Procedure Step State (0074,1000) is IN PROGRESS, COMPLETED or CANCELED"
                 raise Problem(400, "no usable state", detail) from error
-            status = self._records.change_state(actor, uid, state, text(given, rules.TRANSACTION))
-            return success(HTTPStatus.OK, root, *warning_of(status))
+            changed = self._records.change_state(actor, uid, state, text(given, rules.TRANSACTION))
+            again = (READ_AGAIN.format(changed.next_workitem),) if changed.next_workitem else ()
+            return success(HTTPStatus.OK, root, *warning_of(changed.warning), *again)
 
         return await _answered(request, Transaction.STATE, step)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -178,6 +179,20 @@ def test_a_common_client_retrieves_the_same_object(gateway: str, film: Dataset) 
     uids = (film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID)
     retrieved = client.retrieve_instance(*uids)
     assert retrieved == dcmread(io.BytesIO(part10(film)))
+
+
+def test_an_instance_is_the_stored_file(web: httpx.Client, film: Dataset, orthanc: OrthancServer) -> None:
+    """It comes octet for octet as the one part of the answer; under another study it is not found."""
+    answer = web.get(path_of(film))
+    kind, _, boundary = answer.headers["content-type"].rpartition("; boundary=")
+    assert kind == 'multipart/related; type="application/dicom"'
+    head, end = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n", f"\r\n--{boundary}--\r\n"
+    stored = orthanc.find(film.StudyInstanceUID)
+    file = httpx.get(f"{orthanc.url}/instances/{stored}/file", trust_env=False).content
+    assert answer.content == head.encode() + file + end.encode()
+    assert answer.headers["content-length"] == str(len(answer.content))
+    elsewhere = path_of(film).replace(film.StudyInstanceUID, "1.2.3")
+    assert web.get(elsewhere).status_code == 404
 
 
 def test_frames_are_the_stored_pixels(web: httpx.Client, film: Dataset) -> None:
@@ -427,6 +442,53 @@ def test_an_answer_that_breaks_off_is_not_taken_for_whole() -> None:
 
     with before(answer) as web, pytest.raises(httpx.RemoteProtocolError):
         web.get("/studies/1.2")
+
+
+INSTANCE = "/studies/1.2/series/1.3/instances/1.4"
+
+
+def finding(asked: BaseHTTPRequestHandler, *instances: str) -> bool:
+    """Answer Orthanc's search for an instance with these; whether it was one."""
+    if asked.path != "/tools/find":
+        return False
+    query = json.loads(asked.rfile.read(int(asked.headers["Content-Length"])))["Query"]
+    assert query == {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.3", "SOPInstanceUID": "1.4"}
+    asked.send_response(200)
+    asked.end_headers()
+    asked.wfile.write(json.dumps(instances).encode())
+    return True
+
+
+def test_a_file_that_breaks_off_is_not_taken_for_whole() -> None:
+    """Where Orthanc dies in the middle of an instance's file, no boundary ends it."""
+
+    def answer(asked: BaseHTTPRequestHandler) -> None:
+        if not finding(asked, "a"):
+            assert asked.path == "/instances/a/file"
+            asked.send_response(200)
+            asked.send_header("Content-Length", str(2 * len(PIECE)))
+            asked.end_headers()
+            asked.wfile.write(PIECE)
+
+    with before(answer) as web, pytest.raises(httpx.RemoteProtocolError):
+        web.get(INSTANCE)
+
+
+@pytest.mark.parametrize("instances", [(), ("a", "b"), ("gone",)])
+def test_what_is_not_one_instance_is_left_to_the_plug_in(instances: tuple[str, ...]) -> None:
+    """Orthanc's DICOMweb says what it has to say of none, of two patients' with the same UIDs, and of one just gone."""
+
+    def answer(asked: BaseHTTPRequestHandler) -> None:
+        if not finding(asked, *instances):
+            is_file = asked.path == "/instances/gone/file"
+            asked.send_response(404 if is_file else 200)
+            asked.send_header("Content-Type", "application/dicom")
+            asked.end_headers()
+            asked.wfile.write(f"{asked.path} {asked.headers['Accept']}".encode())
+
+    with before(answer) as web:
+        answered = f'/dicom-web{INSTANCE} multipart/related; type="application/dicom"; transfer-syntax=*'
+        assert web.get(INSTANCE).text == answered
 
 
 def test_callers_who_hang_up_use_up_nothing() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, literal, select
+from sqlalchemy import ColumnElement, Select, case, literal, select
 
 from worklist.attributes import ATTRIBUTES
 from worklist.matching import Key
@@ -34,7 +34,8 @@ _COLUMNS: Final[Mapping[str, ColumnElement[Any]]] = {
     for one in ATTRIBUTES
     if one.column
 }
-_KEYWORDS: Final = {one.column: one.keyword for one in ATTRIBUTES if one.column}
+_KEYWORDS: Final = tuple(one.keyword for one in ATTRIBUTES if one.column)
+_TOLD: Final = select(StudyRow.orthanc_id, StudyRow.urgency, StudyRow.reading_state, *_COLUMNS.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,21 +87,27 @@ class StudySearches:
             places={row[0]: place for place, row in enumerate(rows, start=1)},
         )
 
-    def order(self, *, offset: int = 0, limit: int | None = None) -> list[str]:
-        """Orthanc's identifiers of the studies on the list, or of a part of it, in reading order."""
-        ordered = select(StudyRow.orthanc_id).where(ON_THE_LIST).order_by(*BY_READING)
+    def order(self) -> list[str]:
+        """Orthanc's identifiers of the studies on the list, in reading order."""
         with self._database.read() as session:
-            return list(session.scalars(ordered.offset(offset).limit(limit)))
+            return list(session.scalars(select(StudyRow.orthanc_id).where(ON_THE_LIST).order_by(*BY_READING)))
+
+    def part(self, *, offset: int = 0, limit: int) -> dict[str, SearchedStudy]:
+        """What the records tell of a part of the list, by Orthanc's identifier, in reading order."""
+        ordered = _TOLD.where(ON_THE_LIST).order_by(*BY_READING)
+        return self._tell(ordered.offset(offset).limit(limit))
 
     def told(self, orthanc_ids: Sequence[str]) -> dict[str, SearchedStudy]:
         """What the records tell of some studies, by Orthanc's identifier, as far as they know them."""
         if not orthanc_ids:
             return {}
         wanted = among(StudyRow.orthanc_id, literal(list(orthanc_ids), Texts()))
-        asked = select(StudyRow.orthanc_id, StudyRow.urgency, StudyRow.reading_state, *_COLUMNS.values())
+        return self._tell(_TOLD.where(wanted, PRESENT))
+
+    def _tell(self, asked: Select[Any]) -> dict[str, SearchedStudy]:
         with self._database.read() as session:
-            rows = session.execute(asked.where(wanted, PRESENT)).all()
-        return {row[0]: _told(row[1], row[2], dict(zip(_KEYWORDS.values(), row[3:], strict=True))) for row in rows}
+            rows = session.execute(asked).all()
+        return {row[0]: _told(row[1], row[2], dict(zip(_KEYWORDS, row[3:], strict=True))) for row in rows}
 
 
 def _told(urgency: Urgency | None, reading: ReadingState, texts: dict[str, str]) -> SearchedStudy:

@@ -311,6 +311,11 @@ class Study:
         self._change_reading(kind, reading, by=by)
         self.recompute()
 
+    def return_for_film(self, came_at: datetime) -> None:
+        """It was read, but perhaps not the film that came meanwhile: it is to be read again, marked."""
+        self._consider_return(new_image=True, was=self.row.urgency, received_at=came_at)
+        self.recompute()
+
     def _change_reading(self, kind: EventKind, reading: Reading, *, by: Actor = SYSTEM, **detail: object) -> None:
         row, was = self.row, self.row.reading_state
         self.reading = reading

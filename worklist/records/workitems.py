@@ -1,7 +1,8 @@
 """Workitems: those of readings, which follow from the studies, and those of other systems, which are kept.
 
 One state table (worklist/procedure_step.py) holds for both. Who claims a reading's workitem claims the study, who
-completes it has read the study, and who cancels it puts the study back: its next reading is another workitem.
+completes it has read the study, and who cancels it puts the study back: its next reading is another workitem. So is
+that of a study to which a film came while it was read: no state of the table keeps its performer from completing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from worklist.procedure_step import ProcedureStepEvent, ProcedureStepState, Stat
 from worklist.reading import SYSTEM, Actor, HowRead, Reading
 from worklist.records.database import Database
 from worklist.records.deletion_locks import delete_ended
-from worklist.records.events import EventKind, record
+from worklist.records.events import EventKind, film_after, record
 from worklist.records.reading_steps import (
     SAID_BESIDES,
     ReadingStep,
@@ -31,7 +32,7 @@ from worklist.roles import UseCase
 from worklist.site import SiteRules
 from worklist.workitems import reports, rules
 from worklist.workitems.datasets import DicomJson, element, moment
-from worklist.workitems.identity import WELL_KNOWN, new_uid, reading_name
+from worklist.workitems.identity import WELL_KNOWN, new_uid, reading_name, reading_uid
 from worklist.workitems.refusal import Refusal, WorkitemRefused
 
 LEASES: Final = 4
@@ -47,6 +48,20 @@ _CHANGES: Final = {
     _STATES.COMPLETED: (_EVENTS.COMPLETE_OWNED, _EVENTS.COMPLETE_FOREIGN),
     _STATES.CANCELED: (_EVENTS.CANCEL_OWNED, _EVENTS.CANCEL_FOREIGN),
 }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateChange:
+    """What a change of state led to.
+
+    Attributes:
+        warning: the workitem was in that state already, and nothing changed; None where it was not.
+        next_workitem: UID of the one under which the study is to be read again, since a film came after it was claimed
+            that its performer may not have seen; "" where none did.
+    """
+
+    warning: Status | None = None
+    next_workitem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,8 +132,8 @@ class WorkitemRecords:
 
     def change_state(
         self, actor: Actor, workitem_uid: str, state: ProcedureStepState, transaction_uid: str
-    ) -> Status | None:
-        """Claim, complete or cancel a workitem; a warning where it is in that state already."""
+    ) -> StateChange:
+        """Claim, complete or cancel a workitem."""
         actor.require(UseCase.SCHEDULE)
         if state is _STATES.SCHEDULED:
             with self.database.read() as session:
@@ -132,7 +147,7 @@ class WorkitemRecords:
             row = _locked(session, workitem_uid)
             following = _following(_state(row), state, row.transaction_uid, transaction_uid)
             if isinstance(following, Status):
-                return following
+                return StateChange(warning=following)
             dataset = dataset_of(row.document) | {rules.STATE: element("CS", state.value)}
             if state is _STATES.CANCELED:
                 dataset = rules.canceled(dataset, now)
@@ -141,7 +156,7 @@ class WorkitemRecords:
             row.transaction_uid = transaction_uid
             row.final_at = now if state in _FINAL else None
             _tell(session, actor, workitem_uid, reports.state_report(dataset))
-        return None
+        return StateChange()
 
     def request_cancel(self, actor: Actor, workitem_uid: str, given: DicomJson, ae_title: str = "") -> Status | None:
         """Ask that a workitem be canceled: its performer is told, and one that nobody has begun is canceled at once.
@@ -218,11 +233,11 @@ class WorkitemRecords:
 
     def _change_reading(
         self, session: Session, actor: Actor, found: _FoundReading, state: ProcedureStepState, transaction_uid: str
-    ) -> Status | None:
+    ) -> StateChange:
         actor.require(UseCase.READ)
         following = _following(found.step.state, state, found.transaction_uid, transaction_uid)
         if isinstance(following, Status):
-            return following
+            return StateChange(warning=following)
         study, reading, now = found.study, found.study.reading, found.now
         owner = _performer(actor, reading)
         if state is _STATES.IN_PROGRESS:
@@ -234,7 +249,11 @@ class WorkitemRecords:
         else:
             after, kind = reading.put_back(owner, now), EventKind.PUT_BACK
         study.change_reading(kind, after, owner)
-        return None
+        came_at = film_after(session, study.row, reading.since) if state is _STATES.COMPLETED else None
+        if came_at is None:
+            return StateChange()
+        study.return_for_film(came_at)
+        return StateChange(next_workitem=reading_uid(study.row.orthanc_id, study.reading.number))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

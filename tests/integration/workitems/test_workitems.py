@@ -88,6 +88,29 @@ def test_claiming_and_completing_a_workitem_reads_the_study(
     assert value(found(web, "ProcedureStepState=COMPLETED&limit=1")[0], UID) == uid
 
 
+def test_a_film_that_came_after_the_claim_is_not_taken_for_read(
+    web: httpx.Client, listed: FilledList, studies: dict[str, str]
+) -> None:
+    """Its performer completes; the study is to be read again as the next workitem, marked, which a Warning names."""
+    study = studies["plain"]
+    uid, following = of_reading(study), of_reading(study, 2)
+    change(web, uid, "IN PROGRESS", "1.2.3")
+    listed.new_image(study)
+    answer = change(web, uid, "COMPLETED", "1.2.3")
+    assert answer.status_code == 200
+    assert answer.headers["Warning"].endswith(f"the study is to be read again, as Workitem {following}.")
+    assert (state_of(web, uid), state_of(web, following)) == ("COMPLETED", "SCHEDULED")
+    line = listed.worklist.find(study)
+    assert line
+    assert (line.reading.state, line.reading.returned_for) == ("unread", "new image")
+    again = change(web, uid, "COMPLETED", "1.2.3")
+    assert again.headers["Warning"].endswith("already in the requested state of COMPLETED.")
+    change(web, following, "IN PROGRESS", "1.2.4")
+    last = change(web, following, "COMPLETED", "1.2.4")
+    assert "Warning" not in last.headers
+    assert study not in listed.uids()
+
+
 def test_a_claim_on_the_page_is_that_of_the_workitem(
     web: httpx.Client, listed: FilledList, studies: dict[str, str]
 ) -> None:
