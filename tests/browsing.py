@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
+from typing import Final
 
 from playwright.sync_api import Locator, Page, expect
 
 from tests.lists import FilledList, uid_of
+
+_LIVE: Final = re.compile("live|short")  # the second where the gateway lacks something
+_STEADY_MS: Final = 600  # a row takes no click so soon after it was drawn
+
+
+def wait_until_live(page: Page) -> None:
+    """Wait until the page follows the list, and its rows take clicks: those that the server draws take none."""
+    expect(page.locator("#connection")).to_have_attribute("data-link", _LIVE, timeout=60_000)
+    page.wait_for_timeout(_STEADY_MS)
 
 
 def listed_uids(page: Page) -> list[str]:

@@ -31,7 +31,8 @@ from tests.bad_films import chest
 from worklist.finding import FindingType
 from worklist.triage import SiteChoices, TriagePolicy, assess
 
-expect.set_options(timeout=30_000)  # the slowness of a machine fails no test
+PATIENCE_MS = 30_000  # the slowness of a machine fails no test
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def free_port_base() -> int:

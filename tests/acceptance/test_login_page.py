@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -12,13 +11,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from gateway.access import sessions
 from tests.axe import axe_findings
+from tests.browsing import wait_until_live
 from tests.gateways import running_gateway
 from tests.issuers import ADA, CLIENT_ID, CLIENT_SECRET, Provider, running_provider
 from tests.lists import NOTHING, FilledList
 from tests.servers import free_ports
 from worklist.records import Database
-
-LIVE = re.compile("live|short")  # there is no PACS behind it
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +66,7 @@ def test_a_reader_logs_in_works_and_logs_out(page: Page, root: str) -> None:
     page.wait_for_url(f"{root}/failures")
     page.goto(f"{root}/")
     expect(page.locator("#reader-name")).to_have_text("ada")
-    expect(page.locator("#connection")).to_have_attribute("data-link", LIVE, timeout=60_000)
+    wait_until_live(page)
     assert axe_findings(page) == []
     page.route("**/logout?*", lambda route: route.fulfill(body="Logged out at the provider"))
     page.get_by_role("button", name="Log out").click()
@@ -85,7 +83,7 @@ def test_a_page_whose_login_has_ended_asks_for_another(page: Page, root: str, pr
     page.reload(wait_until="commit")
     expect(page.get_by_role("link", name="Log in with the hospital's account")).to_be_visible()
     page.goto(f"{root}/login/start?next=/")
-    expect(page.locator("#connection")).to_have_attribute("data-link", LIVE, timeout=60_000)
+    wait_until_live(page)
     page.evaluate("() => fetch('/logout', {method: 'POST'})")
     page.wait_for_url(f"{root}/login?next=%2F", timeout=60_000)
     assert provider.url
@@ -95,6 +93,7 @@ def test_a_technologist_opens_a_study_in_an_emergency(page: Page, root: str, pro
     """The panel asks for a reason, and says who has opened the study; it offers no reading, and no note before."""
     provider.person = {"sub": "7", "preferred_username": "tom", "realm_access": {"roles": ["technologist"]}}
     page.goto(f"{root}/login/start?next=/")
+    wait_until_live(page)
     page.locator("#rows .name").click()
     form = page.locator("#open-form")
     expect(form).to_be_visible()
@@ -110,6 +109,7 @@ def test_a_technologist_opens_a_study_in_an_emergency(page: Page, root: str, pro
     expect(page.locator("#images")).to_be_visible()
     expect(page.locator("#note-result")).to_contain_text("An injury is stated")
     page.reload()
+    wait_until_live(page)
     page.locator("#rows .name").click()
     expect(page.locator("#images")).to_be_visible()
     expect(form).to_be_hidden()

@@ -34,6 +34,7 @@ from firstread.settings import Settings
 from imaging.radiograph import read_radiograph
 from imaging.simulated.phantom import simulate_film, simulate_lateral_film
 from models.embedded.scorer import WEIGHTS
+from tests.browsing import wait_until_live
 from tests.gateways import running_gateway
 from tests.servers import OrthancServer
 from tests.viewers import COLUMNS, FILM, OHIF, ROWS, SLOWLY_MS, Pixels, Viewer, film_browser, film_of, stored_pixels
@@ -357,6 +358,7 @@ def test_worklist_links_to_the_viewer(viewer: Viewer, served: Served) -> None:
     film = served.judged.film
     page = viewer.page.context.new_page()
     page.goto(viewer.gateway)
+    wait_until_live(page)
     row = page.locator(f"tr[data-uid='{film.StudyInstanceUID}']")
     expect(row).to_be_visible(timeout=SLOWLY_MS)
     row.locator(".name").press("Enter")

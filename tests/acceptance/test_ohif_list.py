@@ -17,6 +17,7 @@ from playwright.sync_api import BrowserContext, Locator, expect
 from pydicom import Dataset
 
 from imaging.simulated.phantom import simulate_film
+from tests.acceptance.conftest import PATIENCE_MS
 from tests.bad_films import chest
 from tests.gateways import running_gateway
 from tests.lists import FilledList
@@ -60,7 +61,7 @@ def _pixels() -> npt.NDArray[np.uint16]:
 
 def wait_long(condition: Callable[[], bool]) -> None:
     """Wait for something, as long as a slow machine may take."""
-    until = time.monotonic() + SLOWLY_MS / 1000
+    until = time.monotonic() + 2 * SLOWLY_MS / 1000
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -127,7 +128,7 @@ def viewer(context: BrowserContext, department: Department) -> Iterator[Viewer]:
     viewer.page.goto(f"{department.url}/viewer/", timeout=SLOWLY_MS)
     expect.set_options(timeout=SLOWLY_MS)
     yield viewer
-    expect.set_options(timeout=5_000)  # as it was
+    expect.set_options(timeout=PATIENCE_MS)  # as it was
     assert viewer.troubles == []
 
 

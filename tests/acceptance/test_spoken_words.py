@@ -18,7 +18,7 @@ from playwright.sync_api import expect, sync_playwright
 from firstread.compose_gateway import build_gateway
 from firstread.processes import Program, Supervisor, wait_until_ready
 from firstread.settings import Settings
-from tests.browsing import row_of
+from tests.browsing import row_of, wait_until_live
 from tests.gateways import served
 from tests.licensed import require_models
 from tests.lists import EFFUSION, PNEUMOTHORAX, FilledList, uid_of
@@ -171,6 +171,7 @@ def test_words_said_into_a_browsers_microphone_are_done(ear: Ear, tmp_path: Path
         chromium = driver.chromium.launch(executable_path=path, args=arguments)
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         page.goto(ear.url)
+        wait_until_live(page)
         row_of(page, 1).locator(".patient").click()
         expect(page.locator("#details-name")).to_contain_text("Okafor")
         expect(page.locator("#talk")).to_be_visible()

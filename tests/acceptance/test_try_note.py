@@ -14,7 +14,7 @@ from imaging.simulated.phantom import simulate_film
 from tests.acceptance.conftest import RunningSite, film_with_effusion
 from tests.axe import axe_findings
 from tests.bad_films import chest
-from tests.browsing import row_of
+from tests.browsing import row_of, wait_until_live
 from tests.trying import score
 from worklist.finding import FindingType
 
@@ -117,7 +117,7 @@ def test_a_study_of_the_list_is_held_against_request_and_note(
     assert side == "right"
     page = open_page(1440, path="")
     page.set_viewport_size({"width": 1440, "height": 1680})
-    expect(page.locator("#connection")).to_have_text("Live")
+    wait_until_live(page)
     row_of(page, uid).locator(".name").press("Enter")
     panel, told = page.locator("#details"), page.locator("#contradictions")
     expect(told).to_contain_text("The request says left, the film right: pleural effusion.")

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
+from tests.browsing import wait_until_live
 from tests.list_gateway import ListGateway, running_list
 from tests.lists import EFFUSION, LATERAL, NOTHING, PNEUMOTHORAX, FilledList
 from worklist.finding import FindingType
@@ -17,7 +18,6 @@ from worklist.order import OrderPriority
 from worklist.records import Database
 
 READER = "Dr. Nguyen"
-_STEADY_MS = 600  # a row takes no click so soon after it was drawn
 
 
 @pytest.fixture
@@ -94,8 +94,7 @@ def open_page(browser: Browser, gateway: ListGateway) -> Iterator[Callable[..., 
             routed(page)
         page.goto(url or gateway.url)
         if scripts:
-            expect(page.locator("#connection")).to_have_text("Live", timeout=60_000)
-            page.wait_for_timeout(_STEADY_MS)
+            wait_until_live(page)
         return page
 
     yield opened

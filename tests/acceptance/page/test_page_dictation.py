@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from gateway.dictation.routes import Dictation, build_dictation
 from gateway.intake.dispatch import Dispatcher, build_sender
-from tests.browsing import row_of
+from tests.browsing import row_of, wait_until_live
 from tests.list_gateway import SITE, ListGateway, running_list
 from tests.lists import EFFUSION, NOBODY, NOTHING, PNEUMOTHORAX, FilledList, uid_of
 from tests.unit.test_speech import tone
@@ -130,7 +130,7 @@ def page(room: Room) -> Iterator[Page]:
     opened.on("console", lambda said: troubles.append(said.text) if said.type in {"error", "warning"} else None)
     opened.add_init_script("localStorage.setItem('firstread.reader', 'Dr. Nguyen')")
     opened.goto(room.gateway.url)
-    expect(opened.locator("#connection")).to_have_text("Live", timeout=60_000)
+    wait_until_live(opened)
     row_of(opened, 1).locator(".name").focus()
     opened.keyboard.press("Enter")
     expect(opened.locator("#dictation")).to_be_visible()
@@ -244,7 +244,7 @@ def test_where_no_speech_is_heard_the_page_says_so(room: Room) -> None:
     with running_list(room.listed) as deaf:
         shown = context.new_page()
         shown.goto(deaf.url)
-        expect(shown.locator("#connection")).to_have_text("Live", timeout=60_000)
+        wait_until_live(shown)
         shown.locator("#rows .name").first.click()
         expect(shown.locator("#dictation")).to_contain_text("No speech is heard here: type instead.")
         expect(shown.locator("#talk")).to_have_count(0)

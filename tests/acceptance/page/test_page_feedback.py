@@ -7,7 +7,7 @@ from collections.abc import Callable
 from playwright.sync_api import Locator, Page, expect
 
 from tests.acceptance.page.conftest import READER
-from tests.browsing import row_of
+from tests.browsing import row_of, wait_until_live
 from tests.lists import FilledList, uid_of
 
 OpenPage = Callable[..., Page]
@@ -46,6 +46,7 @@ def test_one_key_says_it_of_each_finding_in_turn(morning: FilledList, open_page:
     expect(verdict(page, "Agree with Pleural effusion")).to_be_focused()
     assert said(morning)["Pleural effusion"] == "agree"
     page.reload()
+    wait_until_live(page)
     row_of(page, 1).locator(".name").click()
     expect(verdict(page, "Agree with Pneumothorax")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#connection")).to_have_text("Live")
