@@ -18,7 +18,7 @@ from worklist.scope import OUT_OF_SCOPE
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
-_ABSENT = {"unknown_study", "no_reason"}  # codes of errors about something that is not there
+_ABSENT = {"unknown_study", "no_order_reason"}  # codes of errors about something that is not there
 
 log = structlog.get_logger()
 

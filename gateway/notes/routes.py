@@ -67,7 +67,7 @@ def build_notes(worklist: Worklist, model: NoteModel | None) -> APIRouter:
         """The reason that the order of a study states, held against what the triage names on its film."""
         study = found(study_instance_uid)
         if not study.question:
-            raise InvalidInput("no_reason", "the order of this study states no reason: there is nothing to read")
+            raise InvalidInput("no_order_reason", "the order of this study states no reason: there is nothing to read")
         return JSONResponse(request_answer(read_note(study.question, film=_film(study), source=Source.REQUEST)))
 
     def found(study_instance_uid: str) -> ListedStudy:

@@ -126,7 +126,7 @@ def test_the_request_of_a_study_is_read_without_a_note(
     ]
     assert values["contradictions"][1]["sentence"] == "55M, known left effusion, tube."
     refused = got("radiologist", silent)
-    assert (refused.status_code, refused.json()["code"]) == (404, "no_reason")
+    assert (refused.status_code, refused.json()["code"]) == (404, "no_order_reason")
     assert got("it", against).status_code == 403
     assert got("radiologist", "1.2.3").json()["code"] == "unknown_study"
 
