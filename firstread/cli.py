@@ -100,7 +100,7 @@ def gateway() -> None:
     from firstread.logs import set_up_logging
     from firstread.processes import require_free_port
     from firstread.schema import require_current_database
-    from gateway.access.connections import PatientProtocol, listening_socket
+    from gateway.access.connections import IDLE_S, PatientProtocol, listening_socket
 
     settings = cli_settings()
     set_up_logging(settings)
@@ -115,6 +115,7 @@ def gateway() -> None:
         timeout_graceful_shutdown=3,
         http=PatientProtocol,
         limit_concurrency=settings.max_connections,
+        timeout_keep_alive=IDLE_S,
         ws_max_size=65_536,  # subscribers say nothing
         proxy_headers=False,  # they would hide which proxy asks; gateway.access believes those that the site trusts
     )
