@@ -20,6 +20,7 @@ from bench.figures import Figure, percentile
 from bench.lists import databases, fill_records
 from bench.searches import STUDIES, UNREAD, stored
 from firstread.processes import Program, Supervisor, wait_until_ready
+from gateway.dimse.associate import associate
 from tests.servers import OrthancServer, find_program, free_ports, running
 from worklist.records import Database
 
@@ -84,7 +85,7 @@ def _first_response_ms(port: int) -> float | None:
     """From the request on an open association to the first response; None where there is no association."""
     entity = AE(ae_title="BENCH")
     entity.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
-    association = entity.associate("127.0.0.1", port, ae_title="FIRSTREAD")
+    association, _ = associate(entity, "127.0.0.1", port, ae_title="FIRSTREAD")
     if not association.is_established:
         return None
     identifier = Dataset()

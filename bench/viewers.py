@@ -31,6 +31,7 @@ from bench.films import simulated_films
 from bench.large_pacs import films
 from bench.load import Arrivals, Readers, every
 from firstread.demo import Site, running_site, wait_until_done
+from gateway.dimse.associate import associate
 from gateway.dimse.send import send
 from worklist.records import Database
 from worklist.records.events import EventKind, record
@@ -151,7 +152,7 @@ def _value(answer: httpx.Response, *path: str) -> str:
 def _finding(port: int, title: str) -> Iterator[Association]:
     entity = AE(ae_title=_TITLE)
     entity.add_requested_context(_FIND)
-    association = entity.associate("127.0.0.1", port, ae_title=title)
+    association, _ = associate(entity, "127.0.0.1", port, ae_title=title)
     if not association.is_established:
         raise RuntimeError(f"{title} takes no association")
     try:
@@ -162,8 +163,6 @@ def _finding(port: int, title: str) -> Iterator[Association]:
 
 def _first(association: Association) -> str:
     """The study that is told first; the others are heard to the end."""
-    while association._is_paused:  # noqa: SLF001 - else the library's own thread takes the answer
-        time.sleep(0.001)
     identifier = Dataset()
     identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", ""
     found = [str(told.StudyInstanceUID) for _, told in association.send_c_find(identifier, _FIND) if told]
