@@ -1,9 +1,10 @@
 """MedGemma reads a question once and then writes token by token, each step the same work over arrays that stay put.
 
-A step is two thousand kernels of microseconds, which Python starts more slowly than a GPU runs them. So on a GPU a
-step is recorded once, as a CUDA graph, and then started as a whole. That needs arrays of one size in one place: the
-keys and values of all that was read and written lie in arrays as long as the longest answer, and a step looks at their
-beginning, _STRIDE tokens more at a time, with a graph for each length. On a processor the same steps run as they are.
+A step is more than a thousand kernels of microseconds, which Python starts more slowly than a GPU runs them. So on a
+GPU a step is recorded once, as a CUDA graph, and then started as a whole. That needs arrays of one size in one place:
+the keys and values of all that was read and written lie in arrays as long as the longest answer, and a step looks at
+their beginning, _STRIDE tokens more at a time, with a graph for each length. On a processor the same steps run as they
+are.
 
 Only who runs the model in process imports this module.
 """
@@ -18,8 +19,10 @@ from models.checkpoints import loading  # noqa: F401 - sets what must be set bef
 import torch  # isort: skip
 from transformers.cache_utils import Cache, StaticLayer  # isort: skip
 
+from models.checkpoints.graphs import record
+from models.medgemma.token_step import TokenStep
+
 _STRIDE: Final = 512
-_FULL, _SLIDING = "full_attention", "sliding_attention"  # transformers' names of Gemma's two kinds of layers
 
 
 class Decoder:
@@ -34,7 +37,7 @@ class Decoder:
             if type(module).__name__ == "Gemma3RMSNorm":
                 module.forward = partial(_norm, scale=1.0 + module.weight.detach().float(), eps=module.eps)
         self._model = model
-        self._text = model.config.text_config
+        self._take = TokenStep(model)
         self._is_recorded = model.device.type == "cuda"
         self._token = torch.zeros((1, 1), dtype=torch.long, device=model.device)
         self._at = torch.zeros(1, dtype=torch.long, device=model.device)  # where the token is written
@@ -61,7 +64,9 @@ class Decoder:
         if length + most > self._places.capacity:
             self.forget()
             self._places = _Places(_strides(length + most))
-            self._cache = Cache(layers=[_Kept(self._places) for _ in range(self._text.num_hidden_layers)])
+            self._cache = Cache(
+                layers=[_Kept(self._places) for _ in range(self._model.config.text_config.num_hidden_layers)]
+            )
         self._cache.reset()
         self._places.at = torch.arange(length, device=self._model.device)
         self._places.reach = length
@@ -85,42 +90,13 @@ class Decoder:
         if not self._is_recorded:
             return self._step()
         if self._places.reach not in self._graphs:
-            self._graphs[self._places.reach] = self._recorded()
+            self._graphs[self._places.reach] = record(self._step)
         graph, logits = self._graphs[self._places.reach]
         graph.replay()
         return logits
 
     def _step(self) -> torch.Tensor:
-        """One token through the model; the places behind it, where older answers may lie, are hidden from it."""
-        places = torch.arange(self._places.reach, device=self._at.device)
-        hidden = places > self._at
-        far = places <= self._at - self._text.sliding_window
-        return self._model(
-            input_ids=self._token,
-            position_ids=self._at[None],
-            attention_mask={_FULL: self._added(hidden), _SLIDING: self._added(hidden | far)},
-            cache=self._cache,
-            use_cache=True,
-        ).logits[:, -1]
-
-    def _added(self, hidden: torch.Tensor) -> torch.Tensor:
-        """What is added to the scores of one token (1, 1, 1, reach)."""
-        return torch.zeros_like(hidden, dtype=self._model.dtype).masked_fill(hidden, -torch.inf)[None, None, None]
-
-    def _recorded(self) -> tuple[Any, torch.Tensor]:
-        """The step for the present reach as a graph, and where it leaves its logits.
-
-        What the libraries do at their first call, they do before, in a step that writes what the graph will write.
-        """
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            self._step()
-        torch.cuda.current_stream().wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            logits = self._step()
-        return graph, logits
+        return self._take(self._token, self._at, self._cache.layers, self._places.reach)
 
 
 class _Places:

@@ -103,12 +103,13 @@ class Torch:
     Args:
         folder: the checkpoint's, verified.
         device: as torch names it.
+        threads: of the processor; what it does for a GPU is little, and many that wait for one another take longer.
 
     Raises:
         ModelUnavailable: no_gpu, or as models.medsiglip.tower.load_tower.
     """
 
-    def __init__(self, folder: Path, *, device: str) -> None:
+    def __init__(self, folder: Path, *, device: str, threads: int) -> None:
         from models.checkpoints.loading import reading  # noqa: PLC0415 - sets what must be set before torch
 
         with reading(folder):
@@ -116,6 +117,7 @@ class Torch:
 
             from models.medsiglip.tower import load_tower  # noqa: PLC0415 - loads transformers
         self._torch: Any = torch
+        torch.set_num_threads(threads)
         self._device = torch.device(device)
         is_cuda = self._device.type == "cuda"
         if is_cuda and not torch.cuda.is_available():
@@ -125,21 +127,52 @@ class Torch:
         self._kind = torch.bfloat16 if is_cuda else torch.float32
         with reading(folder):
             self._tower: Any = load_tower(folder, dtype=self._kind).to(self._device)
+        self._film: Any = None  # where the graph of one film, if there is one yet, reads it
+        self._graph: Any = None
+        self._answer: Any = None
 
     def run(self, pixel_values: Floats) -> tuple[Floats, Floats]:
         """See Backend."""
         torch = self._torch
         try:
             with torch.inference_mode():
-                films = torch.from_numpy(np.ascontiguousarray(pixel_values)).to(self._device, self._kind)
-                image, patches = (answer.float().cpu().numpy() for answer in self._tower(films))
+                films = torch.from_numpy(
+                    np.require(pixel_values[:, :1], requirements=["C", "W"])
+                )  # the channels are equal
+                image, patches = (self._fetched(part) for part in self._answered(films))
+                if self._device.type == "cuda":
+                    torch.cuda.current_stream().synchronize()
         except RuntimeError as error:  # CUDA's out-of-memory is one
             if "out of memory" in str(error).lower():
                 raise ModelUnavailable(
                     "out_of_memory", "The GPU has no room for MedSigLIP: end what else runs there."
                 ) from error
             raise _failed(error) from error
-        return image, patches
+        return image.numpy(), patches.numpy()
+
+    def _answered(self, films: Any) -> Any:  # noqa: ANN401 - torch's, from here on
+        """The tower's answers, on its device, to films (n, 1, S, S); on a GPU one film's are overwritten by the next.
+
+        One film is some five hundred small kernels, which are recorded and started as one.
+        """
+        if self._device.type == "cpu" or len(films) > 1:
+            return self._of(films.to(self._device, self._kind))
+        if self._graph is None:
+            from models.checkpoints.graphs import record  # noqa: PLC0415 - loads torch
+
+            self._film = films.to(self._device, self._kind)
+            self._graph, self._answer = record(lambda: self._of(self._film))
+        self._film.copy_(films)
+        self._graph.replay()
+        return self._answer
+
+    def _of(self, films: Any) -> Any:  # noqa: ANN401
+        return self._tower(films.expand(-1, 3, -1, -1))
+
+    def _fetched(self, answer: Any) -> Any:  # noqa: ANN401
+        """An answer in float32 in the processor's memory; from a GPU it is on its way there."""
+        held = self._torch.empty(answer.shape, pin_memory=self._device.type == "cuda")
+        return held.copy_(answer.float(), non_blocking=True)
 
 
 def import_openvino() -> Any:  # noqa: ANN401 - it has no types here

@@ -6,6 +6,7 @@ the 256 greys are scaled by a table. The numbers are the processor's, in less th
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -25,7 +26,9 @@ _GREYS: Final = ((np.arange(256, dtype=np.float32) * np.float32(RESCALE) - np.fl
 )
 
 
-def to_input(radiograph: Radiograph, size_px: int, resize: Resize) -> tuple[npt.NDArray[np.float32], SquareGeometry]:
+def to_input(
+    radiograph: Radiograph, size_px: int, resize: Resize, *, threads: int = 1
+) -> tuple[npt.NDArray[np.float32], SquareGeometry]:
     """The tower's input, float32, shape (1, 3, size_px, size_px), -1..1, and where the film lies in it.
 
     Args:
@@ -33,18 +36,32 @@ def to_input(radiograph: Radiograph, size_px: int, resize: Resize) -> tuple[npt.
         size_px: side of the model's square.
         resize: "bicubic", antialiased, or "bilinear", from the four nearest pixels alone; both round to 8 bits, the
             second one down.
+        threads: of the processor; the numbers do not depend on them.
     """
     display = to_display(radiograph)
     geometry = SquareGeometry(rows=display.shape[0], columns=display.shape[1], size_px=size_px)
     left, top = geometry.origin
     square = np.zeros((geometry.side, geometry.side), np.uint8)
     square[top : top + geometry.rows, left : left + geometry.columns] = display
-    small = _bicubic(square, size_px) if resize == "bicubic" else _bilinear(square, size_px)
+    small = _bicubic(square, size_px, threads) if resize == "bicubic" else _bilinear(square, size_px)
     return np.broadcast_to(_GREYS[small], (1, 3, size_px, size_px)), geometry
 
 
-def _bicubic(square: npt.NDArray[np.uint8], size_px: int) -> npt.NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(square).resize((size_px, size_px), Image.Resampling.BICUBIC))
+def _bicubic(square: npt.NDArray[np.uint8], size_px: int, threads: int) -> npt.NDArray[np.uint8]:
+    """As Pillow resizes, which makes whole greys of all rows first, and then of the columns.
+
+    The rows are most of the work and need nothing of one another, and Pillow lets other threads run meanwhile.
+    """
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as workers:
+            square = np.concatenate(
+                list(workers.map(lambda rows: _resized(rows, size_px, len(rows)), np.array_split(square, threads)))
+            )
+    return _resized(square, size_px, size_px)
+
+
+def _resized(pixels: npt.NDArray[np.uint8], columns: int, rows: int) -> npt.NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BICUBIC))
 
 
 def _bilinear(square: npt.NDArray[np.uint8], size_px: int) -> npt.NDArray[np.uint8]:

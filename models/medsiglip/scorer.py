@@ -76,8 +76,8 @@ class MedSiglipScorer:
             sha256, how, self._size_px = manifest.sha256, "cuda", _SIZE_PX
             self._model_size_mb = sum(file.size for file in manifest.files.values()) / 1e6
             self._sentences = read_sentences(folder, manifest, prompts)
-            self._backend = Torch(folder, device=device)
-        self._beside, self._prompts = beside or folder, prompts
+            self._backend = Torch(folder, device=device, threads=threads)
+        self._beside, self._prompts, self._threads = beside or folder, prompts, threads
         length = self._sentences.directions.shape[1]
         self._probe, self._contrast = read_probe(self._beside, length), read_contrast(self._beside, length)
         self._is_stand_in = manifest.is_stand_in
@@ -124,7 +124,7 @@ class MedSiglipScorer:
         Raises:
             ModelUnavailable: as score.
         """
-        film, _ = to_input(radiograph, self._size_px, self._prompts.resize)
+        film, _ = to_input(radiograph, self._size_px, self._prompts.resize, threads=self._threads)
         vector = _usable(self._backend.run(film)[0][0])
         return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
@@ -139,7 +139,7 @@ class MedSiglipScorer:
         """
         started, steps = time.perf_counter(), Steps()
         with steps.step(StepName.SCORE, image_in_words(radiograph), raising=Exception) as outcome:
-            film, geometry = to_input(radiograph, self._size_px, self._prompts.resize)
+            film, geometry = to_input(radiograph, self._size_px, self._prompts.resize, threads=self._threads)
             images, patches = self._backend.run(film)
             probabilities = self._probabilities(images[0])
             urgent = [probabilities[pair.type.key] for pair in self._prompts.pairs if pair.weight >= _URGENT_WEIGHT]

@@ -33,8 +33,8 @@ class Sentences:
 
     def logits(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits (n, K) of the pairs for embeddings (n, D) of any length."""
-        lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
-        return np.asarray(self.logit_scale * (embeddings / lengths) @ self.directions.T, dtype=np.float32)
+        lengths = np.sqrt(np.vecdot(embeddings, embeddings))[:, None]
+        return np.asarray(self.logit_scale * (embeddings @ self.directions.T) / lengths, dtype=np.float32)
 
 
 def write_sentences(folder: Path, manifest: Manifest, prompts: PromptSet) -> None:
