@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, cast
@@ -73,13 +72,6 @@ def associated(port: int) -> Iterator[Association]:
         association.release()
 
 
-def ready(association: Association) -> Association:
-    """Once pynetdicom is ready for another request: else its own thread may take the answer to it."""
-    while association._is_paused:  # noqa: SLF001
-        time.sleep(0.001)
-    return association
-
-
 def dataset(**elements: dict[str, Any]) -> Dataset:
     """A data set of elements by tag."""
     return Dataset.from_json(elements)
@@ -88,5 +80,5 @@ def dataset(**elements: dict[str, Any]) -> Dataset:
 def change(association: Association, uid: str, state: str, transaction: str) -> int:
     """Ask for another state; the status."""
     asked = dataset(**{STATE: element("CS", state), TRANSACTION: element("UI", transaction)})
-    answer, _ = ready(association).send_n_action(asked, 1, PUSH, uid, meta_uid=PULL)
+    answer, _ = association.send_n_action(asked, 1, PUSH, uid, meta_uid=PULL)
     return int(answer.Status)

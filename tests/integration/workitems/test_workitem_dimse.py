@@ -17,7 +17,7 @@ from gateway.dimse.association import GuestAssociation
 from gateway.dimse.certificates import names_in
 from gateway.dimse.peers import PeerRoles
 from tests.lists import FilledList
-from tests.workitem_stations import PULL, PUSH, QUERY, RECEIVER, WATCH, associated, change, dataset, ready, serving
+from tests.workitem_stations import PULL, PUSH, QUERY, RECEIVER, WATCH, associated, change, dataset, serving
 from tests.workitems import PERFORMED, STATE, TRANSACTION, created, detection, element, of_reading, state_of
 from worklist.audit import AuditEntry, AuditKind, Outcome
 from worklist.records import AuditRecords
@@ -36,7 +36,7 @@ def test_a_workstation_finds_claims_and_completes(
     asked.ScheduledWorkitemCodeSequence = [Dataset()]
     asked.ScheduledWorkitemCodeSequence[0].CodeValue = "110005"
     with associated(port) as association:
-        answers = list(ready(association).send_c_find(asked, QUERY))
+        answers = list(association.send_c_find(asked, QUERY))
         assert [int(status.Status) for status, _ in answers] == [0xFF00, 0xFF00, 0xFF00, 0]
         found = [one for _, one in answers if one]
         assert [one.ScheduledProcedureStepPriority for one in found] == ["HIGH", "MEDIUM", "LOW"]
@@ -50,11 +50,30 @@ def test_a_workstation_finds_claims_and_completes(
         assert change(association, uid, "COMPLETED", "1.2.3") == 0
         assert change(association, uid, "COMPLETED", "1.2.3") == 0xB306
         wanted = [Tag("ProcedureStepState"), Tag("PatientName")]
-        status, told = ready(association).send_n_get(wanted, PUSH, uid, meta_uid=PULL)
+        status, told = association.send_n_get(wanted, PUSH, uid, meta_uid=PULL)
         assert told is not None
         assert (int(status.Status), told.ProcedureStepState, len(told)) == (0, "COMPLETED", 3)
     assert studies["critical"] not in listed.uids()
     assert state_of(web, uid) == "COMPLETED"
+
+
+def test_a_film_that_came_after_the_claim_is_the_next_workitem(
+    web: httpx.Client, port: int, listed: FilledList, studies: dict[str, str]
+) -> None:
+    """Its performer completes, as by HTTP; the study is scheduled again, and completing that takes it off the list."""
+    study = studies["plain"]
+    uid, following = of_reading(study), of_reading(study, 2)
+    with associated(port) as association:
+        assert change(association, uid, "IN PROGRESS", "1.2.3") == 0
+        listed.new_image(study)
+        assert change(association, uid, "COMPLETED", "1.2.3") == 0
+        assert (state_of(web, uid), state_of(web, following)) == ("COMPLETED", "SCHEDULED")
+        line = listed.worklist.find(study)
+        assert line
+        assert (line.reading.state, line.reading.returned_for) == ("unread", "new image")
+        assert change(association, following, "IN PROGRESS", "1.2.4") == 0
+        assert change(association, following, "COMPLETED", "1.2.4") == 0
+    assert study not in listed.uids()
 
 
 def test_a_requester_creates_and_a_performer_completes(web: httpx.Client, port: int) -> None:
@@ -62,13 +81,13 @@ def test_a_requester_creates_and_a_performer_completes(web: httpx.Client, port: 
     with associated(port) as association:
         new = dataset(**detection(**{"00100010": element("PN", {"Alphabetic": "Соколова^Вера"})}))
         new.SpecificCharacterSet = "ISO_IR 192"
-        status, _ = ready(association).send_n_create(new, PUSH, "1.2.901.1")
+        status, _ = association.send_n_create(new, PUSH, "1.2.901.1")
         assert int(status.Status) == 0
-        assert int(ready(association).send_n_create(new, PUSH, "1.2.901.1")[0].Status) == 0x0111
+        assert int(association.send_n_create(new, PUSH, "1.2.901.1")[0].Status) == 0x0111
         assert change(association, "1.2.901.1", "IN PROGRESS", "1.2.3") == 0
         assert change(association, "1.2.901.1", "COMPLETED", "1.2.3") == 0xC304
         done = dataset(**{"00741216": PERFORMED, TRANSACTION: element("UI", "1.2.3")})
-        assert int(ready(association).send_n_set(done, PUSH, "1.2.901.1", meta_uid=PULL)[0].Status) == 0
+        assert int(association.send_n_set(done, PUSH, "1.2.901.1", meta_uid=PULL)[0].Status) == 0
         assert change(association, "1.2.901.1", "COMPLETED", "1.2.3") == 0
     assert web.get("/workitems/1.2.901.1").json()[0]["00100010"]["Value"] == [{"Alphabetic": "Соколова^Вера"}]
 
@@ -109,32 +128,32 @@ def test_a_bad_identifier_is_refused(port: int, identifier: bytes, status: int) 
         association._reactor_checkpoint.set()  # noqa: SLF001
         assert answer is not None
         assert answer.Status == status
-        assert int(ready(association).send_n_get([], PUSH, "1.2.3.4", meta_uid=WATCH)[0].Status) == 0xC307
+        assert int(association.send_n_get([], PUSH, "1.2.3.4", meta_uid=WATCH)[0].Status) == 0xC307
 
 
 def test_what_is_refused(web: httpx.Client, port: int) -> None:
     """The standard's code, and the association goes on."""
     uid = created(web)
     with associated(port) as association:
-        assert int(ready(association).send_n_get([], PUSH, "1.2.3.4", meta_uid=WATCH)[0].Status) == 0xC307
+        assert int(association.send_n_get([], PUSH, "1.2.3.4", meta_uid=WATCH)[0].Status) == 0xC307
         claimed = dataset(**detection(**{STATE: element("CS", "IN PROGRESS")}))
-        assert int(ready(association).send_n_create(claimed, PUSH, "1.2.901.2")[0].Status) == 0x0106
+        assert int(association.send_n_create(claimed, PUSH, "1.2.901.2")[0].Status) == 0x0106
         subscribing = Dataset()
         subscribing.ReceivingAE, subscribing.DeletionLock = "UNKNOWN", "FALSE"
-        assert int(ready(association).send_n_action(subscribing, 3, PUSH, uid, meta_uid=WATCH)[0].Status) == 0xC308
+        assert int(association.send_n_action(subscribing, 3, PUSH, uid, meta_uid=WATCH)[0].Status) == 0xC308
         subscribing.ReceivingAE, subscribing.DeletionLock = RECEIVER, "PERHAPS"
-        assert int(ready(association).send_n_action(subscribing, 3, PUSH, uid, meta_uid=WATCH)[0].Status) == 0x0106
+        assert int(association.send_n_action(subscribing, 3, PUSH, uid, meta_uid=WATCH)[0].Status) == 0x0106
         subscribing.DeletionLock = "FALSE"
-        assert int(ready(association).send_n_action(subscribing, 3, PUSH, "1.2.9", meta_uid=WATCH)[0].Status) == 0xC307
-        assert int(ready(association).send_n_action(subscribing, 5, PUSH, uid, meta_uid=WATCH)[0].Status) == 0xC314
-        assert int(ready(association).send_n_action(None, 1, PUSH, uid, meta_uid=WATCH)[0].Status) == 0x0123
+        assert int(association.send_n_action(subscribing, 3, PUSH, "1.2.9", meta_uid=WATCH)[0].Status) == 0xC307
+        assert int(association.send_n_action(subscribing, 5, PUSH, uid, meta_uid=WATCH)[0].Status) == 0xC314
+        assert int(association.send_n_action(None, 1, PUSH, uid, meta_uid=WATCH)[0].Status) == 0x0123
         asked = Dataset()
         asked.ScheduledProcedureStepStartDateTime = "20260102-20260101"
-        assert [int(status.Status) for status, _ in ready(association).send_c_find(asked, PULL)] == [0xC001]
+        assert [int(status.Status) for status, _ in association.send_c_find(asked, PULL)] == [0xC001]
         reason = Dataset()
         reason.ReasonForCancellation = "sent twice"
-        assert int(ready(association).send_n_action(reason, 2, PUSH, uid, meta_uid=WATCH)[0].Status) == 0
-        assert int(ready(association).send_n_action(reason, 2, PUSH, uid, meta_uid=WATCH)[0].Status) == 0xB304
+        assert int(association.send_n_action(reason, 2, PUSH, uid, meta_uid=WATCH)[0].Status) == 0
+        assert int(association.send_n_action(reason, 2, PUSH, uid, meta_uid=WATCH)[0].Status) == 0xB304
     assert state_of(web, uid) == "CANCELED"
 
 
@@ -157,8 +176,8 @@ def test_a_peer_does_what_its_role_may(
     with serving(listed, PeerRoles({"STATION": role} if role else {})) as port, associated(port) as association:
         statuses = {
             "claim": change(association, uid, "IN PROGRESS", "1.2.3"),
-            "create": int(ready(association).send_n_create(new, PUSH, new_uid())[0].Status),
-            "find": int(list(ready(association).send_c_find(asked, QUERY))[-1][0].Status),
+            "create": int(association.send_n_create(new, PUSH, new_uid())[0].Status),
+            "find": int(list(association.send_c_find(asked, QUERY))[-1][0].Status),
         }
     assert {what for what, status in statuses.items() if status == 0} == permitted, statuses
     assert set(statuses.values()) <= {0x0000, 0x0124}
@@ -174,15 +193,15 @@ def test_what_is_asked_of_workitems_is_in_the_audit_trail(listed: FilledList, st
         serving(listed, PeerRoles({"STATION": Role.RADIOLOGIST}), kept.append) as port,
         associated(port) as association,
     ):
-        list(ready(association).send_c_find(asked, QUERY))
-        ready(association).send_n_get([], PUSH, uid, meta_uid=PULL)
+        list(association.send_c_find(asked, QUERY))
+        association.send_n_get([], PUSH, uid, meta_uid=PULL)
         assert change(association, uid, "IN PROGRESS", "1.2.3") == 0
         assert change(association, uid, "COMPLETED", "1.2.4") == 0xC301
         assert change(association, uid, "COMPLETED", "1.2.3") == 0
-        assert int(ready(association).send_n_action(subscribing, 3, PUSH, uid, meta_uid=WATCH)[0].Status) == 0
+        assert int(association.send_n_action(subscribing, 3, PUSH, uid, meta_uid=WATCH)[0].Status) == 0
         new = dataset(**detection())
         new.SpecificCharacterSet = "ISO_IR 192"
-        assert int(ready(association).send_n_create(new, PUSH, "1.2.901.7")[0].Status) == 0
+        assert int(association.send_n_create(new, PUSH, "1.2.901.7")[0].Status) == 0
     with serving(listed, PeerRoles({"STATION": Role.IT}), kept.append) as port, associated(port) as association:
         assert change(association, uid, "IN PROGRESS", "1.2.3") == 0x0124
     trail = AuditRecords(database=listed.database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import UnifiedProcedureStepEvent  # type: ignore[attr-defined] # made at import
 
 from gateway.dimse.event_reports import Destination, EventReports, read_destinations
+from gateway.dimse.server import receiver_tls_context, tls_context
 from tests.lists import FilledList
 from tests.servers import REPOSITORY, find_program, free_ports
-from tests.workitem_stations import PUSH, RECEIVER, WATCH, associated, change, ready
+from tests.workitem_stations import PUSH, RECEIVER, WATCH, associated, change
 from tests.workitems import of_reading
 from worklist.errors import InvalidInput
 from worklist.workitems.identity import FILTERED_GLOBAL, GLOBAL
@@ -39,7 +41,7 @@ Heard = tuple[str, int, Dataset]
 
 
 @contextmanager
-def receiver(port: int) -> Iterator[queue.Queue[Heard]]:
+def receiver(port: int, tls: ssl.SSLContext | None = None) -> Iterator[queue.Queue[Heard]]:
     """What an application hears that listens at a port."""
     heard: queue.Queue[Heard] = queue.Queue()
 
@@ -54,7 +56,9 @@ def receiver(port: int) -> Iterator[queue.Queue[Heard]]:
     entity.require_calling_aet = ["FIRSTREAD"]
     entity.require_called_aet = True
     entity.add_supported_context(UnifiedProcedureStepEvent, scu_role=False, scp_role=True)
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)])
+    server = entity.start_server(
+        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)], ssl_context=tls
+    )
     assert server is not None
     try:
         yield heard
@@ -81,7 +85,7 @@ def ask(port: int, action: int, uid: str, **more: str) -> int:
     for keyword, text in more.items():
         setattr(asked, keyword, text)
     with associated(port) as association:
-        answer, _ = ready(association).send_n_action(asked, action, PUSH, uid, meta_uid=WATCH)
+        answer, _ = association.send_n_action(asked, action, PUSH, uid, meta_uid=WATCH)
         return int(answer.Status)
 
 
@@ -132,6 +136,38 @@ def test_what_a_receiver_does_not_take_at_once_is_sent_again(
         assert ask(port, SUBSCRIBE, of_reading(studies["plain"])) == 0
         with receiver(place) as heard:
             assert heard.get(timeout=_LONG_S)[0] == of_reading(studies["plain"])
+    assert ask(port, UNSUBSCRIBE, of_reading(studies["plain"])) == 0
+
+
+def certified(folder: Path, name: str) -> tuple[Path, Path]:
+    """A certificate that vouches for itself, for a host of that name, and its key."""
+    certificate, key = (folder / f"{name.partition(':')[2]}.{kind}" for kind in ("pem", "key"))
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=receiver"]
+    named = ["-addext", f"subjectAltName={name}", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([find_program("openssl"), *made, *named], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_by_tls_only_the_host_that_is_named_is_told(
+    port: int, listed: FilledList, studies: dict[str, str], tmp_path: Path
+) -> None:
+    """Both sides show certificates; at a receiver whose certificate is for another host nothing arrives."""
+    ours, its, anothers = (certified(tmp_path, name) for name in ("DNS:firstread", "IP:127.0.0.1", "DNS:elsewhere"))
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(its[0].read_bytes() + anothers[0].read_bytes())
+    (place,) = free_ports(1)
+    destination = Destination(ae_title=RECEIVER, host="127.0.0.1", port=place)
+    tls = receiver_tls_context(*ours, trusted)
+    with closing(EventReports(listed.database, {RECEIVER: destination}, "FIRSTREAD", tls, (0.1,))) as reports:
+        reports.start()
+        with receiver(place, tls_context(*anothers, ours[0])) as heard:
+            assert ask(port, SUBSCRIBE, of_reading(studies["plain"])) == 0
+            with pytest.raises(queue.Empty):
+                heard.get(timeout=2)
+        with receiver(place, tls_context(*its, ours[0])) as heard:
+            listed.claim(studies["plain"], "Dr. A")
+            told, _, said = heard.get(timeout=_LONG_S)
+            assert (told, said.ProcedureStepState) == (of_reading(studies["plain"]), "IN PROGRESS")
     assert ask(port, UNSUBSCRIBE, of_reading(studies["plain"])) == 0
 
 
