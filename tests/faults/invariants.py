@@ -86,6 +86,16 @@ def violations(
     ]
 
 
+def lacking(site: Site, studies: set[str]) -> set[str]:
+    """The current results of some studies that Orthanc lacks, by SOP Instance UID.
+
+    What is still in the making is in no record, and what is written meanwhile is none of them: the records come first.
+    """
+    known = _known_results(site)
+    held, lies = site.held() & studies, site.held_images()
+    return {uid for study, uid, is_current in known if is_current and study in held and uid not in lies}
+
+
 def growth(before: Mapping[str, tuple[float, int]], after: Mapping[str, tuple[float, int]]) -> list[Violation]:
     """Programs whose memory or open files have grown beyond those of any program of their kind before.
 
@@ -147,17 +157,22 @@ def _of_scores(
 def _of_results(site: Site, objects: Mapping[str, Sequence[Dataset]]) -> Iterator[Violation]:
     held = site.held()
     lies = {str(one.SOPInstanceUID) for own in objects.values() for one in own}
-    current = (
-        "SELECT s.study_instance_uid, r.sop_instance_uid, r.revision = s.revision FROM results r "
-        "JOIN studies s ON s.orthanc_id = r.study_orthanc_id"
-    )
-    with closing(site.database) as database, database.read() as session:
-        known = session.execute(text(current)).all()
+    known = _known_results(site)
     for study, uid, is_current in known:
         if is_current and study in held and uid not in lies:
             yield _missing(f"{study}: the result {uid}")
     for uid in lies - {uid for _, uid, _ in known}:
         yield Violation(kind=Kind.DOUBLED, what=f"an object of ours in the PACS that the records do not know: {uid}")
+
+
+def _known_results(site: Site) -> list[tuple[str, str, bool]]:
+    """What the records say was written: study, object, and whether it is of the study's present revision."""
+    written = (
+        "SELECT s.study_instance_uid, r.sop_instance_uid, r.revision = s.revision FROM results r "
+        "JOIN studies s ON s.orthanc_id = r.study_orthanc_id"
+    )
+    with closing(site.database) as database, database.read() as session:
+        return [(study, uid, bool(is_current)) for study, uid, is_current in session.execute(text(written))]
 
 
 def _of_order(items: Mapping[str, Mapping[str, Any]], sent: Mapping[str, Sequence[Dataset]]) -> Iterator[Violation]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.faults.fault import Fault, Moment
 from tests.faults.hospital import DatabaseKind, Hospital
-from tests.faults.invariants import Kind, Violation, growth, violations
+from tests.faults.invariants import Kind, Violation, growth, lacking, violations
 
 _EVERY_S = 0.5  # between two films that are sent during a fault
 _PATIENCE_S = 300.0
@@ -86,9 +86,10 @@ def run(fault: Fault, database: DatabaseKind, seed: int, scale: Scale) -> Outcom
             began = time.monotonic()
             fault.inflict(moment)
             ended = time.monotonic()
-            left = hospital.wait_for(set(hospital.stream.studies), _PATIENCE_S)
+            sent = set(hospital.stream.studies)
+            left = hospital.wait_for(sent, _PATIENCE_S)
             recovered_s = None if left else time.monotonic() - ended
-            if recovered_s is not None and _is_made_good(hospital, fault, ended):
+            if recovered_s is not None and _is_made_good(hospital, sent, ended + fault.recovers_within_s):
                 recovered_s = time.monotonic() - ended
         told_s = hospital.watch.told_after_s(fault.tells, began)
         hospital.stream.send(scale.films - before - during)
@@ -112,23 +113,18 @@ def run(fault: Fault, database: DatabaseKind, seed: int, scale: Scale) -> Outcom
         )
 
 
-def _is_made_good(hospital: Hospital, fault: Fault, ended: float) -> bool:
-    """Wait for results that the PACS lost and the patrol has still to miss; whether any were.
+def _is_made_good(hospital: Hospital, studies: set[str], until: float) -> bool:
+    """Wait for results of studies that the PACS lost and the patrol has still to miss; whether any were.
 
     Of what is missing for longer than the fault may take the checker tells in the end.
     """
     was_missing = False
-    while _lacks_results(hospital, fault):
+    while lacking(hospital, studies):
         was_missing = True
-        if time.monotonic() - ended > fault.recovers_within_s:
+        if time.monotonic() > until:
             break
         time.sleep(1)
     return was_missing
-
-
-def _lacks_results(hospital: Hospital, fault: Fault) -> bool:
-    found = violations(hospital, hospital.items(), pacs_loses=fault.loses)
-    return any(one.kind is Kind.MISSING for one in found)
 
 
 def _late(fault: Fault, recovered_s: float | None, told_s: float | None, lasted_s: float) -> Iterator[str]:

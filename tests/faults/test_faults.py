@@ -13,7 +13,7 @@ from tests.faults import FAULTS
 from tests.faults.disks import NotPossibleHere
 from tests.faults.fault import Fault
 from tests.faults.hospital import Hospital, Plan
-from tests.faults.invariants import Kind, growth, own_objects, violations
+from tests.faults.invariants import Kind, growth, lacking, own_objects, violations
 from tests.faults.run import Scale, run
 
 # pynetdicom leaves the socket of an association that was refused to the garbage collector.
@@ -76,8 +76,12 @@ def test_the_checker_sees_what_is_wrong(hospital: Hospital) -> None:
     copy.SOPInstanceUID = copy.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     hospital.orthanc.post(copy)
     assert found(items) == {Kind.DOUBLED}
+    assert not lacking(hospital, set(items))
     hospital.orthanc.delete(f"/series/{lost}")
     assert found(items) == {Kind.DOUBLED, Kind.MISSING}
+    its_study = str(reports[-1].StudyInstanceUID)
+    assert str(reports[-1].SOPInstanceUID) in lacking(hospital, {its_study})
+    assert not lacking(hospital, items.keys() - {its_study})
     (study,) = hospital.orthanc.lookup(uid, "Study")
     hospital.orthanc.delete(f"/studies/{study}")
     assert found(items) >= {Kind.LOST}
