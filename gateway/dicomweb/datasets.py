@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from uuid import uuid4
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -20,6 +21,7 @@ EVERYTHING: Final = "all"
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 _PRIVATE_TAGS: Final = frozenset(one.tag for one in PRIVATE_ATTRIBUTES)
+_KEPT_IN_MEMORY: Final = 4096
 _NUMBERS: Final = {"IS", "US", "UL", "SS", "SL"}
 
 DicomJson = dict[str, Any]
@@ -54,8 +56,9 @@ def of_studies(found: Sequence[FoundStudy], retrieve_url: str, asked: Collection
     return datasets
 
 
+@lru_cache(maxsize=_KEPT_IN_MEMORY)
 def element(vr: str, text: str) -> DicomJson:
-    """An element of the DICOM JSON model; one without a value has its VR alone."""
+    """An element of the DICOM JSON model, not to be changed; one without a value has its VR alone."""
     if not text:
         return {"vr": vr}
     values: list[Any] = text.split("\\")

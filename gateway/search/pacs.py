@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gateway.intake.orthanc import OrthancClient, reading_answer
+from gateway.search.kept import KeptStudies, Texts
 from worklist.attributes import Level
 from worklist.errors import InvalidInput, PacsUnavailable
 from worklist.matching import Key
@@ -29,6 +30,7 @@ class PacsStudies:
 
     def __init__(self, orthanc: OrthancClient) -> None:
         self._orthanc = orthanc
+        self._kept = KeptStudies(orthanc, self._described, self._studies_of)
 
     @reading_answer()
     def matched(self, keys: Sequence[Key], level: Level = Level.STUDY) -> list[str]:
@@ -53,12 +55,9 @@ class PacsStudies:
             ) from error
 
     @reading_answer()
-    def told(self, orthanc_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    def told(self, orthanc_ids: Sequence[str]) -> dict[str, Texts]:
         """Text values by keyword of some studies, by Orthanc's identifier; one that is gone is left out."""
-        told: dict[str, dict[str, str]] = {}
-        for start in range(0, len(orthanc_ids), _AT_ONCE):
-            told |= self._told(orthanc_ids[start : start + _AT_ONCE])
-        return told
+        return self._kept.told(orthanc_ids)
 
     @reading_answer()
     def patients(self, orthanc_ids: Sequence[str]) -> list[dict[str, str]]:
@@ -81,13 +80,6 @@ class PacsStudies:
             told.append((parent["ParentStudy"], _texts_of_series(parent) | own))
         return told
 
-    def _told(self, orthanc_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-        studies = self._content(orthanc_ids, Level.STUDY)
-        series: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for one in self._content(orthanc_ids, Level.SERIES):
-            series[one["ParentStudy"]].append(one)
-        return {study["ID"]: _texts(study, series[study["ID"]]) for study in studies}
-
     @reading_answer()
     def elements(self, study_instance_uids: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
         """Further attributes of some studies in the DICOM JSON model, which Orthanc reads from their files.
@@ -103,6 +95,20 @@ class PacsStudies:
             accept = {"Accept": "application/dicom+json"}
             told += self._orthanc.ask(self._orthanc.rest.get, path, headers=accept).json()
         return told
+
+    def _described(self, orthanc_ids: Sequence[str]) -> dict[str, Texts]:
+        described: dict[str, Texts] = {}
+        for start in range(0, len(orthanc_ids), _AT_ONCE):
+            some = orthanc_ids[start : start + _AT_ONCE]
+            studies = self._content(some, Level.STUDY)
+            series: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+            for one in self._content(some, Level.SERIES):
+                series[one["ParentStudy"]].append(one)
+            described |= {study["ID"]: _texts(study, series[study["ID"]]) for study in studies}
+        return described
+
+    def _studies_of(self, orthanc_ids: Sequence[str]) -> set[str]:
+        return {one["ID"] for one in self._content(orthanc_ids, Level.STUDY)}
 
     def _content(self, orthanc_ids: Sequence[str], level: Level, *, metadata: bool = False) -> list[dict[str, Any]]:
         asked = {"Resources": list(orthanc_ids), "Level": _NAMES[level], "Metadata": metadata}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -60,3 +61,33 @@ def test_one_that_fails_or_goes_leaves_the_others_their_answer() -> None:
                 await one
 
     asyncio.run(ask_all())
+
+
+def test_where_several_have_just_met_the_next_ones_gather() -> None:
+    """After two that met, those who come one by one share an answer; whoever asks alone gets each at once."""
+    asked: list[str] = []
+
+    def work(question: str) -> str:
+        asked.append(question)
+        return f"{question} {len(asked)}"
+
+    async def ask_all() -> tuple[list[str], float]:
+        turns: Turns[str] = Turns(1)
+
+        def ask(name: str) -> asyncio.Task[str]:
+            return asyncio.create_task(turns.answer(name, lambda: work(name)))
+
+        await asyncio.gather(ask("a"), ask("b"))
+        later = []
+        for _ in range(3):  # nothing is being answered any more, and nothing waits but these
+            later.append(ask("a"))
+            await asyncio.sleep(0.01)
+        shared = list(await asyncio.gather(*later))
+        await asyncio.sleep(0.3)
+        begun = time.monotonic()
+        alone = [await ask("c") for _ in range(10)]
+        return [*shared, *alone], time.monotonic() - begun
+
+    answers, lasted_s = asyncio.run(ask_all())
+    assert answers == ["a 3"] * 3 + [f"c {4 + number}" for number in range(10)]
+    assert lasted_s < 10 * 0.1  # each would wait so long
