@@ -81,6 +81,11 @@ class PacsStudies:
             told.append((parent["ParentStudy"], _texts_of_series(parent) | own))
         return told
 
+    @reading_answer()
+    def studies_of(self, orthanc_ids: Sequence[str]) -> list[str]:
+        """Orthanc's identifiers of the studies of some patients, or in which some series or instances lie."""
+        return [str(one["ID"]) for one in self._content(orthanc_ids, Level.STUDY)] if orthanc_ids else []
+
     def _told(self, orthanc_ids: Sequence[str]) -> dict[str, dict[str, str]]:
         studies = self._content(orthanc_ids, Level.STUDY)
         series: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
