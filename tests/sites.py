@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 from pydicom import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from firstread.settings import Settings
 from gateway.access.keys import make_key
@@ -64,7 +64,7 @@ class Film:
         """The film."""
         film = chest(self.number)
         film.StudyInstanceUID, film.SeriesInstanceUID = self.study, f"{self.study}.1"
-        film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = f"{self.study}.1.1"
+        film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = UID(f"{self.study}.1.1")
         film.PatientID, film.AccessionNumber, film.InstitutionName = PATIENT, self.accession, self.institution
         film.PatientName = "Shared^Patient"
         film.StudyDate = f"2026010{self.number}"
@@ -76,7 +76,7 @@ class Film:
         crop = self.dataset()
         crop.SOPClassUID = crop.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
         crop.SeriesInstanceUID = f"{self.study}.1.{9 if position else 8}"
-        crop.SOPInstanceUID = crop.file_meta.MediaStorageSOPInstanceUID = f"{self.study}.1.9.{position}"
+        crop.SOPInstanceUID = crop.file_meta.MediaStorageSOPInstanceUID = UID(f"{self.study}.1.9.{position}")
         crop.Modality, crop.Manufacturer, crop.SeriesNumber = "OT", "Firstread", 9001
         return crop
 

@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.dicomweb.guards import GUARDS
 from gateway.dicomweb.questions import accepted, check_uid, drawn, drawn_instance, plain_query
-from gateway.dicomweb.searches import check_search, names_of
+from gateway.dicomweb.searches import check_search, searched_by
 from gateway.dicomweb.spacing import without_unusable_spacing
 from gateway.dicomweb.stored_files import StoredFile, stored_file
 from gateway.problems import Problem, problem
@@ -165,7 +165,7 @@ def _require_seen(origin: DicomWebOrigin, path: str, query: bytes) -> None:
     uids = [uid for uid in named.groups() if uid] if named else []
     if not uids or not origin.is_seen(uids):
         raise Problem(404, "no such resource", f"there is no {path} here: check the address")
-    if path.rpartition("/")[2] in _LEVELS and (again := names_of(query) & set(_UIDS[: len(uids)])):
+    if path.rpartition("/")[2] in _LEVELS and (again := searched_by(query) & set(_UIDS[: len(uids)])):
         raise Problem(400, "no usable search", f"{', '.join(sorted(again))}: the address says that already")
 
 

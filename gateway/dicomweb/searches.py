@@ -108,14 +108,13 @@ def check_search(path: str, query: bytes) -> None:
         read_search(query, partial(key_of, level=level))
 
 
-def names_of(query: bytes) -> set[str]:
-    """The keywords of the keys of a query, or what else it names them.
+def searched_by(query: bytes) -> set[str]:
+    """The keywords of the keys of a query, as it may write them.
 
     Raises:
         Problem: 400, there is something in it that cannot be meant.
     """
-    fields = read_search(query, partial(key_of, level=Level.IMAGE)).fields
-    return {known.keyword if (known := attribute(field)) else field for field in fields}
+    return {key.attribute.keyword for key in read_search(query, partial(key_of, level=Level.IMAGE)).keys}
 
 
 def build_searches(search: StudySearch, prefixes: Iterable[str]) -> APIRouter:

@@ -340,7 +340,7 @@ class Statements:
             if name == "seen":
                 continue
             held = {"studies": f"{name}.institution IN", "workitems": f"{name}.state IS NULL"}
-            if held.get(table, f"{name}.study_orthanc_id IN (SELECT seen.orthanc_id") not in statement:
+            if held.get(table, f"seen.orthanc_id = {name}.study_orthanc_id AND seen.institution IN") not in statement:
                 self.open.append(statement)
 
 

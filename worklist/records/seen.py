@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, event, select
+from sqlalchemy import ColumnElement, event, literal, select
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
 from worklist.records.tables import (
@@ -55,7 +55,9 @@ def _criteria(seen: Sight) -> tuple[Any, ...]:
         return row.institution.in_(institutions)
 
     def is_of_seen(row: Any) -> Any:  # noqa: ANN401 - of each table that has a study_orthanc_id
-        return row.study_orthanc_id.in_(select(_SEEN.c.orthanc_id).where(_SEEN.c.institution.in_(institutions)))
+        # By the study's key, row by row: a list of all that is seen would be made for each statement.
+        of_row = (_SEEN.c.orthanc_id == row.study_orthanc_id, _SEEN.c.institution.in_(institutions))
+        return select(literal(1)).select_from(_SEEN).where(*of_row).correlate_except(_SEEN).exists()
 
     def is_of_reading(row: type[WorkitemRow]) -> ColumnElement[bool]:
         # Those of other systems are of no site; those of readings are found by their study alone.
