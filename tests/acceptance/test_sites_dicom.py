@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -31,6 +32,7 @@ from tests.sites import (
     FAILED,
     OTHERS_WORKITEM,
     OWN,
+    PATIENCE_S,
     PATIENT,
     THEIRS,
     Film,
@@ -40,7 +42,9 @@ from tests.sites import (
 )
 from tests.workitem_stations import PULL, PUSH, QUERY, WATCH, ready
 from tests.workitems import TRANSACTION, detection, element
+from worklist.audit import AuditKind
 from worklist.errors import InvalidInput
+from worklist.records import AuditRecords
 from worklist.workitems.identity import GLOBAL
 
 FIND: Final = (StudyRootQueryRetrieveInformationModelFind, PatientRootQueryRetrieveInformationModelFind)
@@ -206,6 +210,23 @@ def test_nothing_of_another_site_is_sent(port: int, hospital: Hospital, classes:
     finally:
         server.shutdown()
         httpx.delete(f"{hospital.orthanc.url}/modalities/inbox", trust_env=False)
+
+
+def test_a_retrieval_of_another_site_is_kept_as_refused(port: int, hospital: Hospital) -> None:
+    """Not as an export, though the peer is told that all went well and that there was nothing."""
+    inbox = Inbox()
+    for film in (THEIRS, OWN):
+        inbox.sent(port, "NORTH", GET, identifier("STUDY", StudyInstanceUID=film.study))
+    trail = AuditRecords(database=hospital.listed.database)
+    until = time.monotonic() + PATIENCE_S
+    kinds: dict[str, set[str]] = {}
+    while time.monotonic() < until and not (kinds and all(kinds.values())):
+        kinds = {
+            film.study: {kept.entry.kind for kept in trail.concerning(film.study) if kept.entry.actor == "NORTH"}
+            for film in (THEIRS, OWN)
+        }
+        time.sleep(0.1)
+    assert kinds == {THEIRS.study: {AuditKind.REFUSED}, OWN.study: {AuditKind.EXPORT}}
 
 
 def test_workitems_of_another_site_are_not_there(port: int) -> None:

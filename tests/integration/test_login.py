@@ -116,7 +116,7 @@ def test_the_proxys_groups_say_which_sites_are_seen(tmp_path: Path) -> None:
             FilledList(database).add(1, institution="north")
             FilledList(database).add(2, institution="south")
         gateway = Gateway(url=url, keys_file=tmp_path, keys={})
-        for groups, seen in (("", []), ("north-doctors", [uid_of(1)]), ("key:viewer", [])):
+        for groups, seen in (("staff", []), ("north-doctors", [uid_of(1)]), ("key:viewer", [])):
             headers = {"X-Remote-User": "k.adeyemi", "X-Remote-Roles": f"radiologist; {groups}"}
             with gateway.client(PROXY, **headers) as reader:
                 found = reader.get("/worklist").json()["items"]
