@@ -40,7 +40,7 @@ from tests.sites import (
     fill_south,
     shared_list,
 )
-from tests.workitem_stations import PULL, PUSH, QUERY, WATCH, ready
+from tests.workitem_stations import PULL, PUSH, QUERY, WATCH
 from tests.workitems import TRANSACTION, detection, element
 from worklist.audit import AuditKind
 from worklist.errors import InvalidInput
@@ -89,7 +89,7 @@ def associated(port: int, title: str, *classes: str) -> Iterator[Association]:
     association, _ = associate(entity, "127.0.0.1", port, ae_title="FIRSTREAD", ext_neg=roles)
     assert association.is_established
     yield association
-    ready(association).release()
+    association.release()
 
 
 def identifier(level: str, **keys: str) -> Dataset:
@@ -122,7 +122,7 @@ def test_find_tells_of_no_other_site(port: int) -> None:
     for title, is_told in (("NORTH", False), ("ALL", True)):
         for theirs, absent in zip(questions(THEIRS), questions(ABSENT), strict=True):
             with associated(port, title, *FIND) as peer:
-                told = [_without_names(ready(peer).send_c_find(asked, model)) for model, asked in (theirs, absent)]
+                told = [_without_names(peer.send_c_find(asked, model)) for model, asked in (theirs, absent)]
             assert (told[0] != told[1]) == is_told, theirs
 
 
@@ -139,9 +139,9 @@ def test_find_without_keys_tells_ones_own(port: int) -> None:
     patients = identifier("PATIENT", PatientID="*", PatientName="")
     with associated(port, "NORTH", *FIND) as north, associated(port, "ALL", *FIND) as everybody:
         for model in FIND:
-            assert [one.StudyInstanceUID for _, one in ready(north).send_c_find(asked, model) if one] == [OWN.study]
-            assert len([one for _, one in ready(everybody).send_c_find(asked, model) if one]) == 4
-        (one,) = [one for _, one in ready(north).send_c_find(patients, FIND[1]) if one]
+            assert [one.StudyInstanceUID for _, one in north.send_c_find(asked, model) if one] == [OWN.study]
+            assert len([one for _, one in everybody.send_c_find(asked, model) if one]) == 4
+        (one,) = [one for _, one in north.send_c_find(patients, FIND[1]) if one]
         assert one.PatientID == PATIENT
 
 
@@ -149,7 +149,7 @@ def test_who_is_not_named_finds_nothing(port: int) -> None:
     """A peer that FIRSTREAD_SEES does not have sees no site, in whatever role."""
     with associated(port, "SOMEBODY", *FIND) as peer:
         asked = identifier("STUDY", StudyInstanceUID="", PatientID="")
-        assert [int(status.Status) for status, _ in ready(peer).send_c_find(asked, FIND[0])] == [0]
+        assert [int(status.Status) for status, _ in peer.send_c_find(asked, FIND[0])] == [0]
 
 
 class Inbox:
@@ -170,9 +170,9 @@ class Inbox:
             peer.bind(evt.EVT_C_STORE, self.keep)
             model = classes["PatientID" in asked]
             if classes == GET:
-                answers = list(ready(peer).send_c_get(asked, model))
+                answers = list(peer.send_c_get(asked, model))
             else:
-                answers = list(ready(peer).send_c_move(asked, "INBOX", model))
+                answers = list(peer.send_c_move(asked, "INBOX", model))
             assert int(answers[-1][0].Status) == 0
         return list(self.received)
 
@@ -237,8 +237,8 @@ def test_workitems_of_another_site_are_not_there(port: int) -> None:
         for uid in (THEIRS.workitem, FAILED.workitem, ABSENT.workitem, OTHERS_WORKITEM):
             assert _asked_of(north, uid) == [UNKNOWN] * 4
         for uid in (GLOBAL, THEIRS.workitem, ABSENT.workitem, OTHERS_WORKITEM):
-            assert int(ready(north).send_n_create(new, PUSH, uid)[0].Status) == NOT_PERMITTED.code
-            answer, _ = ready(north).send_n_action(receiver, 3, PUSH, uid, meta_uid=WATCH)
+            assert int(north.send_n_create(new, PUSH, uid)[0].Status) == NOT_PERMITTED.code
+            answer, _ = north.send_n_action(receiver, 3, PUSH, uid, meta_uid=WATCH)
             assert int(answer.Status) == NOT_PERMITTED.code
         assert _found(north) == [OWN.workitem]
     with associated(port, "ALL", *UPS) as everybody:
@@ -248,7 +248,7 @@ def test_workitems_of_another_site_are_not_there(port: int) -> None:
 
 def _found(peer: Association) -> list[str]:
     asked = Dataset.from_json({"00080018": element("UI"), "00100020": element("LO")})
-    return [str(one.SOPInstanceUID) for _, one in ready(peer).send_c_find(asked, QUERY) if one]
+    return [str(one.SOPInstanceUID) for _, one in peer.send_c_find(asked, QUERY) if one]
 
 
 def _asked_of(peer: Association, uid: str) -> list[int]:
@@ -256,10 +256,10 @@ def _asked_of(peer: Association, uid: str) -> list[int]:
     claim = Dataset.from_json({"00741000": element("CS", "IN PROGRESS"), TRANSACTION: element("UI", "1.2.9")})
     said = Dataset.from_json({"00404036": element("LO", "elsewhere")})
     reason = Dataset.from_json({"00741238": element("LT", "sent twice")})
-    answers = [ready(peer).send_n_get([], PUSH, uid, meta_uid=PULL)[0]]
-    answers.append(ready(peer).send_n_set(said, PUSH, uid, meta_uid=PULL)[0])
-    answers.append(ready(peer).send_n_action(claim, 1, PUSH, uid, meta_uid=PULL)[0])
-    answers.append(ready(peer).send_n_action(reason, 2, PUSH, uid, meta_uid=WATCH)[0])
+    answers = [peer.send_n_get([], PUSH, uid, meta_uid=PULL)[0]]
+    answers.append(peer.send_n_set(said, PUSH, uid, meta_uid=PULL)[0])
+    answers.append(peer.send_n_action(claim, 1, PUSH, uid, meta_uid=PULL)[0])
+    answers.append(peer.send_n_action(reason, 2, PUSH, uid, meta_uid=WATCH)[0])
     return [int(answer.Status) for answer in answers]
 
 
