@@ -20,6 +20,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -120,7 +121,7 @@ class ListHub:
         """
         page: asyncio.Queue[Batch | None] = asyncio.Queue(_WAITING_BATCHES)
         sees = sight()
-        audience = self._audiences.setdefault(sees, _Audience())
+        audience = await self._audience(sees)
         audience.pages.add(page)
         try:
             seen = -1
@@ -131,8 +132,6 @@ class ListHub:
                     return  # the page tries again; one that has nothing yet waits for the first heartbeat
             else:
                 seen = first.number
-                if sees is not None and audience.number is None:
-                    audience.number = first.number
                 yield first.content
             while not self._stopping.is_set() and (batch := await page.get()) is not None:
                 if batch.number >= seen:
@@ -142,6 +141,15 @@ class ListHub:
             audience.pages.discard(page)
             if sees is not None and not audience.pages:
                 self._audiences.pop(sees, None)
+
+    async def _audience(self, sees: Sight | None) -> _Audience:
+        """The pages that see so much; the first of them is told by its own look, which comes later, what it missed."""
+        if sees not in self._audiences:
+            number = None
+            with suppress(SQLAlchemyError):
+                number = await run_in_threadpool(self._worklist.newest)
+            self._audiences.setdefault(sees, _Audience(number=number))
+        return self._audiences[sees]
 
     # ---- The thread ----
 
