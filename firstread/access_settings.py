@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worklist.roles import Role
+from worklist.sight import ALL, Sites, institution_key
 
 
 def _check_origin(url: str) -> str:
@@ -80,6 +81,14 @@ class AccessSettings(BaseSettings):
     anyway: radiologist, technologist, qa, it, service."""
     default_role: Role | None = None
     """Role of people whose login names none of these; where unset, they are told to ask for one."""
+    sites: dict[Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,64}$")], frozenset[str]] = {}
+    """With auth=on, where several sites share the list: the Institution Names (0008,0080) of each, as JSON:
+    {"north": ["North Hospital"], "south": ["South Hospital", "South Clinic"]}. Whoever asks then sees what
+    FIRSTREAD_SEES names and nothing else; where empty, everybody sees everything."""
+    sees: dict[str, frozenset[str]] = {}
+    """Which sites are seen, by the hospital's groups, and by API key, AE title and name in a certificate, as JSON:
+    {"radiology-north": ["north"], "pacs-team": ["*"], "key:viewer": ["*"], "ae:WS1": ["south"], "tls:ws2": ["south"]};
+    * is every site, and what belongs to none. Who is not named sees nothing."""
     dimse_roles: dict[str, Role] = {}
     """With auth=on: roles of DICOM peers by AE title, or by the name in their certificate, as JSON:
     {"WS1": "radiologist", "tls:ws2.hospital": "radiologist"}; any other peer is a service."""
@@ -112,6 +121,28 @@ class AccessSettings(BaseSettings):
                 "contradiction", "FIRSTREAD_PROXY_LOGIN needs the proxies' addresses in FIRSTREAD_TRUSTED_PROXIES"
             )
         return self
+
+    @model_validator(mode="after")
+    def _require_known_sites(self) -> Self:
+        if (self.sites or self.sees) and self.auth == "off":
+            raise PydanticCustomError(
+                "contradiction", "FIRSTREAD_SITES and _SEES need FIRSTREAD_AUTH=on: without a login nobody is known"
+            )
+        if unknown := sorted(frozenset().union(*self.sees.values()) - {*self.sites, ALL}):
+            raise PydanticCustomError(
+                "contradiction", f"FIRSTREAD_SEES names {', '.join(unknown)}, which FIRSTREAD_SITES does not"
+            )
+        names = [institution_key(name) for known in self.sites.values() for name in known]
+        if not all(names) or len(set(names)) < len(names):
+            raise PydanticCustomError(
+                "contradiction", "FIRSTREAD_SITES: each Institution Name is one site's, and none is empty"
+            )
+        return self
+
+    @property
+    def shared_by(self) -> Sites:
+        """The sites that share the list."""
+        return Sites(institutions=self.sites, seen_by=self.sees)
 
     @property
     def is_login_required(self) -> bool:

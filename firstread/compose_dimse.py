@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 
 from firstread.compose import build_orthanc_client, open_database
@@ -20,7 +20,9 @@ from gateway.dimse.workitems import WorkitemServices
 from gateway.search.pacs import PacsStudies
 from gateway.search.retrieval import Retrieval
 from gateway.search.studies import StudySearch
+from worklist.errors import InvalidInput
 from worklist.records import AuditRecords, StudySearches, SubscriptionRecords, WorkitemRecords, WorkitemSearches
+from worklist.sight import Sites
 
 
 @contextmanager
@@ -28,7 +30,8 @@ def running_dimse(settings: Settings) -> Iterator[int]:
     """A DICOM server for the time of a block; yields its port.
 
     Raises:
-        InvalidInput: peers, subscribers, certificate or key cannot be used.
+        InvalidInput: peers, subscribers, certificate or key cannot be used; narrow_subscriber, one that would be told
+            of every site sees some alone.
         PermanentError: the port is taken.
     """
     admission = Admission(
@@ -47,18 +50,20 @@ def running_dimse(settings: Settings) -> Iterator[int]:
         else None,
     )
     receivers = read_destinations(settings.dimse_subscribers)
+    _require_every_site(receivers, settings.shared_by)
     receiver_tls = (
         receiver_tls_context(settings.dimse_tls_certificate, settings.dimse_tls_key, settings.dimse_tls_client_ca)
         if receivers and settings.dimse_tls_certificate and settings.dimse_tls_key
         else None
     )
     with closing(open_database(settings)) as database, closing(build_orthanc_client(settings)) as orthanc:
-        peers = PeerRoles(settings.dimse_roles if settings.is_login_required else None)
+        peers = PeerRoles(settings.dimse_roles if settings.is_login_required else None, settings.shared_by)
         recorder = AuditRecorder(AuditRecords(database=database), "dimse")
-        search = StudySearch(StudySearches(database), PacsStudies(orthanc))
+        records = StudySearches(database)
+        search = StudySearch(records, PacsStudies(orthanc))
         services = Services(
             Finder(search=search, ae_title=settings.aet),
-            Retriever(retrieval=Retrieval(orthanc)),
+            Retriever(retrieval=Retrieval(orthanc, records)),
             WorkitemServices(
                 records=WorkitemRecords(database=database, rules=settings.site_rules),
                 searches=WorkitemSearches(database),
@@ -80,3 +85,14 @@ def running_dimse(settings: Settings) -> Iterator[int]:
                 yield server.port
             finally:
                 recorder.stop()
+
+
+def _require_every_site(receivers: Iterable[str], sites: Sites) -> None:
+    """Subscribers hear of every site."""
+    narrow = [title for title in receivers if sites.sight(sites.of_peer(title, ())) is not None]
+    if narrow:
+        raise InvalidInput(
+            "narrow_subscriber",
+            f"FIRSTREAD_DIMSE_SUBSCRIBERS has {', '.join(narrow)}, and subscribers hear of every site: leave it out, "
+            'or let it see all, as FIRSTREAD_SEES={"ae:TITLE": ["*"]}',
+        )

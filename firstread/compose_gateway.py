@@ -34,6 +34,7 @@ from gateway.metrics import Metrics
 from gateway.predict.routes import PredictLimits
 from gateway.room import Room
 from gateway.search.pacs import PacsStudies
+from gateway.search.seen import SeenStudies
 from gateway.search.studies import StudySearch
 from gateway.simulate.routes import SimulatedModel
 from gateway.workitems.hub import WorkitemHub
@@ -98,6 +99,7 @@ def build_gateway(settings: Settings) -> FastAPI:
         pace=IntakePace(poll=timedelta(seconds=settings.poll_s), lookback=timedelta(hours=settings.lookback_h)),
         retention=RetentionRecords(database=database, keep_for=rules.keep_for) if rules.keep_for else None,
     )
+    searches, pacs = StudySearches(database), PacsStudies(orthanc)
     room, audit = _room(settings, database), AuditRecords(database=database)
     return build_app(
         GatewayParts(
@@ -138,8 +140,9 @@ def build_gateway(settings: Settings) -> FastAPI:
                 tls=trusting(settings.orthanc_ca_file),
                 check_drawable=orthanc.check_drawable,
                 accepts=settings.accept_stow,
+                is_seen=SeenStudies(records=searches, pacs=pacs).is_seen,
             ),
-            search=StudySearch(StudySearches(database), PacsStudies(orthanc)),
+            search=StudySearch(searches, pacs),
             hosts=frozenset({*settings.names, *_own_names(settings)}),
             workitems=WorkitemService(
                 records=workitems,
@@ -180,6 +183,7 @@ def _ways_in(settings: Settings, database: Database) -> WaysIn | None:
         return None
     return WaysIn(
         role_names=RoleNames(names=settings.role_names, default=settings.default_role),
+        sites=settings.shared_by,
         keys=ApiKeys(settings.api_keys_file) if settings.api_keys_file else None,
         is_proxy_believed=settings.proxy_login,
         client=_client(settings),
@@ -190,6 +194,7 @@ def _ways_in(settings: Settings, database: Database) -> WaysIn | None:
                 longest=timedelta(hours=settings.session_h),
             ),
             is_https=settings.is_https,
+            sites=settings.shared_by,
         )
         if settings.oidc_issuer
         else None,

@@ -173,6 +173,7 @@ def build_report(settings: Settings, load_scorer: Callable[[], Scorer]) -> Work:
             records,
             scope=lambda: jobs.choices().scope,
             report_titles=settings.report_titles,
+            sites=settings.shared_by,
             # The small model costs this process little; MedSigLIP would cost seconds and gigabytes a second time.
             load_scorer=load_scorer if settings.scorer == "embedded" else None,
         ),

@@ -159,8 +159,12 @@ class FilledList:
         if findings is not None:
             self.score(uid, findings, crops=crops, is_reported=is_reported, analyzed=analyzed)
         elif failed:
-            self.jobs.give_up(self._claim(uid, Queue.SCORE), "w", TRUNCATED)
+            self.fail(uid)
         return uid
+
+    def fail(self, uid: str) -> None:
+        """Have a study's image, which waits for it, fail to be scored."""
+        self.jobs.give_up(self._claim(uid, Queue.SCORE), "w", TRUNCATED)
 
     def score(
         self,

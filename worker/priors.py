@@ -31,6 +31,7 @@ from worklist.records import ExplanationRecords
 from worklist.reports import DocumentHeader, is_document, radiologist_of
 from worklist.same_patient import PatientFacts, disagreement
 from worklist.scope import HEADER_KEYWORDS, ScopeRules, assess_scope, is_own_manufacturer
+from worklist.sight import Sites
 from worklist.words import in_a_sentence
 
 log = structlog.get_logger()
@@ -115,22 +116,25 @@ class PriorFinder:
         records: what is known of them already.
         scope: tells which images are frontal chest films now.
         report_titles: titles of the site's own reports.
+        sites: that share the list: of a study of another one nothing is used, since who reads this one may not see it.
         load_scorer: gives the model, for films that it has not judged yet; None where that is too dear on this path.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each
         self,
         pacs: Pacs,
         records: ExplanationRecords,
         *,
         scope: Callable[[], ScopeRules],
         report_titles: frozenset[str] = frozenset(),
+        sites: Sites | None = None,
         load_scorer: Callable[[], Scorer] | None = None,
     ) -> None:
         self._pacs = pacs
         self._records = records
         self._scope = scope
         self._report_titles = report_titles
+        self._sites = sites or Sites()
         self._load_scorer = load_scorer
 
     def find(self, study_orthanc_id: str, analysis: Analysis, image: Dataset) -> Prior | None:
@@ -185,9 +189,10 @@ class PriorFinder:
         moment = _moment(source.text("StudyDate"), source.text("StudyTime"))
         if moment is None:
             return []
+        of_patient = self._of_one_site(study_orthanc_id, self._pacs.patient_studies(study_orthanc_id, _MOST_STUDIES))
         studies = [
             (then, study)
-            for study in self._pacs.patient_studies(study_orthanc_id, _MOST_STUDIES)
+            for study in of_patient
             if study.orthanc_id != study_orthanc_id
             and (then := _moment(study.tags.get("StudyDate", ""), study.tags.get("StudyTime", "")))
             and then < moment
@@ -196,6 +201,13 @@ class PriorFinder:
         ]
         studies.sort(key=lambda pair: (pair[0], pair[1].orthanc_id), reverse=True)
         return [study for _, study in studies[:_STUDIES_LOOKED_AT]]
+
+    def _of_one_site(self, study_orthanc_id: str, studies: list[StoredStudy]) -> list[StoredStudy]:
+        if not self._sites.institutions:
+            return studies
+        site_of = {one.orthanc_id: self._sites.site_of(one.tags.get("InstitutionName", "")) for one in studies}
+        site = site_of.get(study_orthanc_id)
+        return [one for one in studies if site is not None and site_of[one.orthanc_id] == site]
 
     def _films(
         self, study: StoredStudy, known: Analysis | None, scope: ScopeRules

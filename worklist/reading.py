@@ -18,7 +18,8 @@ from typing import Final
 
 from worklist.errors import Conflict, NotPermitted
 from worklist.procedure_step import STEP_TRANSITIONS, ProcedureStepEvent, ProcedureStepState, Status
-from worklist.roles import EVERY_ROLE, PERMITTED, Role, UseCase
+from worklist.roles import BY_SITE, EVERY_ROLE, PERMITTED, Role, UseCase
+from worklist.sight import Sight
 
 
 class ReadingState(StrEnum):
@@ -95,12 +96,14 @@ class Actor:
         source: how it became known.
         roles: every one where nobody is asked to log in.
         address: from where; empty where that is this process, or is not known.
+        sight: the sites that are seen; None for all.
     """
 
     name: str
     source: ActorSource
     roles: frozenset[Role] = field(default=EVERY_ROLE, compare=False)
     address: str = field(default="", compare=False)
+    sight: Sight | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse the nameless."""
@@ -113,8 +116,9 @@ class Actor:
         return self.source in _PROVED
 
     def may(self, use_case: UseCase) -> bool:
-        """Whether one of the roles permits it."""
-        return not self.roles.isdisjoint(PERMITTED[use_case])
+        """Whether one of the roles permits it, and who sees some sites alone may do it."""
+        is_of_their_sites = self.sight is None or use_case in BY_SITE
+        return is_of_their_sites and not self.roles.isdisjoint(PERMITTED[use_case])
 
     def require(self, use_case: UseCase) -> None:
         """Make sure that it is permitted.
@@ -122,10 +126,26 @@ class Actor:
         Raises:
             NotPermitted: not_permitted.
         """
+        if self.sight is not None and use_case not in BY_SITE:
+            self.require_every_site(use_case)
         if not self.may(use_case):
             has = f"has the role {' and '.join(sorted(self.roles))}" if self.roles else "has no role here"
             may = ", ".join(sorted(PERMITTED[use_case]))
             raise NotPermitted("not_permitted", f"{self.name} {has}: only {may} may {use_case}; ask IT for the role")
+
+    def require_every_site(self, what: str) -> None:
+        """Make sure that whoever asks sees all sites.
+
+        Args:
+            what: is asked for.
+
+        Raises:
+            NotPermitted: not_permitted.
+        """
+        if self.sight is not None:
+            raise NotPermitted(
+                "not_permitted", f"{self.name} sees some sites alone: only who sees all may {what}; see FIRSTREAD_SEES"
+            )
 
 
 SYSTEM: Final = Actor(name="Firstread", source=ActorSource.SYSTEM)

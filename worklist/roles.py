@@ -55,5 +55,20 @@ PERMITTED: Final[Mapping[UseCase, frozenset[Role]]] = {
 }
 """The table; docs/security.md shows it, and a test compares the two."""
 
+BY_SITE: Final = frozenset(
+    {
+        UseCase.SEE_LIST,
+        UseCase.SEARCH,
+        UseCase.OPEN_STUDY,
+        UseCase.OPEN_IN_EMERGENCY,
+        UseCase.READ,
+        UseCase.SCHEDULE,
+        UseCase.TRY,
+        UseCase.SEE_FAILURES,
+        UseCase.RETRY,
+    }
+)
+"""What somebody may who sees some sites alone (sight.py): it is held to these. All else concerns every site."""
+
 EVERY_ROLE: Final = frozenset(Role)
 """Of who acts where nobody is asked to log in."""

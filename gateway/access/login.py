@@ -36,6 +36,7 @@ from worklist.errors import InvalidInput, NotPermitted
 from worklist.reading import Actor, ActorSource
 from worklist.records import OpeningRecords
 from worklist.roles import Role, UseCase
+from worklist.sight import Sites, seeing
 
 ROLES_HEADER: Final = "X-Remote-Roles"
 LOGIN_PATH: Final = "/login"
@@ -70,6 +71,7 @@ class WaysIn:
 
     Attributes:
         role_names: what logins call the roles.
+        sites: that share the list, and who sees which.
         keys: of machines; None for none.
         is_proxy_believed: whether X-Remote-User of a trusted proxy logs in.
         client: of the hospital's identity provider; None for none.
@@ -81,6 +83,7 @@ class WaysIn:
     """
 
     role_names: RoleNames
+    sites: Sites = field(default_factory=Sites)
     keys: ApiKeys | None = None
     is_proxy_believed: bool = False
     client: Client | None = None
@@ -140,10 +143,11 @@ class Login:
             return
         if actor:
             scope = {**scope, LOGGED_IN_ACTOR: actor}
-        if self._ways.sessions and actor and actor.source is ActorSource.SESSION:
-            await self._ways.sessions.watched(self._app, scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        with seeing(actor.sight if actor else None):
+            if self._ways.sessions and actor and actor.source is ActorSource.SESSION:
+                await self._ways.sessions.watched(self._app, scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
 
     async def _logged_in(self, connection: HTTPConnection) -> Actor:
         actor = await self._who(connection)
@@ -168,7 +172,8 @@ class Login:
         openings = self._ways.openings
         if not study or openings is None or not actor.may(UseCase.OPEN_IN_EMERGENCY):
             return False
-        return await run_in_threadpool(openings.is_open, actor, study)
+        with seeing(actor.sight):
+            return await run_in_threadpool(openings.is_open, actor, study)
 
     # ---- Who it is ----
 
@@ -199,7 +204,13 @@ class Login:
             holder = self._ways.keys.holder(shown) if self._ways.keys else None
             if holder is None:
                 raise self._trials.failed(address, "this API key is not good: firstread keys new makes one")
-            return Actor(name=holder.name, source=ActorSource.KEY, roles=frozenset({holder.role}), address=address)
+            return Actor(
+                name=holder.name,
+                source=ActorSource.KEY,
+                roles=frozenset({holder.role}),
+                address=address,
+                sight=self._ways.sites.sight(self._ways.sites.of_key(holder.name)),
+            )
         if self._ways.client is None:
             raise self._trials.failed(address, f"this is no API key, which begin with {PREFIX}")
         return await self._by_token(shown, address, self._ways.client)
@@ -207,11 +218,13 @@ class Login:
     async def _by_token(self, shown: str, address: str, client: Client) -> Actor:
         try:
             claims = await client.machine(shown)
+            groups = client.groups(claims)
             return Actor(
                 name=client.name(claims),
                 source=ActorSource.TOKEN,
-                roles=self._ways.role_names.roles(client.groups(claims), is_person=False),
+                roles=self._ways.role_names.roles(groups, is_person=False),
                 address=address,
+                sight=self._ways.sites.sight(self._ways.sites.of_groups(groups)),
             )
         except TokenRefused as error:
             raise self._trials.failed(address, error.message, code=error.code) from error
@@ -238,8 +251,13 @@ class Login:
         except InvalidInput as error:
             raise self._trials.failed(address, error.message, code=error.code) from error
         told = [word.strip() for value in connection.headers.getlist(ROLES_HEADER) for word in _PARTS.split(value)]
-        roles = self._ways.role_names.roles(told)
-        return Actor(name=name, source=ActorSource.PROXY, roles=roles, address=address)
+        return Actor(
+            name=name,
+            source=ActorSource.PROXY,
+            roles=self._ways.role_names.roles(told),
+            address=address,
+            sight=self._ways.sites.sight(self._ways.sites.of_groups(told)),
+        )
 
     # ---- Refusals ----
 

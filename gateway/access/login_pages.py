@@ -123,7 +123,8 @@ def _add_provider(router: APIRouter, actors: Actors, ways: WaysIn, client: Clien
         except IssuerUnavailable as error:
             answer = _page("Log in", 503, message=error.message, start=START_PATH)
         else:
-            session = LoginSession(name=name, roles=ways.role_names.roles(client.groups(claims)))
+            groups = client.groups(claims)
+            session = LoginSession(name=name, roles=ways.role_names.roles(groups), sites=ways.sites.of_groups(groups))
             answer = RedirectResponse(local_path(unquote(following)), 303)
             await sessions.begin(request.scope, answer, session)
             log.info("logged in", by=name, roles=sorted(session.roles), address=address)

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.access.rates import MOST_NAMES
 from worklist.reading import Actor, ActorSource
 from worklist.records import LoginSession, SessionRecords
+from worklist.sight import Sites
 
 _FRESH_S: Final = 5.0  # so long a session is believed without a look into the database: another gateway may end it
 _LOOK_S: Final = 5.0  # how often the session of an open stream is looked at
@@ -37,10 +38,12 @@ class Sessions:
     Args:
         records: of sessions.
         is_https: whether people call this gateway by https, also where its proxy does not say so.
+        sites: that share the list.
     """
 
-    def __init__(self, records: SessionRecords, *, is_https: bool = False) -> None:
+    def __init__(self, records: SessionRecords, *, is_https: bool = False, sites: Sites | None = None) -> None:
         self._records = records
+        self._sites = sites or Sites()
         self._is_https = is_https
         self._known: OrderedDict[str, tuple[float, LoginSession]] = OrderedDict()
 
@@ -50,11 +53,17 @@ class Sessions:
         session = await self._session(secret) if secret else None
         if session is None:
             return None
-        return Actor(name=session.name, source=ActorSource.SESSION, roles=session.roles, address=address)
+        return Actor(
+            name=session.name,
+            source=ActorSource.SESSION,
+            roles=session.roles,
+            address=address,
+            sight=self._sites.sight(session.sites),
+        )
 
     async def begin(self, scope: Scope, answer: Response, session: LoginSession) -> None:
         """Log somebody in, by the answer to their request."""
-        secret = await run_in_threadpool(self._records.begin, session.name, session.roles)
+        secret = await run_in_threadpool(self._records.begin, session.name, session.roles, session.sites)
         is_https = self.is_https(scope)
         answer.set_cookie(
             _SECURE if is_https else _PLAIN, secret, secure=is_https, httponly=True, samesite="lax", path="/"

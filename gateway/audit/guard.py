@@ -72,7 +72,8 @@ class Audited:
         await self._app(scope, receive, noted)
 
     def _entry(self, scope: Scope, actor: Actor | None, status: int) -> AuditEntry | None:
-        kind, outcome = self._kind(scope, status), Outcome.SUCCESS if status < _FIRST_ERROR else Outcome.MINOR_FAILURE
+        kind = self._kind(scope, actor, status)
+        outcome = Outcome.SUCCESS if status < _FIRST_ERROR else Outcome.MINOR_FAILURE
         if kind is None:
             return None
         connection = HTTPConnection(scope)
@@ -89,7 +90,7 @@ class Audited:
             detail=_detail(scope, kind, status) | ({WORKITEM: workitem} if workitem else {}),
         )
 
-    def _kind(self, scope: Scope, status: int) -> AuditKind | None:
+    def _kind(self, scope: Scope, actor: Actor | None, status: int) -> AuditKind | None:
         path = scope["path"]
         if path in {_CALLBACK, _LOGOUT} and status < _FIRST_ERROR:
             return AuditKind.LOGIN if path == _CALLBACK else AuditKind.LOGOUT
@@ -100,6 +101,8 @@ class Audited:
             return AuditKind.LOGIN if shows or path == _CALLBACK else None
         if status == HTTPStatus.FORBIDDEN:
             return AuditKind.REFUSED
+        if status == HTTPStatus.NOT_FOUND and actor and actor.sight is not None and self._rights.study(scope):
+            return AuditKind.REFUSED  # of another site, or of none: who asks is not told which
         right = self._rights.of(scope)
         if status >= _FIRST_ERROR or not isinstance(right, UseCase):
             return None

@@ -18,13 +18,19 @@ _FIRST_FAILURE, _WARNINGS = 0x0100, range(0xB000, 0xC000)  # PS3.7 Annex C
 
 
 def entry_of(operation: Operation, actor: Actor) -> AuditEntry:
-    """A query, or the export of images to the peer or elsewhere; a refusal where its role does not permit it."""
+    """A query, or the export of images to the peer or elsewhere.
+
+    A refusal where its role does not permit it, and where nothing is sent to somebody who sees some sites alone: of
+    another site, or of none, which they are not told.
+    """
     code = operation.last.code
     kind = AuditKind.QUERY if operation.name == FIND else AuditKind.EXPORT
+    is_elsewhere = kind is AuditKind.EXPORT and actor.sight is not None and not operation.sent
+    is_refused = code == NOT_PERMITTED.code or is_elsewhere
     return AuditEntry(
         at=datetime.now(UTC),
-        kind=AuditKind.REFUSED if code == NOT_PERMITTED.code else kind,
-        outcome=Outcome.SUCCESS if code in _DONE else Outcome.MINOR_FAILURE,
+        kind=AuditKind.REFUSED if is_refused else kind,
+        outcome=Outcome.SUCCESS if code in _DONE and not is_refused else Outcome.MINOR_FAILURE,
         actor=actor.name,
         actor_source=actor.source,
         address=actor.address,

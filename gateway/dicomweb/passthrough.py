@@ -3,7 +3,8 @@
 Nothing is held in memory, either way. Orthanc's login is added here, and the caller's own headers stay here but for
 the few that DICOMweb needs. Only the resources below studies, series and instances are reached: neither the rest of
 Orthanc's REST interface nor the plug-in's means to send images to other servers. Nor does a request reach Orthanc that
-is known to end it. The file of one instance comes past the plug-in (stored_files.py).
+is known to end it. The file of one instance comes past the plug-in (stored_files.py). Who sees some sites alone reaches
+what lies in a study of theirs, by its Study Instance UID.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import re
 import ssl
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -28,21 +29,26 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.dicomweb.guards import GUARDS
 from gateway.dicomweb.questions import accepted, check_uid, drawn, drawn_instance, plain_query
-from gateway.dicomweb.searches import check_search
+from gateway.dicomweb.searches import check_search, searched_by
 from gateway.dicomweb.spacing import without_unusable_spacing
 from gateway.dicomweb.stored_files import StoredFile, stored_file
 from gateway.problems import Problem, problem
 from worklist.errors import PacsUnavailable
 from worklist.pacs_connection import no_answer
+from worklist.sight import sight
 
 _ROOT = "dicom-web"
 _LEVELS = ("studies", "series", "instances")
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 _RETRIEVAL = ("GET", "HEAD", "OPTIONS")
 _CONNECT_S = 3.0
 _PIECE_BYTES = 262_144  # as much as asyncio reads at one time
 _IDLE_S = 0.5  # Orthanc closes a connection that was idle for 1 s; one that it is just closing must not be used
 _RESOURCE = re.compile(r"[0-9A-Za-z][\w.,-]*(/[0-9A-Za-z][\w.,-]*)*", re.ASCII)  # no segment is "." or ".."
+_IN_A_STUDY = re.compile(
+    "studies/([^/]+)(?:/series/([^/]+)(?:/instances/([^/]+))?)?(?!/(?:series|instances)/)(?:/.*)?", re.ASCII
+)
 _STORAGE = re.compile(r"studies(/[^/]+)?")
 _ASKED = ("accept", "accept-charset", "content-type", "content-length", "range", "if-none-match", "if-modified-since")
 _ANSWERED = ("content-type", "content-length", "content-range", "content-location", "etag", "last-modified", "warning")
@@ -59,6 +65,7 @@ class DicomWebOrigin:
         root: path of the DICOMweb plug-in below it.
         auth: user name and password, or None.
         tls: whom to trust; None for what this machine trusts.
+        is_seen: told Study, Series and SOP Instance UID, as far as a resource names them, whether whoever asks sees it.
         check_drawable: told a SOP Instance UID, raises UnusableImage where drawing it might end Orthanc.
         accepts: whether images may be stored through it.
         patience_s: longest wait for an answer, and for each next piece of it.
@@ -66,6 +73,7 @@ class DicomWebOrigin:
 
     url: str
     check_drawable: Callable[[str], None]
+    is_seen: Callable[[Sequence[str]], bool]
     root: str = _ROOT
     auth: tuple[str, str] | None = None
     tls: ssl.SSLContext | None = None
@@ -101,6 +109,7 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
         allowed = _allowed(request, path, accepts=origin.accepts)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ", ".join(allowed)})
+        await _check_seen(origin, path, request.scope["query_string"])
         question = _question(orthanc, request, path)
         if instance := drawn_instance(path):
             await run_in_threadpool(origin.check_drawable, instance)
@@ -135,6 +144,29 @@ def _allowed(request: Request, path: str, *, accepts: bool) -> tuple[str, ...]:
         detail = f"{request.method} is refused: images are retrieved here, and {stored}"
         raise HTTPException(405, detail, {"Allow": ", ".join(allowed)})
     return allowed
+
+
+async def _check_seen(origin: DicomWebOrigin, path: str, query: bytes) -> None:
+    if sight() is not None:
+        await run_in_threadpool(_require_seen, origin, path, query)
+
+
+def _require_seen(origin: DicomWebOrigin, path: str, query: bytes) -> None:
+    """Refuse what does not lie in a study that is seen, as if it were not there.
+
+    Raises:
+        Problem: 404; or 403, a search of more than one study, which knows of no sites.
+        PacsUnavailable: Orthanc does not answer.
+    """
+    if path in _LEVELS:
+        detail = "series and instances of all sites are searched by who sees all: search below a study"
+        raise Problem(403, "not permitted", detail, code="not_permitted")
+    named = _IN_A_STUDY.fullmatch(path)
+    uids = [uid for uid in named.groups() if uid] if named else []
+    if not uids or not origin.is_seen(uids):
+        raise Problem(404, "no such resource", f"there is no {path} here: check the address")
+    if path.rpartition("/")[2] in _LEVELS and (again := searched_by(query) & set(_UIDS[: len(uids)])):
+        raise Problem(400, "no usable search", f"{', '.join(sorted(again))}: the address says that already")
 
 
 def _question(orthanc: httpx.AsyncClient, request: Request, path: str) -> httpx.Request:

@@ -22,6 +22,7 @@ from gateway.search.studies import FoundStudy, StudySearch
 from worklist.attributes import Level, attribute
 from worklist.errors import InvalidInput
 from worklist.matching import Key, key_of
+from worklist.sight import sight
 
 MOST_RESULTS: Final = 5000  # of one answer; a Warning tells of more (PS3.18 section 8.3.4.4)
 _PAGES_AT_ONCE, _KEYED_AT_ONCE = 2, 4  # searches that are worked on at one time: without keys, and with keys
@@ -107,6 +108,15 @@ def check_search(path: str, query: bytes) -> None:
         read_search(query, partial(key_of, level=level))
 
 
+def searched_by(query: bytes) -> set[str]:
+    """The keywords of the keys of a query, as it may write them.
+
+    Raises:
+        Problem: 400, there is something in it that cannot be meant.
+    """
+    return {key.attribute.keyword for key in read_search(query, partial(key_of, level=Level.IMAGE)).keys}
+
+
 def build_searches(search: StudySearch, prefixes: Iterable[str]) -> APIRouter:
     """The route of studies, under each beginning of the DICOMweb service's paths."""
     router = APIRouter()
@@ -117,7 +127,7 @@ def build_searches(search: StudySearch, prefixes: Iterable[str]) -> APIRouter:
         media_type = chosen(asked.accept or request.headers.get("accept", ""), (JSON, PLAIN_JSON, XML))
         root = request.url.path.removesuffix("/").removesuffix("/studies")
         service = f"{request.url.scheme}://{request.headers['host']}{root}"
-        question = (service, request.scope["query_string"], media_type)
+        question = (service, request.scope["query_string"], media_type, sight())
         turns = keyed if asked.keys else pages  # Orthanc may take long over keys, and no list waits for that
         shared = await turns.answer(question, lambda: answer(asked, media_type, service))
         own = Response(shared.body, shared.status_code)

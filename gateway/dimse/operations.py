@@ -42,6 +42,7 @@ class Operation:
         self.association = association
         self.request = request
         self.answers = 0
+        self.sent = 0  # instances, by a retrieval
         self.last: Status = SUCCESS
         self._context = context
         self._commands: dict[int, bytes] = {}
@@ -118,6 +119,7 @@ class Operation:
         if identifier is not None:
             response.Identifier = BytesIO(identifier)
         if counts:
+            self.sent = counts.completed + counts.warning
             if status.code in {0xFF00, 0xFE00}:
                 response.NumberOfRemainingSuboperations = counts.remaining
             response.NumberOfCompletedSuboperations = counts.completed

@@ -7,13 +7,11 @@ name in a certificate is proved.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from gateway.dimse.association import GuestAssociation
 from worklist.reading import Actor, ActorSource
 from worklist.roles import EVERY_ROLE, Role
-
-_BY_CERTIFICATE: Final = "tls:"
+from worklist.sight import CERTIFICATE, Sites
 
 
 class PeerRoles:
@@ -22,10 +20,12 @@ class PeerRoles:
     Args:
         roles: by AE title, or by "tls:" and the name in a certificate; whoever is not named is a service. None where
             nobody is asked to log in: then everybody may do everything.
+        sites: that share the list, and who sees which.
     """
 
-    def __init__(self, roles: Mapping[str, Role] | None = None) -> None:
+    def __init__(self, roles: Mapping[str, Role] | None = None, sites: Sites | None = None) -> None:
         self._roles = roles
+        self._sites = sites or Sites()
 
     def actor(self, association: GuestAssociation) -> Actor:
         """The peer of an association."""
@@ -37,8 +37,9 @@ class PeerRoles:
             if self._roles is None
             else frozenset({self._role(title, association.certified, self._roles)}),
             address=association.place,
+            sight=self._sites.sight(self._sites.of_peer(title, association.certified)),
         )
 
     def _role(self, title: str, certified: frozenset[str], roles: Mapping[str, Role]) -> Role:
-        proved = [roles[name] for name in sorted(f"{_BY_CERTIFICATE}{one}" for one in certified) if name in roles]
+        proved = [roles[name] for name in sorted(f"{CERTIFICATE}{one}" for one in certified) if name in roles]
         return proved[0] if proved else roles.get(title, Role.SERVICE)

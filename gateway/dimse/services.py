@@ -47,6 +47,7 @@ from worklist.attributes import Level
 from worklist.audit import AuditEntry
 from worklist.errors import InvalidInput, NotPermitted, PacsUnavailable
 from worklist.roles import UseCase
+from worklist.sight import seeing
 
 ECHO: Final = "C-ECHO"
 TRANSFER_SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -120,6 +121,10 @@ class Services:
 
     def serve(self, association: GuestAssociation, request: Any, context: PresentationContext) -> bool:  # noqa: ANN401
         """Serve a request; False where it is the library's to serve."""
+        with seeing(self._peers.actor(association).sight):
+            return self._served(association, request, context)
+
+    def _served(self, association: GuestAssociation, request: Any, context: PresentationContext) -> bool:  # noqa: ANN401
         if self._workitems.serve(association, request, context):
             return True
         if not isinstance(request, tuple(OPERATIONS.values())):

@@ -15,6 +15,7 @@ from worklist.order import OrderPriority
 from worklist.records import ReceivedInstance, ReceivedReport
 from worklist.reports import DocumentHeader, is_document, radiologist_of
 from worklist.scope import WARD_OF, ScopeRules, age_by_dates, assess_scope, is_own_object
+from worklist.sight import institution_key
 
 _HEADERS_AT_ONCE = 4
 _TIMES = (("AcquisitionDate", "AcquisitionTime"), ("ContentDate", "ContentTime"), ("StudyDate", "StudyTime"))
@@ -93,6 +94,7 @@ def received_instance(facts: InstanceFacts, received_at: datetime, rules: ScopeR
         order_priority=OrderPriority.of(header.get("RequestedProcedurePriority", "")),
         scope_failure=assess_scope(header, rules),
         ward=next(filter(None, (header.get(keyword, "").strip() for keyword in WARD_OF)), ""),
+        institution=institution_key(header.get("InstitutionName", "")),
         station=header.get("StationName", "").strip(),
         view=header.get("ViewPosition", "").strip().upper(),
         question=_question(facts),

@@ -39,6 +39,7 @@ from worklist.records import (
     RetentionRecords,
     is_of_the_database,
 )
+from worklist.sight import institution_key
 
 FEED = "orthanc"
 _STRETCH = 50  # changes written in one transaction: a burst shows up film by film, not all at its end
@@ -49,6 +50,7 @@ _OVERDUE = timedelta(minutes=30)  # ... unless there are so many that this much 
 _MOST_COMPARED = 30  # so many a round, which is 100,000 an hour
 _ABSENT_AT_ONCE = 100  # of a study, each of which is looked up
 _HINTS_A_ROUND = 20  # of deleted studies that are checked
+_UNPLACED_A_ROUND = 500
 _MOST_HINTS = 1000  # that are kept; the patrol finds the rest
 _REST_S = 0.1  # between two rounds: a burst rings five times a film, and each round has its price
 _TICK_S = 0.25  # how often it is looked whether a study has become complete
@@ -118,6 +120,7 @@ class Intake:
         self._log = ChangeLog(orthanc)
         self._past = LookBack(orthanc, records, partial(self._ingest, is_past=True), pace.lookback, pace.past)
         self._has_past = True  # until a look back says otherwise
+        self._has_unplaced = True  # the same of studies of which nobody has asked where they were made
         self._hurries = False
         self._past_held_until = time.monotonic() + _LONGEST_HELD_S
         self._next: dict[str, float] = {}
@@ -186,6 +189,7 @@ class Intake:
             if time.monotonic() >= self._next.get("patrol", 0.0):  # not at each ring: a burst has many
                 self._next["patrol"] = time.monotonic() + self._pace.poll.total_seconds()
                 self._attempt(self._patrol)
+                self._attempt(self._ask_institutions)
 
     def tick(self) -> None:
         """What has come due by time alone, where the feed is ours; costs a few reads while nothing has."""
@@ -352,6 +356,16 @@ class Intake:
         due = overdue or self._records.longest_unchecked(_PATROL_EVERY, _FEW_COMPARED)
         whole = [orthanc_id for orthanc_id in due if self._is_whole(orthanc_id)]
         self._records.record_whole(whole)  # in one transaction, since nearly all are
+
+    def _ask_institutions(self) -> None:
+        """Ask the PACS where studies were made that an earlier version took in: some a round, until there are none."""
+        if not self._has_unplaced:
+            return
+        unplaced = self._records.without_institution(_UNPLACED_A_ROUND)
+        self._has_unplaced = bool(unplaced)
+        if unplaced:
+            stated = self._orthanc.institutions(unplaced)
+            self._records.note_institutions({one: institution_key(name) for one, name in stated.items()})
 
     def _is_whole(self, orthanc_id: str) -> bool:
         """Whether Orthanc holds all that the records know of a study; what it lacks is written down."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -158,6 +158,14 @@ class OrthancClient:
         if found is None:
             return None
         return {str(one["ID"]): str(one["MainDicomTags"].get("SOPInstanceUID", "")) for one in found}
+
+    @reading_answer()
+    def institutions(self, orthanc_ids: Sequence[str]) -> dict[str, str]:
+        """Institution Name (0008,0080) of some studies, as Orthanc's index has it; "" of what it does not tell."""
+        asked = {"Resources": list(orthanc_ids), "Level": "Study"}
+        told = self.ask(self.rest.post, "/tools/bulk-content", json=asked).json()
+        stated = {str(one["ID"]): str(one["MainDicomTags"].get("InstitutionName", "")) for one in told}
+        return {one: stated.get(one, "") for one in orthanc_ids}
 
     @reading_answer()
     def instance(self, orthanc_id: str) -> InstanceFacts | None:

@@ -1,8 +1,9 @@
 """The events of the reading list: one look at the database for all pages that watch it.
 
 A single thread waits for commits, asks once what they changed, writes each changed line once, and hands the bytes to
-every page; while no page is open it only keeps the number. A page names the last number that it has seen
-(Last-Event-ID), so one that comes back misses nothing.
+every page; where several sites share the list, once for each set of sites that pages see. While no page is open it
+only keeps the number. A page names the last number that it has seen (Last-Event-ID), so one that comes back misses
+nothing.
 
     item       a line that is new or changed, as GET /worklist gives it
     gone       {"study_instance_uid"}: a study that is no longer to be read; with "orthanc_id" where another patient's
@@ -19,7 +20,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import psycopg
@@ -30,6 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.list.items import counts_of, gone_json, item_json
 from worklist.records import Database, Worklist
+from worklist.sight import Sight, seeing, sight
 
 _WAITING_BATCHES = 64  # a page that is further behind is hung up on, and comes back with its number
 _MOST_MISSED = 2000  # events; beyond them the whole list is cheaper
@@ -56,6 +59,21 @@ class Batch:
         return self.changes + self.heartbeat
 
 
+@dataclass(eq=False, slots=True)
+class _Audience:
+    """The pages that see the same studies.
+
+    Attributes:
+        pages: what each of them is to hear.
+        number: up to which all of them have seen everything; None where that is not known.
+        beat_at: when they hear next that the list is alive.
+    """
+
+    pages: set[asyncio.Queue[Batch | None]] = field(default_factory=set)
+    number: int | None = None
+    beat_at: float = 0.0
+
+
 class ListHub:
     """The events of the reading list, for all pages of this process.
 
@@ -77,12 +95,10 @@ class ListHub:
         self._worklist = worklist
         self._heartbeat_s = heartbeat.total_seconds()
         self._beside = beside
-        self._pages: set[asyncio.Queue[Batch | None]] = set()
+        self._audiences: dict[Sight | None, _Audience] = {None: _Audience()}  # those who see all, always
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._watch, name="list events", daemon=True)
         self._stopping = threading.Event()
-        self._number: int | None = None  # up to which all pages have seen everything
-        self._beat_at = 0.0
 
     def start(self) -> None:
         """Begin to watch; to be called where the application's event loop runs."""
@@ -92,18 +108,21 @@ class ListHub:
     def stop(self) -> None:
         """End all streams."""
         self._stopping.set()
-        for page in list(self._pages):
-            _hang_up(page)
+        for audience in list(self._audiences.values()):
+            for page in list(audience.pages):
+                _hang_up(page)
         self._thread.join(_STOP_S)
 
     async def stream(self, after: int | None) -> AsyncIterator[bytes]:
-        """What a page hears, until it is too slow or the hub stops.
+        """What a page hears of the studies that are seen, until it is too slow or the hub stops.
 
         Args:
             after: the last number that it has seen; None for a page that asks for the whole list next.
         """
         page: asyncio.Queue[Batch | None] = asyncio.Queue(_WAITING_BATCHES)
-        self._pages.add(page)
+        sees = sight()
+        audience = await self._audience(sees)
+        audience.pages.add(page)
         try:
             seen = -1
             try:
@@ -119,7 +138,18 @@ class ListHub:
                     seen = batch.number
                     yield batch.content
         finally:
-            self._pages.discard(page)
+            audience.pages.discard(page)
+            if sees is not None and not audience.pages:
+                self._audiences.pop(sees, None)
+
+    async def _audience(self, sees: Sight | None) -> _Audience:
+        """The pages that see so much; the first of them is told by its own look, which comes later, what it missed."""
+        if sees not in self._audiences:
+            number = None
+            with suppress(SQLAlchemyError):
+                number = await run_in_threadpool(self._worklist.newest)
+            self._audiences.setdefault(sees, _Audience(number=number))
+        return self._audiences[sees]
 
     # ---- The thread ----
 
@@ -136,32 +166,35 @@ class ListHub:
 
     def _is_over(self) -> bool:
         # The database asks this between its looks, at least once a second: the moment for a sign of life.
-        if (
-            self._pages
-            and self._number is not None
-            and time.monotonic() >= self._beat_at
-            and not self._stopping.is_set()
-        ):
-            self._send(self._heartbeat(self._number))
+        for sees, audience in list(self._audiences.items()):
+            is_due = audience.number is not None and time.monotonic() >= audience.beat_at
+            if audience.pages and is_due and not self._stopping.is_set():
+                with seeing(sees):
+                    self._send(audience, self._heartbeat(audience.number or 0))
         return self._stopping.is_set()
 
     def _look(self) -> None:
+        for sees, audience in list(self._audiences.items()):
+            with seeing(sees):
+                self._look_for(audience)
+
+    def _look_for(self, audience: _Audience) -> None:
         newest = self._worklist.newest()
-        if not self._pages:
-            self._number = newest  # whoever comes now is told the rest by its own first look, which is later
-        elif self._number is None:
-            self._send(self._resync(newest))  # these came earlier, and who knows what happened since
-        elif newest != self._number:  # most commits are of jobs, and change no list
-            self._send(self._since(self._number, newest))
+        if not audience.pages:
+            audience.number = newest  # whoever comes now is told the rest by its own first look, which is later
+        elif audience.number is None:
+            self._send(audience, self._resync(newest))  # these came earlier, and who knows what happened since
+        elif newest != audience.number:  # most commits are of jobs, and change no list
+            self._send(audience, self._since(audience.number, newest))
 
-    def _send(self, batch: Batch) -> None:
-        self._number = batch.number
-        self._beat_at = time.monotonic() + self._heartbeat_s
+    def _send(self, audience: _Audience, batch: Batch) -> None:
+        audience.number = batch.number
+        audience.beat_at = time.monotonic() + self._heartbeat_s
         if self._loop and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._fan_out, batch)
+            self._loop.call_soon_threadsafe(self._fan_out, audience, batch)
 
-    def _fan_out(self, batch: Batch) -> None:
-        for page in self._pages:
+    def _fan_out(self, audience: _Audience, batch: Batch) -> None:
+        for page in audience.pages:
             try:
                 page.put_nowait(batch)
             except asyncio.QueueFull:

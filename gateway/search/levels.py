@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from gateway.search.studies import StudySearch, parts
 from worklist.attributes import ATTRIBUTES, Level
 from worklist.matching import Key
+from worklist.sight import sight
 
 _OF_PATIENTS = frozenset(one.keyword for one in ATTRIBUTES if one.level is Level.PATIENT)
 
@@ -17,16 +18,19 @@ _OF_PATIENTS = frozenset(one.keyword for one in ATTRIBUTES if one.level is Level
 def patients(search: StudySearch, keys: Sequence[Key]) -> Iterator[Mapping[str, str]]:
     """Text values by keyword of each patient who meets the keys: first those with a study on the list, in its order.
 
+    A patient is told to somebody who sees some sites alone as a study of these tells of them.
+
     Raises:
         InvalidInput: bad_key, Orthanc does not know an attribute.
         PacsUnavailable: Orthanc does not answer.
     """
     told = set()
-    for found in search.every(keys, is_listed_only=True):
+    sees_all = sight() is None
+    for found in search.every(keys, is_listed_only=sees_all):
         if found.texts["PatientID"] not in told:
             told.add(found.texts["PatientID"])
             yield {keyword: text for keyword, text in found.texts.items() if keyword in _OF_PATIENTS}
-    for part in parts(search.pacs.matched(keys, Level.PATIENT)):
+    for part in parts(search.pacs.matched(keys, Level.PATIENT)) if sees_all else ():
         for texts in search.pacs.patients(part):
             if texts.get("PatientID", "") not in told:
                 yield texts

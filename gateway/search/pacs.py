@@ -30,7 +30,7 @@ class PacsStudies:
 
     def __init__(self, orthanc: OrthancClient) -> None:
         self._orthanc = orthanc
-        self._kept = KeptStudies(orthanc, self._described, self._studies_of)
+        self._kept = KeptStudies(orthanc, self._described, self.studies_of)
 
     @reading_answer()
     def matched(self, keys: Sequence[Key], level: Level = Level.STUDY) -> list[str]:
@@ -81,6 +81,11 @@ class PacsStudies:
         return told
 
     @reading_answer()
+    def studies_of(self, orthanc_ids: Sequence[str]) -> list[str]:
+        """Orthanc's identifiers of the studies of some patients, or in which some series or instances lie."""
+        return [str(one["ID"]) for one in self._content(orthanc_ids, Level.STUDY)] if orthanc_ids else []
+
+    @reading_answer()
     def elements(self, study_instance_uids: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
         """Further attributes of some studies in the DICOM JSON model, which Orthanc reads from their files.
 
@@ -106,9 +111,6 @@ class PacsStudies:
                 series[one["ParentStudy"]].append(one)
             described |= {study["ID"]: _texts(study, series[study["ID"]]) for study in studies}
         return described
-
-    def _studies_of(self, orthanc_ids: Sequence[str]) -> set[str]:
-        return {one["ID"] for one in self._content(orthanc_ids, Level.STUDY)}
 
     def _content(self, orthanc_ids: Sequence[str], level: Level, *, metadata: bool = False) -> list[dict[str, Any]]:
         asked = {"Resources": list(orthanc_ids), "Level": _NAMES[level], "Metadata": metadata}

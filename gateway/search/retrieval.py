@@ -11,8 +11,10 @@ import httpx
 
 from gateway.intake.orthanc import OrthancClient, reading_answer
 from gateway.search.pacs import PacsStudies
+from gateway.search.seen import SeenStudies
 from worklist.attributes import Level
 from worklist.matching import Key
+from worklist.records import StudySearches
 
 _OF_ONE_JOB: Final = 100  # instances: Orthanc tells its progress in whole percents, of which each then is one at least
 _LOOK_S: Final = 0.02
@@ -58,22 +60,25 @@ class Retrieval:
 
     Args:
         orthanc: the connection. Every method raises PacsUnavailable where it does not answer.
+        records: of the list.
     """
 
-    def __init__(self, orthanc: OrthancClient) -> None:
+    def __init__(self, orthanc: OrthancClient, records: StudySearches) -> None:
         self._orthanc = orthanc
         self._pacs = PacsStudies(orthanc)
+        self._seen = SeenStudies(records=records, pacs=self._pacs)
 
     @reading_answer()
     def instances(self, keys: Sequence[Key], level: Level) -> dict[str, str]:
-        """The instances of what has some unique keys: SOP Instance UID by Orthanc's identifier."""
+        """The instances of what has some unique keys and is seen: SOP Instance UID by Orthanc's identifier."""
         found: dict[str, str] = {}
         for one in self._exact(keys, level):
-            if level is Level.IMAGE:
-                found[one] = str(self._json(f"/instances/{one}")["MainDicomTags"].get("SOPInstanceUID", ""))
-            else:
-                members = self._json(f"/{_PATHS[level]}/{one}/instances")
-                found |= {str(each["ID"]): str(each["MainDicomTags"].get("SOPInstanceUID", "")) for each in members}
+            seen = self._seen.of(one)
+            if seen is not None and level is Level.PATIENT:
+                for study in seen:
+                    found |= self._members(study, Level.STUDY)
+            elif seen is None or seen:
+                found |= self._members(one, level)
         return found
 
     @reading_answer()
@@ -150,6 +155,13 @@ class Retrieval:
         failure = str(seen.get("ErrorDetails") or "failed") if seen["State"] == "Failure" else ""
         position = min(round(seen["Progress"] * count / 100), count - 1 if failure else count)
         return _Look(position=max(position, before.position), is_ended=bool(failure), failure=failure)
+
+    def _members(self, resource: str, level: Level) -> dict[str, str]:
+        if level is Level.IMAGE:
+            told = self._json(f"/instances/{resource}")["MainDicomTags"]
+            return {resource: str(told.get("SOPInstanceUID", ""))}
+        members = self._json(f"/{_PATHS[level]}/{resource}/instances")
+        return {str(each["ID"]): str(each["MainDicomTags"].get("SOPInstanceUID", "")) for each in members}
 
     def _exact(self, keys: Sequence[Key], level: Level) -> list[str]:
         found = self._pacs.matched(keys, level)

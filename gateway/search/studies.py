@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.search.pacs import PacsStudies
+from gateway.search.seen import SeenStudies
 from worklist.attributes import PLACE, READING, URGENCY
 from worklist.matching import Key
 from worklist.records import Matched, SearchedStudy, StudySearches
+from worklist.sight import sight
 from worklist.triage import Urgency
 
 _URGENCIES: Final = {Urgency.CRITICAL: "CRITICAL", Urgency.URGENT: "URGENT", Urgency.NONE: "NO AI FLAG"}
@@ -67,6 +69,7 @@ class StudySearch:
     def __init__(self, records: StudySearches, pacs: PacsStudies) -> None:
         self._records = records
         self.pacs = pacs
+        self._seen = SeenStudies(records=records, pacs=pacs)
 
     def page(self, keys: Sequence[Key], *, offset: int, limit: int, is_counted: bool = False) -> StudyPage:
         """Some of the studies that meet all keys.
@@ -141,7 +144,7 @@ class StudySearch:
     def _in_pacs(self, keys: Sequence[Key]) -> list[str]:
         if any(key.attribute.is_ours_alone for key in keys):
             return []
-        return self.pacs.matched(keys)
+        return self._seen.among(self.pacs.matched(keys))
 
     def _told(self, sequence: Sequence[str], places: Mapping[str, int]) -> list[FoundStudy]:
         records = self._records.told(sequence)
@@ -149,7 +152,7 @@ class StudySearch:
 
     def _joined(self, records: Mapping[str, SearchedStudy | None], places: Mapping[str, int]) -> list[FoundStudy]:
         """What the records tell of some studies, with what Orthanc does; one that it no longer has is left out."""
-        facts = self.pacs.told([*records])
+        facts = self.pacs.told([one for one, record in records.items() if record or sight() is None])
         found = []
         for one, record in records.items():
             if one in facts:

@@ -601,7 +601,13 @@ def before(
     install_problems(app)
     url = f"http://127.0.0.1:{stand_in.server_port}"
     origin = DicomWebOrigin(
-        url=url, root=root, auth=auth, check_drawable=lambda _: None, accepts=True, patience_s=patience_s
+        url=url,
+        root=root,
+        auth=auth,
+        check_drawable=lambda _: None,
+        is_seen=lambda _: True,
+        accepts=True,
+        patience_s=patience_s,
     )
     app.include_router(build_dicomweb(origin))
     try:

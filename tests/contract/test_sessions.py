@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -32,6 +33,15 @@ def test_a_session_is_found_by_its_secret_until_it_is_ended(sessions: SessionRec
     assert secret not in (row.session_sha256, row.name, row.roles)
     sessions.end(secret)
     assert sessions.find(secret) is None
+
+
+def test_sites_are_as_of_the_login(sessions: SessionRecords, database: Database) -> None:
+    """What is seen comes back with the session; one by a version that knew of no sites sees none."""
+    secret = sessions.begin("ada", ADA.roles, {"north", "south"})
+    assert sessions.find(secret) == replace(ADA, sites=frozenset({"north", "south"}))
+    with database.write() as session:
+        session.scalars(select(SessionRow)).one().sites = None
+    assert sessions.find(secret) == ADA
 
 
 def test_a_session_ends_without_requests(sessions: SessionRecords, clock: Clock) -> None:

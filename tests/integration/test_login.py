@@ -102,6 +102,27 @@ def test_a_key_says_who_asks(gateway: Gateway) -> None:
         assert "only qa, radiologist, service, technologist may see the reading list" in page.text
 
 
+def test_the_proxys_groups_say_which_sites_are_seen(tmp_path: Path) -> None:
+    """By the group that FIRSTREAD_SEES names; a group that is called like a machine's entry opens nothing."""
+    choices: dict[str, Any] = {
+        "auth": "on",
+        "proxy_login": True,
+        "trusted_proxies": {PROXY},
+        "sites": {"north": ["North"], "south": ["South"]},
+        "sees": {"north-doctors": ["north"], "key:viewer": ["*"]},
+    }
+    with running_gateway(tmp_path, "http://127.0.0.1:9", **choices) as url:
+        with closing(Database(f"sqlite:///{tmp_path / 'firstread.db'}")) as database:
+            FilledList(database).add(1, institution="north")
+            FilledList(database).add(2, institution="south")
+        gateway = Gateway(url=url, keys_file=tmp_path, keys={})
+        for groups, seen in (("staff", []), ("north-doctors", [uid_of(1)]), ("key:viewer", [])):
+            headers = {"X-Remote-User": "k.adeyemi", "X-Remote-Roles": f"radiologist; {groups}"}
+            with gateway.client(PROXY, **headers) as reader:
+                found = reader.get("/worklist").json()["items"]
+                assert [item["study_instance_uid"] for item in found] == seen
+
+
 @pytest.mark.parametrize("shown", ["firstread_" + "a" * 43, "firstread_", "Basic a", "secret"])
 def test_what_is_no_key_is_refused(gateway: Gateway, shown: str) -> None:
     """A wrong key, an empty one, another scheme."""

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from gateway.access import sessions
 from gateway.access.oidc import local_path
 from tests.gateways import running_gateway
 from tests.issuers import ADA, AUDIENCE, CLIENT_ID, CLIENT_SECRET, Provider, running_provider
+from tests.lists import FilledList
+from worklist.records import Database
 
 Forge = Callable[[Provider], str]
 PUBLIC = "http://firstread.hospital.example"
@@ -272,6 +275,38 @@ def test_who_has_no_role_is_told_so(site: Site, address: dict[str, str]) -> None
 
 
 # ---- Access tokens of machines, and forged ones ----
+
+
+def test_a_login_sees_the_sites_of_its_groups(tmp_path: Path, address: dict[str, str]) -> None:
+    """People and machines, by the groups that the provider tells, as of the login."""
+    with running_provider() as provider:
+        choices: dict[str, Any] = {
+            "auth": "on",
+            "oidc_issuer": provider.url,
+            "oidc_client_id": CLIENT_ID,
+            "oidc_client_secret": CLIENT_SECRET,
+            "oidc_roles_claim": "realm_access.roles",
+            "oidc_audience": AUDIENCE,
+            "public_url": PUBLIC,
+            "trusted_proxies": {"127.0.0.1"},
+            "sites": {"north": ["North"], "south": ["South"]},
+            "sees": {"north-doctors": ["north"], "pacs": ["*"]},
+        }
+        with running_gateway(tmp_path, "http://127.0.0.1:9", **choices) as url:
+            with closing(Database(f"sqlite:///{tmp_path / 'firstread.db'}")) as database:
+                FilledList(database).add(1, institution="north")
+                FilledList(database).add(2, institution="south")
+            site = Site(url=url, provider=provider)
+            for groups, seen in (([], 0), (["north-doctors"], 1), (["pacs"], 2)):
+                provider.person = {**ADA, "realm_access": {"roles": ["radiologist", *groups]}}
+                with site.browser(**address) as browser:
+                    assert site.log_in(browser).status_code == 303
+                    assert browser.get("/worklist").json()["total"] == seen
+                    provider.person = dict(ADA)
+                    assert browser.get("/worklist").json()["total"] == seen
+                token = provider.access_token(realm_access={"roles": ["service", *groups]})
+                with site.browser(**address, Authorization=f"Bearer {token}") as machine:
+                    assert machine.get("/worklist").json()["total"] == seen
 
 
 def test_a_machine_sends_an_access_token(site: Site, address: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from worker.priors import Prior, PriorFinder
 from worklist.finding import Analysis
 from worklist.records import Database, ExplanationRecords
 from worklist.scope import ScopeRules
+from worklist.sight import Sites
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 SCORER = GatedScorer(EmbeddedScorer())
@@ -40,12 +42,15 @@ class Bench:
         for dataset in (NEW_FILM, *datasets):
             self.orthanc.post(dataset)
 
-    def find(self, *, url: str = "", analysis: Analysis = SCORED, can_score: bool = True) -> Prior | None:
+    def find(
+        self, *, url: str = "", analysis: Analysis = SCORED, can_score: bool = True, sites: Sites | None = None
+    ) -> Prior | None:
         """What is found beside the new film."""
         finder = PriorFinder(
             Pacs(url or self.orthanc.url, auth=None),
             self._records,
             scope=ScopeRules,
+            sites=sites,
             load_scorer=(lambda: SCORER) if can_score else None,
         )
         return finder.find(orthanc_id(NEW_FILM.PatientID, NEW_FILM.StudyInstanceUID), analysis, NEW_FILM)
@@ -99,6 +104,27 @@ def test_a_clash_is_said_and_nothing_of_it_is_used(bench: Bench, attributes: dic
     bench.store(film, text_report(film, "Large pneumothorax."))
     clash = f"a study of 3 March 2026 under the same Patient ID is not used: {why}"
     assert bench.find() == Prior(clash=clash)
+
+
+@pytest.mark.parametrize(
+    ("institutions", "is_used"),
+    [(("North", "NORTH"), True), (("North", "South"), False), (("North", ""), False), (("", ""), False)],
+)
+def test_no_film_of_another_site_is_compared_with(
+    orthanc: OrthancServer, bench: Bench, institutions: tuple[str, str], *, is_used: bool
+) -> None:
+    """Nor its report quoted, nor a clash told: a study of no known site is compared with nothing."""
+    new, earlier = (copy(NEW_FILM), film_of(EARLIER, seed=7))
+    new.InstitutionName, earlier.InstitutionName = institutions
+    clash = film_of("20260401", PatientName="Roe^John")
+    clash.InstitutionName = "South"
+    for stored in (new, earlier, text_report(earlier, "Small left pleural effusion."), clash):
+        orthanc.post(stored)
+    sites = Sites(institutions={"north": frozenset({"North"}), "south": frozenset({"South"})})
+    prior = bench.find(sites=sites)
+    assert (prior is not None) == is_used
+    if prior:
+        assert (prior.study_instance_uid, prior.clash) == (earlier.StudyInstanceUID, "")
 
 
 def test_names_that_differ_in_spelling_alone_agree(bench: Bench) -> None:

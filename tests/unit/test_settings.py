@@ -57,6 +57,9 @@ def test_every_choice_reaches_the_rules(monkeypatch: pytest.MonkeyPatch) -> None
     assert rules.keep_for == timedelta(days=365)
 
 
+KEYS = {"AUTH": "on", "API_KEYS_FILE": "/keys"}
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -96,6 +99,11 @@ def test_no_horizon_leaves_the_order_to_arrival() -> None:
         ({"RETENTION_DAYS": "40", "LOOKBACK_H": "984"}, "FIRSTREAD_RETENTION_DAYS must be 0, or at least 41"),
         ({"ORTHANC_URL": "http://ann:Xk29@orthanc:8042"}, "FIRSTREAD_ORTHANC_URL: must hold no login"),
         ({"AUTH": "on"}, "FIRSTREAD_AUTH=on lets nobody in"),
+        ({"SITES": '{"north": ["North"]}'}, "FIRSTREAD_SITES and _SEES need FIRSTREAD_AUTH=on"),
+        ({**KEYS, "SEES": '{"doctors": ["north"]}'}, "FIRSTREAD_SEES names north, which FIRSTREAD_SITES does not"),
+        ({**KEYS, "SITES": '{"a": ["North"], "b": ["NORTH "]}'}, "each Institution Name is one site's"),
+        ({**KEYS, "SITES": '{"a": [" "]}'}, "and none is empty"),
+        ({**KEYS, "SITES": '{"a b": ["North"]}'}, "FIRSTREAD_SITES"),
         ({"AUTH": "on", "PROXY_LOGIN": "true"}, "FIRSTREAD_PROXY_LOGIN needs"),
         ({"AUTH": "on", "OIDC_ISSUER": "https://sso.hospital"}, "FIRSTREAD_OIDC_ISSUER needs FIRSTREAD_PUBLIC_URL"),
         ({"OIDC_ISSUER": "http://sso.hospital"}, "FIRSTREAD_OIDC_ISSUER: "),

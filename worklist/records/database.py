@@ -16,6 +16,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from worklist.records.events import write_events
+from worklist.records.seen import limit
+from worklist.sight import sight
 
 _BUSY_S = 30
 _AGAIN_S = 0.02  # between two tries where it does not wait by itself
@@ -70,6 +72,7 @@ class Database:
             Session(connection) as session,
             session.begin(),
         ):
+            _hold_to_sight(session)
             yield session
             session.flush()
             if write_events(session, self.now, is_sqlite=self.is_sqlite) and not self.is_sqlite:
@@ -82,6 +85,7 @@ class Database:
         That is so in a transaction of PostgreSQL's usual isolation too, and one costs two ways there and back.
         """
         with Session(self._reading, expire_on_commit=False) as session, session.begin():
+            _hold_to_sight(session)
             yield session
 
     def now(self, session: Session) -> datetime:
@@ -137,6 +141,12 @@ class Database:
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()
+
+
+def _hold_to_sight(session: Session) -> None:
+    seen = sight()
+    if seen is not None:
+        limit(session, seen)
 
 
 def _patience(url: URL) -> dict[str, object]:

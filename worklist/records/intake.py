@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -260,6 +260,20 @@ class IntakeRecords:
         with self._database.read() as session:
             listed = select(StudyRow.orthanc_id).where(StudyRow.orthanc_id.in_(orthanc_ids), PRESENT)
             return set(session.scalars(listed))
+
+    def without_institution(self, limit: int) -> list[str]:
+        """Orthanc's identifiers of some studies in the PACS of which a version that kept no institution wrote."""
+        with self._database.read() as session:
+            asked = select(StudyRow.orthanc_id).where(PRESENT, StudyRow.institution.is_(None)).limit(limit)
+            return list(session.scalars(asked))
+
+    def note_institutions(self, stated: Mapping[str, str]) -> None:
+        """Note where some studies were made, by Orthanc's identifier, as far as nobody has meanwhile."""
+        with self._database.write() as session:
+            key = StudyRow.orthanc_id
+            unknown = select(StudyRow).where(key.in_(list(stated)), StudyRow.institution.is_(None)).order_by(key)
+            for row in session.scalars(unknown.with_for_update()):
+                row.institution = stated[row.orthanc_id]
 
     def forget_checks(self) -> None:
         """Have every study compared with the PACS anew, as soon as the patrol comes to it."""

@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worklist.reading import ON_THE_LIST as LISTED_STATES
 from worklist.records.tables import ON_THE_LIST, StudyRow
+from worklist.sight import Sight, sight
 
 BY_READING: Final = (
     StudyRow.stat_rank,
@@ -20,6 +21,7 @@ BY_READING: Final = (
 )
 BY_ARRIVAL: Final = (StudyRow.received_at, StudyRow.study_instance_uid, StudyRow.orthanc_id)
 _COUNTED_SINGLY = 4  # more places are found by one walk along the list
+_NO_ARRIVALS: Final[tuple[int, dict[str, int]]] = (-1, {})
 
 
 def is_listed(row: StudyRow) -> bool:
@@ -33,10 +35,13 @@ def count(session: Session, condition: ColumnElement[bool]) -> int:
 
 
 class Places:
-    """Where each study stands, counted from 1. The order of arrival is found once after each change of the list."""
+    """Where each study stands among those that are seen, counted from 1.
+
+    The order of arrival is found once after each change of the list.
+    """
 
     def __init__(self) -> None:
-        self._arrivals: tuple[int, dict[str, int]] = (-1, {})
+        self._arrivals: dict[Sight | None, tuple[int, dict[str, int]]] = {}
 
     def by_reading(self, session: Session, rows: Iterable[StudyRow]) -> dict[str, int]:
         """The rank of each of these studies that is to be read."""
@@ -47,18 +52,18 @@ class Places:
 
     def total(self, sequence: int) -> int | None:
         """How many studies are to be read; None where that is not known as of this event."""
-        known, places = self._arrivals
+        known, places = self._arrivals.get(sight(), _NO_ARRIVALS)
         return len(places) if known == sequence else None
 
     def by_arrival(self, session: Session, rows: Iterable[StudyRow], sequence: int) -> dict[str, int]:
         """Where each of these studies that is to be read would stand by its arrival alone, as of an event."""
         wanted = [row for row in rows if is_listed(row)]
-        known, places = self._arrivals
+        known, places = self._arrivals.get(sight(), _NO_ARRIVALS)
         if known != sequence or any(row.orthanc_id not in places for row in wanted):
             if len(wanted) <= _COUNTED_SINGLY:
                 return _singly(session, wanted, BY_ARRIVAL)
             places = _walk(session, BY_ARRIVAL)
-            self._arrivals = (sequence, places)
+            self._arrivals[sight()] = (sequence, places)
         return _of(wanted, places)
 
 

@@ -19,6 +19,7 @@ class ReceivedInstance:
         instance_orthanc_id: ... and its own.
         study_date: Study Date (0008,0020), YYYYMMDD.
         ward: who asks for the study, or where the patient lies.
+        institution: Institution Name (0008,0080), as sight.py compares it.
         station: Station Name (0008,1010) of the modality.
         view: View Position (0018,5101) in upper case, such as "PA".
         question: what the referrer asks, one line.
@@ -44,6 +45,7 @@ class ReceivedInstance:
     study_date: str = ""
     acquired_at: datetime | None = None
     ward: str = ""
+    institution: str = ""
     station: str = ""
     view: str = ""
     question: str = ""

@@ -25,10 +25,11 @@ _RANDOM_BYTES: Final = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoginSession:
-    """Who is logged in, with the roles as of their login."""
+    """Who is logged in, with the roles as of their login, and the sites that they see (sight.py)."""
 
     name: str
     roles: frozenset[Role]
+    sites: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +46,7 @@ class SessionRecords:
     idle: timedelta
     longest: timedelta
 
-    def begin(self, name: str, roles: Iterable[Role]) -> str:
+    def begin(self, name: str, roles: Iterable[Role], sites: Iterable[str] = ()) -> str:
         """A new session; returns what its cookie holds."""
         secret = secrets.token_urlsafe(_RANDOM_BYTES)
         with self.database.write() as session:
@@ -55,6 +56,7 @@ class SessionRecords:
                     session_sha256=_digest(secret),
                     name=name,
                     roles=" ".join(sorted(roles)),
+                    sites=" ".join(sorted(sites)),
                     created_at=now,
                     seen_at=now,
                 )
@@ -75,7 +77,9 @@ class SessionRecords:
                 return None
             is_to_be_noted = row.seen_at + min(_NOTED_EVERY, self.idle / 4) <= now
             found = LoginSession(
-                name=row.name, roles=frozenset(Role(role) for role in row.roles.split() if role in set(Role))
+                name=row.name,
+                roles=frozenset(Role(role) for role in row.roles.split() if role in set(Role)),
+                sites=frozenset((row.sites or "").split()),
             )
         if is_seen and is_to_be_noted:
             with self.database.write() as session:

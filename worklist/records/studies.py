@@ -368,6 +368,7 @@ class Study:
             row.station = instance.station
             row.view = instance.view
             row.question = instance.question
+        row.institution = row.institution or instance.institution  # the first word counts: no film moves a study
         if instance.order_priority is not OrderPriority.ROUTINE:
             row.order_priority = instance.order_priority
 
@@ -375,7 +376,7 @@ class Study:
         # Its images and our results left with it, and not all of them need come back. What is said of those that do
         # is another revision and another reading, since the old ones were seen.
         row = self.row
-        row.withdrawn_at = row.reported_revision = None
+        row.withdrawn_at = row.reported_revision = row.institution = None
         row.received_at = received_at
         row.revision += 1
         for table in (InstanceRow, JobRow, ResultRow, AnalysisRow, ReportRow):

@@ -108,6 +108,7 @@ class StudyRow(Base):
     study_date: Mapped[str]
     modality: Mapped[str]
     ward: Mapped[str]
+    institution: Mapped[str | None]  # as sight.py compares it; None where it was taken in by a version that kept none
     station: Mapped[str]
     view: Mapped[str]
     question: Mapped[str]
@@ -198,6 +199,7 @@ class StudyRow(Base):
             "study_date",
             "received_at",
             "study_instance_uid",
+            "orthanc_id",
             sqlite_where=_PRESENT,
             postgresql_where=_PRESENT,
         ),
@@ -362,6 +364,7 @@ class SessionRow(Base):
     session_sha256: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     roles: Mapped[str]  # with spaces between them
+    sites: Mapped[str | None]  # the same; None where the login was by a version that knew of none
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(index=True)
 

@@ -37,7 +37,7 @@ def retrieved(session: Session, workitem_uid: str) -> DicomJson:
         if study.withdrawn_at is not None and not is_locked(session, workitem_uid):
             raise gone(workitem_uid)
         return reading_dataset(session, study, step, row)
-    if row is None:
+    if row is None or row.state is None:  # what was said of a reading is nothing without its study
         raise rules.unknown(workitem_uid)
     return dict(dataset_of(row.document))
 

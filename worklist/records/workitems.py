@@ -81,6 +81,7 @@ class WorkitemRecords:
     def create(self, actor: Actor, given: DicomJson, workitem_uid: str = "") -> tuple[str, bool]:
         """Create a workitem of another system; its UID, and whether something was filled in that was missing."""
         actor.require(UseCase.SCHEDULE)
+        actor.require_every_site("create workitems")  # one of another system is of no site
         uid = workitem_uid or new_uid()
         with self.database.write() as session:
             now = self.database.now(session)
