@@ -57,22 +57,26 @@ class Site:
         return browser.get(self.leave(browser, following))
 
 
+def logging_in_at(provider: Provider) -> dict[str, Any]:
+    """The settings of a gateway that takes logins and access tokens of a provider."""
+    return {
+        "auth": "on",
+        "oidc_issuer": provider.url,
+        "oidc_client_id": CLIENT_ID,
+        "oidc_client_secret": CLIENT_SECRET,
+        "oidc_roles_claim": "realm_access.roles",
+        "oidc_audience": AUDIENCE,
+        "public_url": PUBLIC,
+        "trusted_proxies": {"127.0.0.1"},
+    }
+
+
 @pytest.fixture(scope="module")
 def served_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A gateway that takes logins and access tokens of the provider, and nothing else."""
     with running_provider() as provider:
-        choices: dict[str, Any] = {
-            "auth": "on",
-            "oidc_issuer": provider.url,
-            "oidc_client_id": CLIENT_ID,
-            "oidc_client_secret": CLIENT_SECRET,
-            "oidc_roles_claim": "realm_access.roles",
-            "oidc_audience": AUDIENCE,
-            "public_url": PUBLIC,
-            "trusted_proxies": {"127.0.0.1"},
-        }
         folder = tmp_path_factory.mktemp("gateway")
-        with running_gateway(folder, "http://127.0.0.1:9", **choices) as url:
+        with running_gateway(folder, "http://127.0.0.1:9", **logging_in_at(provider)) as url:
             yield Site(url=url, provider=provider)
 
 
@@ -280,15 +284,8 @@ def test_who_has_no_role_is_told_so(site: Site, address: dict[str, str]) -> None
 def test_a_login_sees_the_sites_of_its_groups(tmp_path: Path, address: dict[str, str]) -> None:
     """People and machines, by the groups that the provider tells, as of the login."""
     with running_provider() as provider:
-        choices: dict[str, Any] = {
-            "auth": "on",
-            "oidc_issuer": provider.url,
-            "oidc_client_id": CLIENT_ID,
-            "oidc_client_secret": CLIENT_SECRET,
-            "oidc_roles_claim": "realm_access.roles",
-            "oidc_audience": AUDIENCE,
-            "public_url": PUBLIC,
-            "trusted_proxies": {"127.0.0.1"},
+        choices = {
+            **logging_in_at(provider),
             "sites": {"north": ["North"], "south": ["South"]},
             "sees": {"north-doctors": ["north"], "pacs": ["*"]},
         }
