@@ -44,10 +44,7 @@ def server_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def collected_sockets() -> Iterator[None]:
-    """For files whose associations are refused: pynetdicom leaves such a socket to the garbage collector.
-
-    It is collected here, or else in whichever test comes next in this process, which would fail for it.
-    """
+    """Of the marks in tests/left_sockets.py: what pynetdicom left is collected here."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

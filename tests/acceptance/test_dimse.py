@@ -31,6 +31,7 @@ from firstread.compose_dimse import running_dimse
 from firstread.settings import Settings
 from gateway.dimse.associate import associate
 from tests.bad_films import chest
+from tests.left_sockets import LEFT_SOCKETS
 from tests.searched_films import FILMS, LISTED, NUMBERS, READ, STAT, UNSEEN, fill
 from tests.servers import OrthancServer, find_program, running
 from worklist.records import Database
@@ -39,10 +40,7 @@ PATIENT_ROOT, STUDY_ROOT = PatientRootQueryRetrieveInformationModelFind, StudyRo
 GET, MOVE = StudyRootQueryRetrieveInformationModelGet, StudyRootQueryRetrieveInformationModelMove
 EVERYBODY = [*LISTED, READ, UNSEEN]
 
-pytestmark = [
-    pytest.mark.usefixtures("collected_sockets"),
-    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = LEFT_SOCKETS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from firstread.compose_gateway import build_gateway
 from firstread.settings import Settings
 from gateway.access.rights import MOUNT, WEBSOCKET, RouteRights
 from tests.bad_films import chest
+from tests.left_sockets import LEFT_SOCKETS
 from tests.servers import OrthancServer, orthanc_id
 from tests.sites import (
     ABSENT,
@@ -46,10 +47,7 @@ from worklist.records import AuditRecords
 from worklist.roles import Role
 from worklist.sight import sight
 
-pytestmark = [
-    pytest.mark.usefixtures("collected_sockets"),
-    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = LEFT_SOCKETS
 
 # ---- What is asked ----
 

@@ -26,6 +26,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
 from firstread.compose_dimse import running_dimse
 from gateway.dimse.associate import associate
 from gateway.dimse.statuses import NOT_PERMITTED
+from tests.left_sockets import LEFT_SOCKETS
 from tests.servers import OrthancServer
 from tests.sites import (
     ABSENT,
@@ -54,10 +55,7 @@ UPS: Final = (PUSH, PULL, WATCH, QUERY)
 IMAGES: Final = (DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage)
 UNKNOWN: Final = 0xC307
 
-pytestmark = [
-    pytest.mark.usefixtures("collected_sockets"),
-    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = LEFT_SOCKETS
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,11 @@ from gateway.access.keys import ApiKeys, make_key
 from gateway.access.login import Login, RoleNames, WaysIn
 from gateway.access.rates import Rate
 from gateway.access.rights import MOUNT, RouteRights
+from tests.left_sockets import LEFT_SOCKETS
 from worklist.reading import Actor
 from worklist.roles import PERMITTED, Role, UseCase
 
-pytestmark = pytest.mark.usefixtures("collected_sockets")
+pytestmark = LEFT_SOCKETS
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 PREFIX = "/dicom-web/"

@@ -33,15 +33,13 @@ from gateway.dimse.server import DimseServer, Listening, tls_context
 from gateway.dimse.services import Services
 from gateway.dimse.workitems import WorkitemServices
 from gateway.search.studies import FoundStudy
+from tests.left_sockets import LEFT_SOCKETS
 from tests.servers import find_program
 from worklist.audit import NOBODY, AuditEntry, AuditKind, Outcome
 
 STUDY_ROOT = StudyRootQueryRetrieveInformationModelFind
 
-pytestmark = [
-    pytest.mark.usefixtures("collected_sockets"),
-    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = LEFT_SOCKETS
 
 
 class Endless:

@@ -19,13 +19,14 @@ from firstread.schema import require_current_database, upgrade_database
 from firstread.settings import Settings
 from gateway.access.keys import make_key
 from tests.gateways import running_gateway
+from tests.left_sockets import LEFT_SOCKETS
 from tests.proxies import Meddle, proxied
 from tests.servers import OrthancServer, RedisServer
 from worklist.errors import PermanentError
 from worklist.records import Database
 from worklist.roles import Role
 
-pytestmark = pytest.mark.usefixtures("collected_sockets")
+pytestmark = LEFT_SOCKETS
 
 
 @contextmanager

@@ -35,14 +35,11 @@ from gateway.dimse.associate import Checkpoint
 from gateway.dimse.send import Outcome, SendResult, progress_bar, send
 from imaging.files import open_study_files, wrap_picture_file
 from tests.bad_films import BAD_FILMS, chest
+from tests.left_sockets import LEFT_SOCKETS
 from tests.servers import OrthancServer, free_ports
 from worklist.errors import InvalidInput, PacsUnavailable
 
-# pynetdicom drops the socket of a refused connection without closing it
-pytestmark = [
-    pytest.mark.usefixtures("collected_sockets"),
-    pytest.mark.filterwarnings("ignore:.*<socket.socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = LEFT_SOCKETS
 
 _ABORT = 0xFFFF
 _SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGLSLossless, MPEG2MPML)

@@ -16,6 +16,7 @@ from pynetdicom.dimse_primitives import C_FIND
 from gateway.dimse.association import GuestAssociation
 from gateway.dimse.certificates import names_in
 from gateway.dimse.peers import PeerRoles
+from tests.left_sockets import LEFT_SOCKETS
 from tests.lists import FilledList
 from tests.workitem_stations import PULL, PUSH, QUERY, RECEIVER, WATCH, associated, change, dataset, serving
 from tests.workitems import PERFORMED, STATE, TRANSACTION, created, detection, element, of_reading, state_of
@@ -24,7 +25,7 @@ from worklist.records import AuditRecords
 from worklist.roles import Role
 from worklist.workitems.identity import new_uid
 
-pytestmark = pytest.mark.usefixtures("collected_sockets")
+pytestmark = LEFT_SOCKETS
 
 
 def test_a_workstation_finds_claims_and_completes(
