@@ -209,9 +209,9 @@ class Intake:
 
     @property
     def is_reading(self) -> bool:
-        """Whether this process holds the feed and read it lately and without trouble."""
+        """Whether this process holds the feed and read it lately, without trouble; a broker's is told as its own."""
         is_recent = self.last_read_at is not None and datetime.now(UTC) - self.last_read_at < _SILENCE
-        return self._is_ours and is_recent and not self._troubles
+        return self._is_ours and is_recent and self._troubles.keys() <= {"dispatch"}
 
     @property
     def is_standing_by(self) -> bool:

@@ -126,6 +126,23 @@ def test_a_broker_without_room_is_told_at_once(site: Site, redis_server: RedisSe
     assert health_of(site, intake).readiness().checks["broker"].ok
 
 
+def test_an_absent_broker_is_told_and_not_as_a_feed_that_is_not_read(site: Site, redis_server: RedisServer) -> None:
+    """Whoever asks first, /ready or the intake, which lists films all the while."""
+    intake = site.intake()
+    health = health_of(site, intake)
+    worker_lives(site)
+    redis_server.stop()
+    try:
+        for _ in range(2):
+            site.send(film())
+            intake.look()
+            checks = health.readiness().checks
+            assert {name for name, check in checks.items() if not check.ok} == {"broker"}
+    finally:
+        redis_server.start()
+    look_until(intake, lambda: len(site.jobs_due(Queue.SCORE)) == 2)
+
+
 def test_a_site_without_workers_is_not_ready(site: Site) -> None:
     """Of each queue one must live, also while no work waits: the first film of the night would."""
     intake = site.intake()
