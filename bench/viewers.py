@@ -2,18 +2,26 @@
 
 The site runs as the demo starts it, with small films on its list. What is compared to a baseline is measured in turn
 with it, so that both see the same machine.
+
+Open pages and searches come from a process of its own, `python -m bench.viewers URL`, which yields the processor to
+everybody: at a site, viewers are other machines.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -48,6 +56,7 @@ _PAGES, _REQUESTS_A_S = 200, 50.0
 _ROUNDS, _FILMS_OF_A_ROUND = 3, 8
 _FILM_EVERY_S: Final = 1.0
 _AT_ONCE: Final = 4
+_YIELDING: Final = 19  # nice
 _PATIENCE_S: Final = 60.0
 _OVERHEAD_PERCENT, _VISIBLE_MS, _SLOWER_PERCENT = 10, 500, 20  # targets
 _FIND: Final = StudyRootQueryRetrieveInformationModelFind
@@ -226,10 +235,10 @@ def _many_at_once(site: Site, database: Database) -> list[Figure]:
         _drain(arrivals)
         for _ in range(_ROUNDS):
             quiet += _waits(arrivals)
-            with Readers(site.gateway_url, _PAGES) as readers, _Viewers(site.gateway_url) as viewers:
+            with _asking(site.gateway_url) as asked:
                 busy += _waits(arrivals)
-            failures += readers.failures + viewers.failures
-            answered += viewers.taken_ms
+            failures += asked.failures
+            answered += asked.taken_ms
     slower = (statistics.median(busy) / statistics.median(quiet) - 1) * 100
     for failure in failures[:10]:
         print(failure)
@@ -259,6 +268,46 @@ def _drain(arrivals: Arrivals) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"{arrivals.waiting} films have no score")
         time.sleep(0.1)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What came of pages and searches.
+
+    Attributes:
+        failures: what went wrong, in words.
+        taken_ms: how long each search took.
+    """
+
+    failures: list[str] = field(default_factory=list)
+    taken_ms: list[float] = field(default_factory=list)
+
+
+@contextmanager
+def _asking(url: str) -> Iterator[_Asked]:
+    """Many ask in another process; what came of it is known after the block."""
+    asked = _Asked()
+    command = [sys.executable, "-m", "bench.viewers", url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            process.stdout.readline()  # it has begun
+            yield asked
+        finally:
+            told, _ = process.communicate()  # it asks until its standard input ends
+    if process.returncode:
+        raise RuntimeError("the process that asks has failed")
+    asked.failures, asked.taken_ms = json.loads(told)
+
+
+def _ask_until_told(url: str) -> None:
+    os.nice(_YIELDING)
+    with Readers(url, _PAGES) as readers, _Viewers(url) as viewers:
+        while not viewers.taken_ms + viewers.failures:
+            time.sleep(0.1)
+        print("begun", flush=True)
+        sys.stdin.read()
+    print(json.dumps([readers.failures + viewers.failures, viewers.taken_ms]))
 
 
 class _Viewers:
@@ -303,3 +352,7 @@ class _Viewers:
             self.failures.append(f"a search: {error!r}")
         else:
             self.taken_ms.append((time.perf_counter() - started) * 1000)
+
+
+if __name__ == "__main__":
+    _ask_until_told(*sys.argv[1:])
