@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -211,6 +212,35 @@ async def _slow_beside_fast(listed: FilledList) -> None:
     finally:
         hub.stop()
     assert [chunk async for chunk in fast] == []
+
+
+def test_a_page_that_comes_before_the_first_look_loads_nothing_anew(
+    listed: FilledList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pages come back as a gateway starts: each hears what happens from its own look on, and no resync."""
+    watches, commits = threading.Event(), listed.database.commits
+
+    def later(should_stop: Callable[[], bool]) -> Iterator[None]:
+        watches.wait(_LONG_S)
+        return commits(should_stop)
+
+    monkeypatch.setattr(listed.database, "commits", later)
+    asyncio.run(_early(listed, watches))
+
+
+async def _early(listed: FilledList, watches: threading.Event) -> None:
+    hub = ListHub(listed.database, listed.worklist)
+    hub.start()
+    try:
+        stream: AsyncIterator[bytes] = hub.stream(None)
+        heard = await anext(stream)
+        await asyncio.to_thread(listed.claim, 1, "Dr. A")
+        watches.set()
+        while b"event: item" not in heard and b"event: resync" not in heard:
+            heard = await asyncio.wait_for(anext(stream), _LONG_S)
+        assert heard.count(b"event: item") == 1
+    finally:
+        hub.stop()
 
 
 def test_without_a_database_no_page_hears_a_heartbeat(tmp_path: Path) -> None:
