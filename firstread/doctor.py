@@ -248,22 +248,30 @@ def _plugins(orthanc: OrthancClient) -> str:
 
 
 def _clocks(settings: Settings, orthanc: OrthancClient) -> str:
+    asked = datetime.now(UTC)
     told = orthanc.ask(orthanc.rest.get, "/tools/now").text
+    answered = datetime.now(UTC)
     try:
         of_orthanc = datetime.strptime(told, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError as error:
         raise _wrong(f"Orthanc says {told[:40]!r} when it is asked for the time: see its log") from error
+    ahead_s = {"Orthanc": _ahead_s(of_orthanc, asked, answered)}
     with _current_database(settings) as database, database.read() as session:
-        of_database, ours = database.now(session), datetime.now(UTC)
-    behind_s = {"Orthanc": (of_orthanc - ours).total_seconds(), "the database": (of_database - ours).total_seconds()}
+        asked, of_database = datetime.now(UTC), database.now(session)
+        ahead_s["the database"] = _ahead_s(of_database, asked, datetime.now(UTC))
     wrong = [
         f"{name} is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} this machine"
-        for name, off_s in behind_s.items()
+        for name, off_s in ahead_s.items()
         if abs(off_s) > _CLOCKS_S
     ]
     if wrong:
         raise _wrong(f"{' and '.join(wrong)}, so films would be listed as older or newer than they are: set up NTP")
     return f"Orthanc, the database and this machine agree within {_CLOCKS_S:.0f} s"
+
+
+def _ahead_s(told: datetime, asked: datetime, answered: datetime) -> float:
+    """How far a clock is ahead of ours, in seconds: 0 where it told a moment between the question and the answer."""
+    return (told - min(max(told, asked), answered)).total_seconds()
 
 
 def _dicomweb(orthanc: OrthancClient) -> str:

@@ -29,7 +29,7 @@ def listed_uids(page: Page) -> list[str]:
 def expect_order(page: Page, listed: FilledList) -> None:
     """Wait until the page lists what is to be read, in the order that the database gives."""
     wanted = listed.uids()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while listed_uids(page) != wanted and time.monotonic() < deadline:
         page.wait_for_timeout(50)  # the page may not evaluate strings, so it cannot do the waiting itself
     assert listed_uids(page) == wanted

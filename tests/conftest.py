@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ import migrations
 from tests.records import Clock
 from tests.servers import OrthancServer, PostgresServer, RedisServer, running
 from worklist.finding import Algorithm, Analysis, Finding, FindingType, ImageReference
-from worklist.records import Database
+from worklist.records import Database, leases
 
 # A busy machine fails no test. Elsewhere each run looks at other examples, and so does `make fuzz`; in continuous
 # integration they are the same for the same code, so that what fails there fails here.
@@ -143,6 +143,12 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def clock() -> Clock:
     """The clock of the test's database; it stands until the test moves it."""
     return Clock()
+
+
+@pytest.fixture
+def long_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds the feed keeps it for the time of a test, however slow the machine is."""
+    monkeypatch.setattr(leases, "LENGTH", timedelta(hours=1))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -18,7 +18,7 @@ from firstread.settings import Settings
 from gateway.access.connections import UNREAD, PatientProtocol, listening_socket
 from worklist.records import Database
 
-_STOP_S = 20.0
+_STOP_S = 60.0
 
 
 @contextmanager
@@ -72,3 +72,4 @@ def served(app: FastAPI, unread: timedelta = UNREAD, port: int = 0) -> Iterator[
         thread.join(_STOP_S)
         for one in sockets:  # uvicorn leaves those of a server that ends before it has begun
             one.close()
+        assert not thread.is_alive(), "the gateway does not end"

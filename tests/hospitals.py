@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pydicom
@@ -44,7 +45,7 @@ from worklist.records import (
 )
 from worklist.site import SiteRules
 
-SOON_S = 20.0  # a patience that only a failure uses up
+SOON_S = 60.0  # a patience that only a failure uses up
 NEVER_QUIET = timedelta(hours=1)  # studies are complete by Orthanc's word alone, unless a test says otherwise
 
 
@@ -140,17 +141,18 @@ class Site:
         self.gateways.callback(lease.release)
         sender = build_sender(self.redis_url)
         self.gateways.callback(sender.close)
+        orthanc = OrthancClient(orthanc_url or self.orthanc.url, auth=None, timeout_s=SOON_S)
         rules = replace(self.rules, quiet=quiet)
         jobs = JobRecords(database, rules, JobLimits())
         return Intake(
-            orthanc=self.gateways.enter_context(closing(OrthancClient(orthanc_url or self.orthanc.url, auth=None))),
+            orthanc=self.gateways.enter_context(closing(orthanc)),
             records=IntakeRecords(database, rules),
             readings=ReadingRecords(database=database, rules=rules),
             jobs=jobs,
             dispatcher=Dispatcher(jobs, sender),
             lease=lease,
             report_titles=report_titles,
-            pace=IntakePace(**{"past": timedelta(minutes=1)} | pace),
+            pace=IntakePace(**{"past": timedelta(hours=1)} | pace),
             retention=RetentionRecords(database=database, keep_for=rules.keep_for) if rules.keep_for else None,
         )
 
@@ -177,6 +179,17 @@ class Site:
         return [change["ChangeType"] for change in self.orthanc.get("/changes?limit=1000")["Changes"]].count(
             change_type
         )
+
+    def wait_until_stable(self, *study_instance_uids: str) -> None:
+        """Wait until Orthanc's log has called studies stable with all that they hold."""
+        for uid in study_instance_uids:
+            study = self.orthanc.study(uid)
+            held = {one["ID"] for one in self.orthanc.get(f"/studies/{study}/instances")}
+            wait_until(partial(self._is_stable, {("NewInstance", one) for one in held} | {("StableStudy", study)}))
+
+    def _is_stable(self, told: set[tuple[str, str]]) -> bool:
+        changes = self.orthanc.get("/changes?limit=1000")["Changes"]
+        return [one["ChangeType"] for one in changes if (one["ChangeType"], one["ID"]) in told][-1:] == ["StableStudy"]
 
     def listed(self, shown: Shown = Shown.LIST) -> dict[str, ListedStudy]:
         """The reading list by Study Instance UID."""
@@ -298,8 +311,8 @@ def running_intake(intake: Intake) -> Iterator[None]:
 
 
 @contextmanager
-def answering(port: int, answer: bytes, hear: Callable[[bytes], None]) -> Iterator[None]:
-    """A web server that hears what is posted and answers everything alike."""
+def answering(port: int, answer: bytes, hear: Callable[[bytes], None]) -> Iterator[int]:
+    """A web server that hears what is posted and answers everything alike; its port, where 0 asks for any."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -318,7 +331,7 @@ def answering(port: int, answer: bytes, hear: Callable[[bytes], None]) -> Iterat
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield
+            yield server.server_port
         finally:
             server.shutdown()
             thread.join()

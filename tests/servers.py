@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -45,7 +46,9 @@ ORTHANCS = (
 """The Orthancs that tests run against, by their roots."""
 
 _LOOPBACK = "127.0.0.1"
+_START_S = 180.0
 _STOP_S = 15.0
+_PORTS = range(20_000, 32_768)  # below those that Linux gives by itself, to who connects or asks for any
 
 _AnyServer = TypeVar("_AnyServer", bound="Server")
 
@@ -65,12 +68,26 @@ def orthanc_id(patient_id: str, *uids: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports on which nobody listens at present."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((_LOOPBACK, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Loopback ports on which nobody listens, and which no other process of the tests is given while this one lives."""
+    taken: list[int] = []
+    while len(taken) < count:
+        port = secrets.choice(_PORTS)
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):  # another one has it
+            probe.bind((_LOOPBACK, port))
+            _claim(port)
+            taken.append(port)
+    return taken
+
+
+def _claim(port: int) -> None:
+    """Make a port this process's own among the tests', by a name that the kernel frees when the process ends."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0firstread-tests-port-{port}")
+    except OSError:
+        claim.close()
+        raise
+    claim.detach()
 
 
 def find_program(name: str, *places: Path) -> str:
@@ -127,7 +144,7 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until_ready(self._name, self._is_ready, self._log)
+        wait_until_ready(self._name, self._is_ready, self._log, _START_S)
 
     def stop(self) -> None:
         """End it and wait until it is gone; nothing where it does not run."""
@@ -389,7 +406,7 @@ class OrthancServer(Server):
     def _client(self) -> httpx.Client:
         # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
         limits = httpx.Limits(keepalive_expiry=0.5)
-        return httpx.Client(base_url=self.url, trust_env=False, timeout=20, limits=limits)
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=60, limits=limits)
 
     def _answers(self) -> bool:
         try:

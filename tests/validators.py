@@ -264,7 +264,7 @@ class PixelMed:
 
     def close(self) -> None:
         """Let it end."""
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=60)
 
     def _ask(self, what: str, path: Path) -> str:
         assert self._process.stdin

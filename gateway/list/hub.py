@@ -144,11 +144,14 @@ class ListHub:
 
     async def _audience(self, sees: Sight | None) -> _Audience:
         """The pages that see so much; the first of them is told by its own look, which comes later, what it missed."""
-        if sees not in self._audiences:
+        known = self._audiences.get(sees)
+        if known is None or known.number is None:
             number = None
             with suppress(SQLAlchemyError):
                 number = await run_in_threadpool(self._worklist.newest)
-            self._audiences.setdefault(sees, _Audience(number=number))
+            known = self._audiences.setdefault(sees, _Audience())
+            if known.number is None:  # nor has the thread looked meanwhile
+                known.number = number
         return self._audiences[sees]
 
     # ---- The thread ----

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from gateway.access.keys import make_key
 from gateway.audit.message import Source
@@ -64,8 +66,10 @@ def test_who_looked_and_who_was_refused_is_kept(tmp_path: Path) -> None:
 
         def ask(method: str, path: str, key: str) -> int:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
-            body = {"json": {"state": "reading"}} if method == "PUT" else {}
-            return httpx.request(method, f"{url}{path}", headers=headers, trust_env=False, **body).status_code  # type: ignore[arg-type]
+            more: dict[str, Any] = {"json": {"state": "reading"}} if method == "PUT" else {}
+            return httpx.request(
+                method, f"{url}{path}", headers=headers, trust_env=False, timeout=PATIENCE_S, **more
+            ).status_code
 
         assert ask("GET", "/health", "") == 200
         assert ask("GET", "/me", reader) == 200
@@ -97,9 +101,9 @@ def test_without_a_login_whoever_says_a_name_has_it(tmp_path: Path) -> None:
     with running_gateway(tmp_path, "http://127.0.0.1:9") as url:
         with closing(Database(f"sqlite:///{tmp_path / 'firstread.db'}")) as database:
             uid = FilledList(database).add(1, "Roe^Jane", findings=NOTHING)
-        httpx.get(f"{url}/worklist", trust_env=False).raise_for_status()
+        httpx.get(f"{url}/worklist", trust_env=False, timeout=60).raise_for_status()
         body = {"state": "reading", "by": "Dr Roe"}
-        httpx.put(f"{url}/worklist/{uid}/state", json=body, trust_env=False).raise_for_status()
+        httpx.put(f"{url}/worklist/{uid}/state", json=body, trust_env=False, timeout=60).raise_for_status()
         until(lambda: len(trail_of(tmp_path)) >= 2)
     assert [(one.entry.kind, one.entry.actor) for one in trail_of(tmp_path)[:2]] == [
         (AuditKind.QUERY, NOBODY),
@@ -120,9 +124,11 @@ def test_what_cannot_be_written_is_written_later(records: AuditRecords) -> None:
     recorder = AuditRecorder(records, "test")
     with records.database.write() as session:
         session.execute(text("ALTER TABLE audit RENAME TO elsewhere"))
-    recorder.start()
-    recorder.add(ENTRY)
-    time.sleep(0.5)
+    with capture_logs() as logs:
+        recorder.start()
+        recorder.add(ENTRY)
+        until(lambda: bool(logs))
+    assert [log["event"] for log in logs] == ["the audit trail cannot be written; entries wait"]
     with records.database.write() as session:
         session.execute(text("ALTER TABLE elsewhere RENAME TO audit"))
     until(lambda: records.newest() == 2)

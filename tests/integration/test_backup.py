@@ -190,6 +190,7 @@ def test_nothing_is_restored_beside_what_runs(listed: FilledList, url: str, tmp_
     assert f"{who} on elsewhere (process 77)" in error.message
 
 
+@pytest.mark.usefixtures("long_leases")
 def test_nothing_is_restored_where_the_feed_is_held(listed: FilledList, url: str, tmp_path: Path) -> None:
     """Also by this very process."""
     file = tmp_path / "one.backup"

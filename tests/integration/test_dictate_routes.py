@@ -199,7 +199,7 @@ def left(heard: Heard) -> tuple[int, list[Path]]:
 def test_where_no_speech_is_heard_words_can_be_typed(heard: Heard) -> None:
     """The refusal says so, and what to set."""
     settings = heard.settings.model_copy(update={"dictation": "off"})
-    with served(build_gateway(settings)) as url, httpx.Client(base_url=url, trust_env=False) as web:
+    with served(build_gateway(settings)) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as web:
         answer = web.post("/dictate", content=tone(1), headers={"content-type": "audio/wav"})
         assert (answer.status_code, answer.json()["code"]) == (503, "dictation_off")
         assert "FIRSTREAD_DICTATION=medasr" in answer.json()["detail"]

@@ -180,7 +180,7 @@ def test_a_peer_that_never_releases_is_let_go() -> None:
     """After the idle time its association is ended, and so is a connection that never says what it wants."""
     with serving(idle_s=1.0) as server, socket.create_connection(("127.0.0.1", server.port)) as silent:
         association = calling(server)
-        assert association.is_established
+        assert association.accepted_contexts, "it came about, and may have been ended since on a slow machine"
         until(lambda: not association.is_established)
         until(lambda: not server.associations)
         silent.settimeout(60)

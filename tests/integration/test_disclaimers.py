@@ -49,21 +49,21 @@ def test_every_answer_of_every_route_bears_it(gateway: tuple[str, str]) -> None:
 @pytest.mark.parametrize("path", ["/", "/try", "/failures", "/settings", "/simulate"])
 def test_every_page_shows_it(gateway: tuple[str, str], path: str) -> None:
     """As text that people read."""
-    assert DISCLAIMER in httpx.get(f"{gateway[0]}{path}", trust_env=False).text
+    assert DISCLAIMER in httpx.get(f"{gateway[0]}{path}", trust_env=False, timeout=60).text
 
 
 def test_what_systems_read_bears_it(gateway: tuple[str, str]) -> None:
     """What is read of notes and requests, or understood of speech, alone and beside a study, and FHIR, in its body."""
     url, uid = gateway
     answers = [
-        httpx.post(f"{url}/text", json={"text": "Fever."}, trust_env=False),
-        httpx.post(f"{url}/text", json={"text": "Der Patient hat Husten und Fieber."}, trust_env=False),
-        httpx.post(f"{url}/text/{uid}", json={"text": "Left effusion."}, trust_env=False),
-        httpx.get(f"{url}/text/{uid}", trust_env=False),
-        httpx.post(f"{url}/dictate", json={"text": "Next patient."}, trust_env=False),
-        httpx.post(f"{url}/dictate/{uid}", json={"text": "What was found on the left?"}, trust_env=False),
-        httpx.get(f"{url}/fhir/DiagnosticReport/{uid}", trust_env=False),
-        httpx.get(f"{url}/fhir/DiagnosticReport?study={uid}", trust_env=False),
+        httpx.post(f"{url}/text", json={"text": "Fever."}, trust_env=False, timeout=60),
+        httpx.post(f"{url}/text", json={"text": "Der Patient hat Husten und Fieber."}, trust_env=False, timeout=60),
+        httpx.post(f"{url}/text/{uid}", json={"text": "Left effusion."}, trust_env=False, timeout=60),
+        httpx.get(f"{url}/text/{uid}", trust_env=False, timeout=60),
+        httpx.post(f"{url}/dictate", json={"text": "Next patient."}, trust_env=False, timeout=60),
+        httpx.post(f"{url}/dictate/{uid}", json={"text": "What was found on the left?"}, trust_env=False, timeout=60),
+        httpx.get(f"{url}/fhir/DiagnosticReport/{uid}", trust_env=False, timeout=60),
+        httpx.get(f"{url}/fhir/DiagnosticReport?study={uid}", trust_env=False, timeout=60),
     ]
     for answer in answers:
         assert answer.status_code == 200, answer.text

@@ -24,7 +24,7 @@ def gateway(tmp_path: Path) -> Iterator[ListGateway]:
 
 def ask(gateway: ListGateway, method: str, path: str, **options: object) -> httpx.Response:
     """An answer of the gateway."""
-    return httpx.request(method, f"{gateway.url}{path}", trust_env=False, **options)  # type: ignore[arg-type]
+    return httpx.request(method, f"{gateway.url}{path}", trust_env=False, **options, timeout=60)  # type: ignore[arg-type]
 
 
 def test_failures_are_listed_without_a_patient(gateway: ListGateway) -> None:

@@ -78,7 +78,9 @@ class Hospital(Site):
     def headers(self, orthanc_id: str) -> list[Dataset]:
         """Everything that Orthanc holds of a study."""
         ids = [one["ID"] for one in self.orthanc.get(f"/studies/{orthanc_id}/instances")]
-        files = [httpx.get(f"{self.orthanc.url}/instances/{one}/file", trust_env=False).content for one in ids]
+        files = [
+            httpx.get(f"{self.orthanc.url}/instances/{one}/file", trust_env=False, timeout=60).content for one in ids
+        ]
         return [dcmread(io.BytesIO(file), stop_before_pixels=True) for file in files]
 
     def results(self, orthanc_id: str) -> dict[str, Dataset]:
@@ -230,7 +232,7 @@ def test_results_lie_in_the_study_of_their_film(
 ) -> None:
     """Whatever stands in the Patient ID, results bear it as the film does, and Orthanc puts them beside it."""
     file = file_with(octets, character_set)
-    httpx.post(f"{hospital.orthanc.url}/instances", content=file, trust_env=False).raise_for_status()
+    httpx.post(f"{hospital.orthanc.url}/instances", content=file, trust_env=False, timeout=60).raise_for_status()
     hospital.take_in()
     (line,) = hospital.rows().values()
     assert (line.patient_id, line.state) == (listed, StudyState.REPORTED)
@@ -245,7 +247,9 @@ def test_a_report_is_read_beside_the_emptied_copy_of_an_anonymized_study(
     hospital.orthanc.post(chest(1))
     hospital.take_in()
     (line,) = hospital.rows().values()
-    made = httpx.post(f"{hospital.orthanc.url}/studies/{line.orthanc_id}/anonymize", json={}, trust_env=False).json()
+    made = httpx.post(
+        f"{hospital.orthanc.url}/studies/{line.orthanc_id}/anonymize", json={}, trust_env=False, timeout=60
+    ).json()
     hospital.take_in()
     study = hospital.orthanc.get(f"/studies/{made['ID']}")["MainDicomTags"]["StudyInstanceUID"]
     report = read_report(study, Settings(orthanc_url=hospital.orthanc.url))
@@ -294,7 +298,7 @@ def test_results_that_the_pacs_sorts_into_another_study_are_written_again_once(h
             for found in hospital.orthanc.get(f"/studies/{line.orthanc_id}/instances")
             if found["MainDicomTags"]["SOPInstanceUID"] == one.SOPInstanceUID
         )
-        file = httpx.get(f"{hospital.orthanc.url}/instances/{place}/file", trust_env=False).content
+        file = httpx.get(f"{hospital.orthanc.url}/instances/{place}/file", trust_env=False, timeout=60).content
         hospital.orthanc.delete(f"/instances/{place}")
         hospital.orthanc.post(of(dcmread(io.BytesIO(file)), "ELSEWHERE", "Wrong^Name"))
     hospital.patrol()

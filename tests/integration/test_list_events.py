@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,13 +14,17 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 import migrations
 from gateway.list.hub import ListHub
+from tests.hospitals import wait_until
 from tests.list_gateway import ListGateway, running_list
 from tests.lists import EFFUSION, NOTHING, PNEUMOTHORAX, FilledList, uid_of
 from worklist.records import Database, Worklist
 from worklist.site import SiteRules
+
+_LONG_S = 60.0
 
 Event = tuple[str, str, dict[str, Any]]
 """Kind, number ("" where it bears none) and data."""
@@ -45,7 +50,7 @@ def gateway(listed: FilledList) -> Iterator[ListGateway]:
 def listening(gateway: ListGateway, **more: Any) -> Iterator[Iterator[Event]]:  # noqa: ANN401 - of the request
     """The events of one connection, from its first heartbeat on."""
     with (
-        httpx.Client(trust_env=False, timeout=20) as client,
+        httpx.Client(trust_env=False, timeout=60) as client,
         client.stream("GET", f"{gateway.url}worklist/events", **more) as answer,
     ):
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -100,12 +105,12 @@ def next_change(events: Iterator[Event]) -> list[Event]:
 
 def test_silence_is_broken_by_heartbeats(gateway: ListGateway) -> None:
     """Where nothing happens they come regularly, as events, and their number stays."""
+    started = time.monotonic()
     with listening(gateway) as events:
-        started = time.monotonic()
-        beats = [until_heartbeat(events) for _ in range(4)]
+        beats = [until_heartbeat(events) for _ in range(8)]
         assert all(len(beat) == 1 for beat in beats)
         assert len({beat[0][1] for beat in beats}) == 1
-        assert 2 < time.monotonic() - started < 12
+    assert 5 < time.monotonic() - started < 60, "eight in ten seconds each are no eight in one"
 
 
 @pytest.mark.parametrize("by_header", [True, False])
@@ -143,7 +148,7 @@ def test_a_senseless_number_is_none(gateway: ListGateway, number: str) -> None:
 
 
 def test_many_pages_hear_the_same_soon(gateway: ListGateway, listed: FilledList) -> None:
-    """Twenty pages hear a change, all the same bytes, within a second."""
+    """Twenty pages hear a change, all the same bytes."""
     assert '"by":"Dr. A"' in hear_by_all(gateway, listed, 20)
 
 
@@ -151,16 +156,13 @@ def hear_by_all(gateway: ListGateway, listed: FilledList, pages: int) -> str:
     """What all of the pages hear of one claim."""
 
     async def hear() -> list[str]:
-        async with httpx.AsyncClient(trust_env=False, timeout=20, limits=httpx.Limits(max_connections=pages)) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60, limits=httpx.Limits(max_connections=pages)) as client:
             ready = asyncio.Semaphore(0)
             heard = [asyncio.create_task(one(client, ready)) for _ in range(pages)]
             for _ in range(pages):
                 await ready.acquire()
-            started = time.monotonic()
             await asyncio.to_thread(listed.claim, 3, "Dr. A")
-            said = await asyncio.gather(*heard)
-            assert time.monotonic() - started < 10
-            return said
+            return await asyncio.gather(*heard)
 
     async def one(client: httpx.AsyncClient, ready: asyncio.Semaphore) -> str:
         async with client.stream("GET", f"{gateway.url}worklist/events") as answer:
@@ -196,7 +198,9 @@ async def _slow_beside_fast(listed: FilledList) -> None:
         for turn in range(100):
             step = listed.claim if turn % 2 == 0 else listed.put_back
             await asyncio.to_thread(step, 1, "Dr. A")
-            heard.append(await asyncio.wait_for(anext(fast), 5))
+            while b"event: item" not in (chunk := await asyncio.wait_for(anext(fast), _LONG_S)):
+                pass  # a heartbeat
+            heard.append(chunk)
         assert heard[0] == first
         assert len(heard) == 101
         left = [chunk async for chunk in slow]
@@ -210,21 +214,51 @@ async def _slow_beside_fast(listed: FilledList) -> None:
     assert [chunk async for chunk in fast] == []
 
 
+def test_a_page_that_comes_before_the_first_look_loads_nothing_anew(
+    listed: FilledList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pages come back as a gateway starts: each hears what happens from its own look on, and no resync."""
+    watches, commits = threading.Event(), listed.database.commits
+
+    def later(should_stop: Callable[[], bool]) -> Iterator[None]:
+        watches.wait(_LONG_S)
+        return commits(should_stop)
+
+    monkeypatch.setattr(listed.database, "commits", later)
+    asyncio.run(_early(listed, watches))
+
+
+async def _early(listed: FilledList, watches: threading.Event) -> None:
+    hub = ListHub(listed.database, listed.worklist)
+    hub.start()
+    try:
+        stream: AsyncIterator[bytes] = hub.stream(None)
+        heard = await anext(stream)
+        await asyncio.to_thread(listed.claim, 1, "Dr. A")
+        watches.set()
+        while b"event: item" not in heard and b"event: resync" not in heard:
+            heard = await asyncio.wait_for(anext(stream), _LONG_S)
+        assert heard.count(b"event: item") == 1
+    finally:
+        hub.stop()
+
+
 def test_without_a_database_no_page_hears_a_heartbeat(tmp_path: Path) -> None:
     """Where the list cannot be read there is no sign of life, and it comes back with the database."""
-    with closing(Database(f"sqlite:///{tmp_path / 'empty.db'}")) as database:
-        asyncio.run(_dead_then_alive(database))
+    with closing(Database(f"sqlite:///{tmp_path / 'empty.db'}")) as database, capture_logs() as logs:
+        asyncio.run(_dead_then_alive(database, logs))
 
 
-async def _dead_then_alive(database: Database) -> None:
+async def _dead_then_alive(database: Database, logs: Sequence[Mapping[str, object]]) -> None:
     hub = ListHub(database, Worklist(database, SiteRules()), timedelta(seconds=0.2))
     hub.start()
     try:
         stream: AsyncIterator[bytes] = hub.stream(None)
         first = asyncio.ensure_future(anext(stream))
-        await asyncio.sleep(1)
+        await asyncio.to_thread(wait_until, lambda: len(logs) >= 2)  # it has tried again
+        assert {log["event"] for log in logs} == {"the list cannot be watched"}
         assert not first.done()
         await asyncio.to_thread(migrations.upgrade, database)
-        assert b"event: heartbeat" in await asyncio.wait_for(first, 10)
+        assert b"event: heartbeat" in await asyncio.wait_for(first, _LONG_S)
     finally:
         hub.stop()

@@ -58,7 +58,7 @@ def client(listed: FilledList, orthanc: OrthancServer) -> Iterator[httpx.Client]
     with (
         closing(OrthancClient(orthanc.url, auth=None)) as pacs,
         served(list_app(listed, pacs)) as url,
-        httpx.Client(base_url=url, trust_env=False, timeout=30) as client,
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
     ):
         yield client
 

@@ -51,7 +51,7 @@ def gateway(listed: FilledList) -> Iterator[ListGateway]:
 @pytest.fixture
 def client(gateway: ListGateway) -> Iterator[httpx.Client]:
     """Asks the gateway."""
-    with httpx.Client(base_url=gateway.url, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -185,7 +185,7 @@ def test_the_model_in_openapi_is_the_json(client: httpx.Client, gateway: ListGat
         page = WorklistPage.model_validate_json(content)
         assert set(page.items[0].model_dump()) == set(WorklistItem.model_fields)
     WorklistItem.model_validate_json(put(client, 1, "reading").content)
-    paths = httpx.get(f"{gateway.url}openapi.json", trust_env=False).json()["paths"]
+    paths = httpx.get(f"{gateway.url}openapi.json", trust_env=False, timeout=60).json()["paths"]
     schema = paths["/worklist"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert schema["$ref"].endswith("/WorklistPage")
     state = paths["/worklist/{study_instance_uid}/state"]["put"]
@@ -323,7 +323,7 @@ def test_a_trusted_proxy_names_the_reader(listed: FilledList) -> None:
     """Its X-Remote-User counts instead of what was typed; without it the typed name does; two names are none."""
     with (
         running_list(listed, trusted_proxies=("10.0.0.0/8", "127.0.0.1")) as gateway,
-        httpx.Client(base_url=gateway.url, trust_env=False) as client,
+        httpx.Client(base_url=gateway.url, trust_env=False, timeout=60) as client,
     ):
         answer = put(client, 1, "reading", "typed", headers={"X-Remote-User": "k.adeyemi"})
         assert answer.json()["reading"]["by"] == "k.adeyemi"

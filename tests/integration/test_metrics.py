@@ -38,7 +38,7 @@ def url(folder: Path) -> Iterator[str]:
 
 def scrape(url: str) -> tuple[str, Samples]:
     """The text, and its samples by name and labels."""
-    answer = httpx.get(f"{url}/metrics", trust_env=False)
+    answer = httpx.get(f"{url}/metrics", trust_env=False, timeout=60)
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return answer.text, {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -79,7 +79,7 @@ def test_the_documented_names_are_the_ones_that_are_told(url: str) -> None:
     page = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`firstread_.*?) \| (.*?) \|", page, re.MULTILINE)
     documented = {name: labels for names, labels in rows for name in re.findall(r"`(\w+)`", names)}
-    families = text_string_to_metric_families(httpx.get(f"{url}/metrics", trust_env=False).text)
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics", trust_env=False, timeout=60).text)
     told = {family.name.removesuffix("_info") for family in families}
     assert {name.removesuffix("_info") for name in documented} == told
     alarms = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)

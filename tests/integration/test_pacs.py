@@ -16,7 +16,7 @@ from pydicom.uid import RLELossless
 
 from tests import sr_films
 from tests.bad_films import chest
-from tests.servers import OrthancServer
+from tests.servers import OrthancServer, free_ports
 from worker.encoding import encode
 from worker.pacs import Pacs
 from worklist.errors import PacsUnavailable, UnusableImage
@@ -144,8 +144,7 @@ def _refusing(reason: int) -> dict[str, object]:
 
 def test_a_pacs_that_is_away_is_tried_again() -> None:
     """Nobody at the address is for the site to mend; the message says where nobody is."""
-    with a_pacs_that_answers(200) as pacs:
-        pass
+    pacs = Pacs(f"http://{_LOOPBACK}:{free_ports(1)[0]}", auth=None)
     with pytest.raises(PacsUnavailable, match=_LOOPBACK) as refused:
         pacs.fetch_instance("1.2", "1.3", "1.4")
     assert refused.value.code == "pacs_unavailable"

@@ -23,7 +23,7 @@ from gateway.problems import MEDIA_TYPE
 from tests.bad_films import chest
 from tests.gateways import running_gateway
 from tests.proxies import proxied
-from tests.servers import OrthancServer, free_ports
+from tests.servers import OrthancServer
 from worker.pacs import Pacs
 from worklist.errors import InvalidInput, PacsUnavailable
 from worklist.pacs_connection import trusting
@@ -97,13 +97,12 @@ def orthanc_with(certificate: Path) -> Iterator[str]:
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    (port,) = free_ports(1)
-    with HTTPServer(("127.0.0.1", port), Handler) as server:
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield f"https://127.0.0.1:{port}"
+            yield f"https://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
@@ -177,7 +176,7 @@ def test_a_viewer_is_told_what_is_wrong_with_the_certificate(certificates: Path,
     with (
         orthanc_with(certificates / f"{name}.pem") as url,
         running_gateway(tmp_path, url, accept_stow=True, **trusted) as gateway,
-        httpx.Client(base_url=gateway, trust_env=False, timeout=30) as viewer,
+        httpx.Client(base_url=gateway, trust_env=False, timeout=60) as viewer,
     ):
         answers = [viewer.get(f"{path}") for path in ("/dicom-web/studies", instance, f"{instance}/rendered")]
         answers.append(viewer.post("/dicom-web/studies", content=b"x", headers={"Content-Type": "application/dicom"}))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -100,7 +102,7 @@ def test_work_that_nobody_takes_is_told(site: Site) -> None:
     assert not ready.ready
     assert ready.oldest_job_s is not None
     assert ready.oldest_job_s > 60
-    assert ready.checks["work"].detail.startswith("nobody takes work of the queue score for 6")
+    assert ready.checks["work"].detail.startswith("nobody takes work of the queue score for ")
     site.work()
     assert health.readiness().ready
 
@@ -157,6 +159,7 @@ def test_a_site_without_workers_is_not_ready(site: Site) -> None:
     assert not health.readiness().ready
 
 
+@pytest.mark.usefixtures("long_leases")
 def test_a_holder_that_hangs_is_told_by_those_that_stand_by(site: Site) -> None:
     """Whoever holds the feed and does not read it: no gateway says that all is well."""
     holder, other = site.intake(), site.intake()
@@ -168,7 +171,9 @@ def test_a_holder_that_hangs_is_told_by_those_that_stand_by(site: Site) -> None:
     site.ahead = TOO_LONG
     ready = health.readiness()
     assert not ready.ready
-    assert "another gateway holds it and has not read it for 6" in ready.checks["feed"].detail
+    told = re.search(r"another gateway holds it and has not read it for (\d+) s", ready.checks["feed"].detail)
+    assert told
+    assert int(told[1]) >= 61
 
 
 def test_a_database_that_takes_no_write_is_told(site: Site) -> None:
@@ -213,24 +218,28 @@ def test_a_database_that_goes_away_in_the_middle_is_told(site: Site) -> None:
     assert (ready.checks["broker"].ok, ready.checks["feed"].ok, "work" in ready.checks) == (True, False, False)
 
 
-def test_many_who_ask_cost_one_question(site: Site) -> None:
-    """Thirty pages that ask while Orthanc is slow ask it once together, and all get an answer."""
+def test_many_who_ask_cost_one_question(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty pages that ask at one moment while Orthanc is slow ask it once together, and all get an answer."""
     asked: list[str] = []
+    others = Barrier(30)
+    monkeypatch.setattr("gateway.health.time", SimpleNamespace(monotonic=lambda: 0.0))
 
-    def slowly(request: str, answer: httpx.Response) -> httpx.Response:
+    def note(request: str, answer: httpx.Response) -> httpx.Response:
         asked.append(request)
-        if request == "GET /system":
-            time.sleep(0.5)
         return answer
+
+    def ask(_: int) -> Readiness:
+        others.wait(60)
+        return health.readiness()
 
     intake = site.intake()
     intake.look()
     worker_lives(site)
-    with proxied(site.orthanc.url, slowly) as url, ThreadPoolExecutor(30) as pages:
+    with proxied(site.orthanc.url, note) as url, ThreadPoolExecutor(30) as pages:
         health = health_of(site, intake, orthanc_url=url)
-        answers = list(pages.map(lambda _: health.readiness(), range(30)))
+        answers = list(pages.map(ask, range(30)))
     assert [answer.checks for answer in answers if not answer.ready] == []
-    assert asked.count("GET /system") <= 2
+    assert asked.count("GET /system") == 1
 
 
 def test_disks_that_fill_up_are_told(site: Site, tmp_path: Path) -> None:
@@ -306,7 +315,7 @@ def test_a_doorbell_with_another_secret_is_told(site: Site) -> None:
         .detail.endswith("FIRSTREAD_DOORBELL_SECRET is to be the same for the gateway and for Orthanc")
     )
     intake.ring()
-    assert "doorbell rang 0 s ago" in health.readiness().checks["feed"].detail
+    assert re.search(r"doorbell rang \d+ s ago", health.readiness().checks["feed"].detail)
 
 
 def test_a_language_server_that_is_away_is_told_and_stops_nothing(site: Site) -> None:

@@ -399,6 +399,7 @@ def test_what_is_older_than_the_site_keeps_is_not_rebuilt(site: Recovery) -> Non
     assert site.lines() == []
 
 
+@pytest.mark.usefixtures("long_leases")
 def test_nothing_is_rebuilt_beside_a_gateway(site: Recovery) -> None:
     """It would list films that are being rebuilt."""
     with closing(Database(site.settings.database_url)) as database:

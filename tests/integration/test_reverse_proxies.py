@@ -123,5 +123,6 @@ def test_a_sample_serves_all_that_people_and_viewers_ask(proxy: str, gateway: st
         assert client.post("/predict", files=large, **by_name).status_code == 415  # type: ignore[arg-type]
         trusted = ssl.create_default_context(cafile=tmp_path / "firstread.pem")
         uri = f"wss://{NAME}/dicom-web/subscribers/VIEWER"
-        with connect(uri, sock=socket.create_connection(("127.0.0.1", port)), ssl=trusted, proxy=None):
+        plain = socket.create_connection(("127.0.0.1", port))
+        with connect(uri, sock=plain, ssl=trusted, proxy=None, open_timeout=PATIENCE_S):
             pass

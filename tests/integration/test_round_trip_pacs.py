@@ -60,7 +60,7 @@ class QueryRetrieveServer(Server):
 
     def _answers(self) -> bool:
         try:
-            socket.create_connection((_LOOPBACK, self.dicom_port), timeout=1).close()
+            socket.create_connection((_LOOPBACK, self.dicom_port), timeout=60).close()
         except OSError:
             return False
         return True
@@ -147,7 +147,7 @@ def test_the_pacs_holds_what_was_built_to_the_byte(
     assert held.keys() == {one.SOPInstanceUID for one in sent}
     for item in results.objects:
         file = tmp_path / f"{item.SOPInstanceUID}.dcm"
-        taken = httpx.get(f"{orthanc.url}/instances/{held[item.SOPInstanceUID]}/file", trust_env=False)
+        taken = httpx.get(f"{orthanc.url}/instances/{held[item.SOPInstanceUID]}/file", trust_env=False, timeout=60)
         file.write_bytes(taken.raise_for_status().content)
         assert file.read_bytes() == encode(item)
         assert not set(check_definition(file)) - set(inherited)
@@ -191,7 +191,7 @@ def know(orthanc: OrthancServer, other: OrthancServer | QueryRetrieveServer) -> 
     """Have an Orthanc know another PACS by its AE title, and obey us."""
     for name, aet, port in (("other", other.aet, other.dicom_port), ("we", _OWN_AET, 104)):
         entry = {"AET": aet, "Host": _LOOPBACK, "Port": port}
-        httpx.put(f"{orthanc.url}/modalities/{name}", json=entry, trust_env=False).raise_for_status()
+        httpx.put(f"{orthanc.url}/modalities/{name}", json=entry, trust_env=False, timeout=60).raise_for_status()
 
 
 def move(source: OrthancServer | QueryRetrieveServer, destination: str, film: Dataset, *, count: int) -> None:
@@ -201,7 +201,7 @@ def move(source: OrthancServer | QueryRetrieveServer, destination: str, film: Da
     model = UID("1.2.840.10008.5.1.4.1.2.2.2")  # Study Root Query/Retrieve Information Model - MOVE
     entity = AE(ae_title=_OWN_AET)
     entity.add_requested_context(model)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
     association, _ = associate(entity, _LOOPBACK, source.dicom_port, ae_title=source.aet)
     assert association.is_established
     answers = [status for status, _ in association.send_c_move(wanted, destination, model)]
@@ -214,7 +214,7 @@ def move(source: OrthancServer | QueryRetrieveServer, destination: str, film: Da
 def held_by(orthanc: OrthancServer) -> list[Dataset]:
     """Every object of an Orthanc, from its very files."""
     files = [
-        httpx.get(f"{orthanc.url}/instances/{instance}/file", trust_env=False).raise_for_status().content
+        httpx.get(f"{orthanc.url}/instances/{instance}/file", trust_env=False, timeout=60).raise_for_status().content
         for instance in orthanc.get("/instances")
     ]
     return [dcmread(io.BytesIO(file)) for file in files]

@@ -62,7 +62,7 @@ class Peer:
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(context.abstract_syntax or "", list(_SYNTAXES))
         handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_REQUESTED, self._note)]
-        server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        server = entity.start_server(("127.0.0.1", free_ports(1)[0]), block=False, evt_handlers=handlers)
         assert server is not None
         self.server = server
         self.port = int(server.server_address[1])
@@ -118,7 +118,7 @@ def file_of(orthanc: OrthancServer, sop_instance_uid: str) -> bytes:
         for item in orthanc.get("/instances?expand")
         if item["MainDicomTags"]["SOPInstanceUID"] == sop_instance_uid
     )
-    return httpx.get(f"{orthanc.url}/instances/{found}/file", trust_env=False).content
+    return httpx.get(f"{orthanc.url}/instances/{found}/file", trust_env=False, timeout=60).content
 
 
 def saved(film: Dataset, path: Path) -> Path:
@@ -361,7 +361,7 @@ def test_no_answer_is_taken_by_the_association_itself(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Checkpoint, "wait", held_up)
     monkeypatch.setattr(DIMSEServiceProvider, "get_msg", awaited_late)
     monkeypatch.setattr(Association, "send_c_store", stored_late)
-    monkeypatch.setattr("gateway.dimse.send._ANSWER_S", 5)
+    monkeypatch.setattr("gateway.dimse.send._ANSWER_S", 60)
     with Peer() as peer:
         assert peer.send(tiny_images(5)).failed == ()
 

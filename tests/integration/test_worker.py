@@ -164,7 +164,7 @@ class Site:
         for found_id in self.orthanc.get("/instances"):
             tags = self.orthanc.get(f"/instances/{found_id}/simplified-tags")
             if tags.get("Manufacturer") == "Firstread":
-                answer = httpx.get(f"{self.orthanc.url}/instances/{found_id}/file", trust_env=False)
+                answer = httpx.get(f"{self.orthanc.url}/instances/{found_id}/file", trust_env=False, timeout=60)
                 found[tags["SOPInstanceUID"]] = answer.raise_for_status().content
         return found
 

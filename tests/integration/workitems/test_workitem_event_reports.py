@@ -32,6 +32,7 @@ pytestmark = LEFT_SOCKETS
 SUBSCRIBE, UNSUBSCRIBE = 3, 4
 DCMJS = Path(sys.prefix) / "share" / "dcmjs"  # where make setup puts it
 _LONG_S = 60.0
+_RETRIES_S = (0.1, *(0.2,) * 1000)
 
 Heard = tuple[str, int, Dataset]
 """Of an event report: the workitem's UID, its type, and what it says."""
@@ -68,7 +69,7 @@ def place(listed: FilledList) -> Iterator[int]:
     """The port at which the receiver is known to listen; its event reports are sent there."""
     (port,) = free_ports(1)
     destination = Destination(ae_title=RECEIVER, host="127.0.0.1", port=port)
-    with closing(EventReports(listed.database, {RECEIVER: destination}, "FIRSTREAD", retries_s=(0.1, 60.0))) as reports:
+    with closing(EventReports(listed.database, {RECEIVER: destination}, "FIRSTREAD", retries_s=_RETRIES_S)) as reports:
         reports.start()
         yield port
 
@@ -127,8 +128,8 @@ def test_what_a_receiver_does_not_take_at_once_is_sent_again(
     """One that begins to listen later hears of it; nobody waits for it meanwhile."""
     (place,) = free_ports(1)
     destination = Destination(ae_title=RECEIVER, host="127.0.0.1", port=place)
-    retries = (0.1, *(0.2,) * 1000)
-    with closing(EventReports(listed.database, {RECEIVER: destination}, "FIRSTREAD", retries_s=retries)) as reports:
+    sender = EventReports(listed.database, {RECEIVER: destination}, "FIRSTREAD", retries_s=_RETRIES_S)
+    with closing(sender) as reports:
         reports.start()
         assert ask(port, SUBSCRIBE, of_reading(studies["plain"])) == 0
         with receiver(place) as heard:
@@ -157,8 +158,7 @@ def test_by_tls_only_the_host_that_is_named_is_told(
     tls = receiver_tls_context(*ours, trusted)
     wrong, met = tls_context(*anothers, ours[0]), queue.Queue[None]()
     wrong.sni_callback = lambda *_: met.put(None)
-    retries = (0.1, *(0.2,) * 1000)
-    with closing(EventReports(listed.database, {RECEIVER: destination}, "FIRSTREAD", tls, retries)) as reports:
+    with closing(EventReports(listed.database, {RECEIVER: destination}, "FIRSTREAD", tls, _RETRIES_S)) as reports:
         reports.start()
         with receiver(place, wrong) as heard:
             assert ask(port, SUBSCRIBE, of_reading(studies["plain"])) == 0
@@ -176,12 +176,15 @@ def test_by_tls_only_the_host_that_is_named_is_told(
 def test_one_process_tells_at_a_time(port: int, place: int, listed: FilledList, studies: dict[str, str]) -> None:
     """A second sender of the same process holds no lease while the first lives, so that nobody hears twice."""
     destination = Destination(ae_title=RECEIVER, host="127.0.0.1", port=place)
-    with receiver(place) as heard, closing(EventReports(listed.database, {RECEIVER: destination}, "OTHER")) as second:
+    other = EventReports(listed.database, {RECEIVER: destination}, "FIRSTREAD", retries_s=_RETRIES_S)
+    with receiver(place) as heard, closing(other) as second:
         second.start()
         assert ask(port, SUBSCRIBE, of_reading(studies["plain"])) == 0
         assert heard.get(timeout=_LONG_S)[0] == of_reading(studies["plain"])
         listed.claim(studies["plain"], "Dr. A")
         assert heard.get(timeout=_LONG_S)[2].ProcedureStepState == "IN PROGRESS"
+        listed.put_back(studies["plain"], "Dr. A")
+        assert heard.get(timeout=_LONG_S)[2].ProcedureStepState == "CANCELED"
         assert heard.empty()
     assert ask(port, UNSUBSCRIBE, of_reading(studies["plain"])) == 0
 

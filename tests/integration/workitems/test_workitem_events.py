@@ -153,7 +153,7 @@ def test_another_gateway_tells_the_same_after_a_restart(web: httpx.Client, liste
     subscribe(web, "MOVED", uid)
     with (
         served(workitem_app(listed)) as url,
-        httpx.Client(base_url=f"{url}/dicom-web", trust_env=False) as other,
+        httpx.Client(base_url=f"{url}/dicom-web", trust_env=False, timeout=60) as other,
         listening(other, "MOVED") as there,
         listening(web, "MOVED") as here,
     ):
@@ -165,9 +165,10 @@ def test_another_gateway_tells_the_same_after_a_restart(web: httpx.Client, liste
 
 def test_one_that_never_reads_is_closed_and_costs_nobody_anything(listed: FilledList) -> None:
     """Its connection ends; another one hears everything meanwhile, and requests are answered."""
-    app = workitem_app(listed, patience=timedelta(seconds=1))
+    patience = timedelta(seconds=10)  # with the one that reads, too, which a slow machine may hold up
+    app = workitem_app(listed, patience=patience)
     with (
-        served(app, unread=timedelta(seconds=1)) as url,
+        served(app, unread=patience) as url,
         httpx.Client(base_url=f"{url}/dicom-web", trust_env=False, timeout=60) as web,
     ):
         uid = created(web)
@@ -240,5 +241,8 @@ def test_bad_subscriptions(web: httpx.Client, method: str, path: str, status: in
 def test_a_page_of_another_site_hears_nothing(web: httpx.Client) -> None:
     """A browser says from where its page is."""
     address = str(web.base_url).replace("http", "ws", 1) + "subscribers/ONE"
-    with pytest.raises(Exception, match="403"), client.connect(address, origin="http://elsewhere", proxy=None):
+    with (
+        pytest.raises(Exception, match="403"),
+        client.connect(address, origin="http://elsewhere", proxy=None, open_timeout=_LONG_S),
+    ):
         pass
