@@ -502,7 +502,7 @@ def test_callers_who_hang_up_use_up_nothing() -> None:
             for _ in range(8):
                 asked.wfile.write(PIECE)
 
-    with before(answer, patience_s=2) as web:
+    with before(answer, patience_s=30) as web:
         for _ in range(120):
             with web.stream("GET", "/studies/1.2"):
                 pass
@@ -514,9 +514,9 @@ def test_a_silent_orthanc_is_given_up() -> None:
     told = threading.Event()
 
     def answer_late(_: BaseHTTPRequestHandler) -> None:
-        told.wait(20)
+        told.wait(60)
 
-    with before(answer_late, patience_s=0.3) as web:
+    with before(answer_late, patience_s=3) as web:
         answer = web.get("/studies")
         told.set()
     assert answer.status_code == 503

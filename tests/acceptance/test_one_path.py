@@ -118,8 +118,11 @@ def test_own_objects_start_no_job(running: RunningSite) -> None:
     film = film_with_effusion(5)
     running.send([film])
     before = running.done(1)[film.StudyInstanceUID]
-    time.sleep(4)  # the results' own NewInstance and StableStudy have been read by now
-    after = running.done(1)[film.StudyInstanceUID]
+    later = chest(17)
+    running.send([later])  # once it is reported, what came before it has gone through the feed, and been quiet as long
+    items = running.done(1)
+    assert items[later.StudyInstanceUID]["state"] == "reported"
+    after = items[film.StudyInstanceUID]
     assert after["result_series_uids"] == before["result_series_uids"]
     _require_one_report(running, film.StudyInstanceUID)
 

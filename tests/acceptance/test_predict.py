@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from gateway.problems import install_problems
 from tests.acceptance.conftest import RunningSite
 from tests.bad_films import BAD_FILMS, chest
 from tests.boxed_films import boxed_picture, picture
+from tests.hospitals import wait_until
 from tests.servers import free_ports
 from worklist.job import JobLimits
 from worklist.records import Database, JobRecords, PredictionRecords, UploadFiles
@@ -99,8 +99,11 @@ def test_a_dicom_upload_makes_no_study(running: RunningSite) -> None:
     """What was only tried appears neither on the list nor in the PACS."""
     film = chest(32)
     assert post(running, part_10(film)).status_code == 200
-    time.sleep(1.5)
-    assert film.StudyInstanceUID not in running.done(0)
+    later = chest(36)
+    running.send([later])
+    listed = running.done(1)  # all that came to the PACS before has been taken in by now
+    assert later.StudyInstanceUID in listed
+    assert film.StudyInstanceUID not in listed
     assert running.own_objects(film.StudyInstanceUID) == []
 
 
@@ -318,14 +321,24 @@ def test_a_worker_that_pauses_answers_late(running: RunningSite) -> None:
     """An upload waits for a worker that hangs for a moment, and is then judged."""
     group = running.supervisor.pid("worker-score")
     os.killpg(group, signal.SIGSTOP)
-    resume = threading.Timer(2, lambda: os.killpg(group, signal.SIGCONT))
-    resume.start()
-    started = time.monotonic()
     try:
-        assert post(running, picture("PNG")).status_code == 200
+        with (
+            ThreadPoolExecutor(1) as pool,
+            closing(Database(running.site.environment["FIRSTREAD_DATABASE_URL"])) as database,
+        ):
+            answer = pool.submit(post, running, picture("PNG"))
+            wait_until(lambda: count_waiting(database) == 1)
+            assert not answer.done()
+            os.killpg(group, signal.SIGCONT)
+            assert answer.result().status_code == 200
     finally:
-        resume.join()
-    assert 1.5 < time.monotonic() - started < 25
+        os.killpg(group, signal.SIGCONT)
+
+
+def count_waiting(database: Database) -> int:
+    """How many uploads no worker has taken."""
+    with database.read() as session:
+        return int(session.execute(text("SELECT count(*) FROM predictions WHERE taken_at IS NULL")).scalar_one())
 
 
 def ask_where_nobody_works(database: Database, broker_url: str, folder: Path, uploads: int = 1) -> list[httpx.Response]:
@@ -356,7 +369,7 @@ def test_without_worker_or_broker_the_answer_is_503_in_time(
     url = request.getfixturevalue(broker) if broker else f"redis://127.0.0.1:{free_ports(1)[0]}/0"
     started = time.monotonic()
     (answer,) = ask_where_nobody_works(database, url, tmp_path)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60
     document = problem(answer, 503)
     assert document["code"] == ("no_answer_in_time" if broker else "broker_unavailable")
     assert int(answer.headers["retry-after"]) > 0
@@ -368,6 +381,6 @@ def test_more_than_fits_is_turned_away_in_time(database: Database, redis_url: st
     """When no upload gets anywhere, those behind the first ones hear so in bounded time too."""
     started = time.monotonic()
     answers = ask_where_nobody_works(database, redis_url, tmp_path, uploads=12)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     assert {answer.status_code for answer in answers} == {503}
     assert {answer.json()["code"] for answer in answers} == {"no_answer_in_time", "busy"}

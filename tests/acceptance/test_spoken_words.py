@@ -18,7 +18,7 @@ from playwright.sync_api import expect, sync_playwright
 from firstread.compose_gateway import build_gateway
 from firstread.processes import Program, Supervisor, wait_until_ready
 from firstread.settings import Settings
-from tests.browsing import row_of, wait_until_live
+from tests.browsing import HEARD, row_of, wait_until_heard, wait_until_live
 from tests.gateways import served
 from tests.licensed import require_models
 from tests.lists import EFFUSION, PNEUMOTHORAX, FilledList, uid_of
@@ -170,6 +170,7 @@ def test_words_said_into_a_browsers_microphone_are_done(ear: Ear, tmp_path: Path
     with sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=path, args=arguments)
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
+        page.add_init_script(HEARD)
         page.goto(ear.url)
         wait_until_live(page)
         row_of(page, 1).locator(".patient").click()
@@ -178,8 +179,8 @@ def test_words_said_into_a_browsers_microphone_are_done(ear: Ear, tmp_path: Path
         page.locator("#details-name").focus()
         page.keyboard.down("t")
         expect(page.locator("#heard")).to_contain_text("Listening")
-        page.wait_for_timeout(2_500)
+        wait_until_heard(page, 2.5)
         page.keyboard.up("t")
-        expect(page.locator("#heard")).to_have_text("Heard: \u201cnext patient\u201d. Next study.", timeout=30_000)
+        expect(page.locator("#heard")).to_have_text("Heard: \u201cnext patient\u201d. Next study.")
         expect(page.locator("#details-name")).to_contain_text("Lindqvist")
         chromium.close()

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.acceptance.conftest import RunningSite
 from tests.axe import axe_findings
 from tests.bad_films import BAD_FILMS, chest
+from tests.browsing import ask_once, wait_until
 from tests.trying import film, score
 from worklist.triage import Urgency
 
@@ -183,7 +184,8 @@ def test_one_film_at_a_time(open_page: Callable[..., Page]) -> None:
     expect(page.get_by_role("status")).to_have_text("Scoring …")
     expect(button).to_have_attribute("aria-disabled", "true")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(200)
+    ask_once(page)
+    wait_until(page, lambda: bool(held))
     assert len(held) == 1
     held[0].continue_()
     expect(page.locator("#verdict")).to_be_visible()

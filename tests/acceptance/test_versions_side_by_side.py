@@ -23,7 +23,7 @@ from firstread.settings import Settings
 from tests.bad_films import chest
 from tests.servers import OrthancServer, free_ports
 
-_WAIT_S = 60.0
+_WAIT_S = 120.0
 _BY_UID = "8dde3fe"  # the last one that knew a study by its Study Instance UID; its queues are the present ones
 
 

@@ -99,12 +99,16 @@ const hear = {
   },
 };
 
+let asked = 0; // how often: only the answer to the last question counts
+
 /** Ask GET /ready which of the parts behind the gateway do not answer, or are full, and say so. */
 async function checkGateway() {
   const parts = { database: "the database", broker: "the broker", orthanc: "Orthanc", feed: "the intake", work: "the AI" };
   const disks = { disk: "Firstread's disk", pacs_disk: "Orthanc's disk" };
+  const mine = ++asked;
   try {
     const { checks } = await (await ask("ready")).json();
+    if (mine !== asked) return;
     const wrong = (named) => Object.keys(named).filter((key) => checks[key]?.ok === false).map((key) => named[key]).join(" and ");
     const [silent, full] = [wrong(parts), wrong(disks)];
     missing = [silent && `no answer from ${silent}`, full && `hardly any room on ${full}`].filter(Boolean).join(", ");

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
-from tests.browsing import wait_until_live
+from tests.browsing import LASTING_NOTICES, wait_until_live
 from tests.list_gateway import ListGateway, running_list
 from tests.lists import EFFUSION, LATERAL, NOTHING, PNEUMOTHORAX, FilledList
 from worklist.finding import FindingType
@@ -87,6 +87,7 @@ def open_page(browser: Browser, gateway: ListGateway) -> Iterator[Callable[..., 
         page = context.new_page()
         if reader:
             page.add_init_script(f"localStorage.setItem('firstread.reader', '{reader}')")
+        page.add_init_script(LASTING_NOTICES)
         page.add_init_script(prelude)
         page.on("console", hear)
         page.on("pageerror", lambda error: troubles.append(str(error)))

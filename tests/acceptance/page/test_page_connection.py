@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from gateway.list.hub import ListHub
 from tests.acceptance.conftest import RunningSite
-from tests.browsing import expect_order, row_of
-from tests.list_gateway import ListGateway
+from tests.browsing import STOPPABLE, ask_once, expect_order, row_of, stop_clocks, wait_until
+from tests.list_gateway import ListGateway, running_list
 from tests.lists import CARD, PNEUMOTHORAX, FilledList, uid_of
 from tests.relays import relay_to
 
 OpenPage = Callable[..., Page]
+HEAR_CONNECTION = """() => {
+    window.said = [];
+    const connection = document.getElementById('connection');
+    new MutationObserver(() => said.push(connection.textContent)).observe(connection, {childList: true});
+}"""
 
 
 def test_a_silent_gateway_is_not_live(morning: FilledList, gateway: ListGateway, open_page: OpenPage) -> None:
@@ -36,17 +43,19 @@ def test_a_silent_gateway_is_not_live(morning: FilledList, gateway: ListGateway,
         page.close()
 
 
-def test_a_quiet_list_stays_live(open_page: OpenPage) -> None:
+def test_a_quiet_list_stays_live(morning: FilledList, open_page: OpenPage) -> None:
     """Where nothing happens, heartbeats alone keep the page live for longer than it would wait."""
-    page = open_page()
-    page.evaluate("""() => {
-        window.said = [];
-        new MutationObserver(() => said.push(document.getElementById('connection').textContent))
-            .observe(document.getElementById('connection'), {childList: true});
-    }""")
-    page.wait_for_timeout(18_000)
-    assert page.evaluate("window.said") == []
-    expect(page.locator("#connection")).to_have_text("Live")
+    with running_list(morning, heartbeat=timedelta(seconds=1)) as gateway:  # a second: however slow the machine is
+        page = open_page(url=gateway.url)
+        page.evaluate(HEAR_CONNECTION)
+        page.wait_for_timeout(18_000)
+        assert page.evaluate("window.said") == []
+        expect(page.locator("#connection")).to_have_text("Live")
+        script = page.request.get(f"{gateway.url}static/feed.js").text()
+        page.close()
+    (silence_ms,) = re.findall(r"^const SILENCE_MS = ([0-9_]+);", script, re.MULTILINE)
+    beat: timedelta = inspect.signature(ListHub).parameters["heartbeat"].default
+    assert beat + timedelta(seconds=3) < timedelta(milliseconds=int(silence_ms)) < timedelta(seconds=15)
 
 
 def test_a_connection_that_broke_goes_on_where_it_was(
@@ -54,14 +63,11 @@ def test_a_connection_that_broke_goes_on_where_it_was(
 ) -> None:
     """After a cut the page hears what it missed by its number, without asking for the whole list again."""
     with relay_to(gateway.url) as (relay, url):
-        page = open_page(url=url)
+        page = open_page(url=url, prelude=STOPPABLE)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        page.evaluate("""() => {
-            window.said = [];
-            new MutationObserver(() => said.push(document.getElementById('connection').textContent))
-                .observe(document.getElementById('connection'), {childList: true});
-        }""")
+        page.evaluate(HEAR_CONNECTION)
+        stop_clocks(page)  # after too long a silence it would ask for all
         relay.freeze()
         morning.add(13, "Late^Arrival")
         morning.read(1, "Dr. Marchetti")
@@ -145,6 +151,26 @@ def test_a_live_list_that_may_be_incomplete_says_so(gateway: ListGateway, open_p
     expect(connection).to_have_text("Live")
 
 
+@pytest.mark.usefixtures("morning")
+def test_what_the_gateway_lacked_before_is_not_told_again(gateway: ListGateway, open_page: OpenPage) -> None:
+    """An answer that comes behind the answer to a later question changes nothing."""
+    held: list[Route] = []
+
+    def hold_first(page: Page) -> None:
+        page.route("**/ready", lambda route: route.continue_() if held else held.append(route))
+
+    page = open_page(routed=hold_first)
+    wait_until(page, lambda: len(held) == 1)
+    gateway.away = {"broker"}
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    connection = page.locator("#connection")
+    expect(connection).to_contain_text("no answer from the broker")
+    with page.expect_response("**/ready"):
+        held[0].fulfill(json={"checks": {}})
+    ask_once(page)
+    expect(connection).to_contain_text("no answer from the broker")
+
+
 def test_another_model_changes_the_head(morning: FilledList, open_page: OpenPage) -> None:
     """A study that a new model has judged makes the page ask what that one looks for."""
     page = open_page()
@@ -158,14 +184,13 @@ def test_another_model_changes_the_head(morning: FilledList, open_page: OpenPage
 
 def test_a_frozen_gateway_is_not_live(running: RunningSite, open_page: OpenPage) -> None:
     """Where the gateway's process stops, Live is gone within 15 s, and back once it goes on."""
-    page = open_page(url=f"{running.site.gateway_url}/")
+    page = open_page(url=f"{running.site.gateway_url}/", routed=lambda page: page.clock.install())
     connection = page.locator("#connection")
     gateway = running.supervisor.pid("gateway")
     os.kill(gateway, signal.SIGSTOP)
     try:
-        frozen = time.monotonic()
-        expect(connection).to_contain_text("Not live: list as of", timeout=60_000)
-        assert time.monotonic() - frozen <= 20  # and what the machine takes to look
+        page.clock.fast_forward(15_000)
+        expect(connection).to_contain_text("Not live: list as of")
     finally:
         os.kill(gateway, signal.SIGCONT)
     expect(connection).to_have_text("Live", timeout=60_000)

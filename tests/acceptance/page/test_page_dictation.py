@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from gateway.dictation.routes import Dictation, build_dictation
 from gateway.intake.dispatch import Dispatcher, build_sender
-from tests.browsing import row_of, wait_until_live
+from tests.browsing import HEARD, LASTING_NOTICES, row_of, wait_until_heard, wait_until_live
 from tests.list_gateway import SITE, ListGateway, running_list
 from tests.lists import EFFUSION, NOBODY, NOTHING, PNEUMOTHORAX, FilledList, uid_of
 from tests.unit.test_speech import tone
@@ -128,6 +128,8 @@ def page(room: Room) -> Iterator[Page]:
     opened, troubles = context.new_page(), []
     opened.on("pageerror", lambda error: troubles.append(str(error)))
     opened.on("console", lambda said: troubles.append(said.text) if said.type in {"error", "warning"} else None)
+    opened.add_init_script(LASTING_NOTICES)
+    opened.add_init_script(HEARD)
     opened.add_init_script("localStorage.setItem('firstread.reader', 'Dr. Nguyen')")
     opened.goto(room.gateway.url)
     wait_until_live(opened)
@@ -191,7 +193,7 @@ def test_speech_arrives_at_16_khz_and_is_done(page: Page, room: Room) -> None:
     page.keyboard.down("t")
     expect(page.locator("#talk")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#heard")).to_contain_text("Listening")
-    page.wait_for_timeout(1_500)
+    wait_until_heard(page, 1.5)
     page.keyboard.up("t")
     expect(page.locator("#talk")).to_have_attribute("aria-pressed", "false")
     expect(page.locator("#heard")).to_contain_text("next patient")
@@ -210,7 +212,7 @@ def test_a_spoken_question_is_answered_and_the_button_talks_too(page: Page, room
     room.worker.hears = "how sure?"
     page.click("#talk")
     expect(page.locator("#talk")).to_have_attribute("aria-pressed", "true")
-    page.wait_for_timeout(1_500)
+    wait_until_heard(page, 1.5)
     page.click("#talk")
     expect(page.locator("#answer")).to_contain_text("Of 100 films marked like this, about 74 had it")
 
@@ -221,7 +223,7 @@ def test_a_command_never_reaches_another_study(page: Page, room: Room) -> None:
     room.worker.may_answer.clear()
     page.click("#talk")
     expect(page.locator("#talk")).to_have_attribute("aria-pressed", "true")
-    page.wait_for_timeout(1_000)
+    wait_until_heard(page, 1.0)
     page.click("#talk")
     row_of(page, 2).locator(".patient").click()
     expect(page.locator("#details-name")).to_contain_text("Lindqvist")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from playwright.sync_api import Locator, Page, expect
 
 from tests.acceptance.page.conftest import READER
-from tests.browsing import row_of, wait_until_live
+from tests.browsing import ask_once, row_of, wait_until_live
 from tests.lists import FilledList, uid_of
 
 OpenPage = Callable[..., Page]
@@ -28,6 +28,7 @@ def test_one_key_says_it_of_each_finding_in_turn(morning: FilledList, open_page:
     page = open_page()
     row_of(page, 1).locator(".name").focus()
     page.keyboard.press("a")
+    ask_once(page)
     assert said(morning) == {}, "nothing is judged whose findings are not seen"
     page.keyboard.press("Enter")
     expect(verdict(page, "Agree with Pneumothorax")).to_be_visible()

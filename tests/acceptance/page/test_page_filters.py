@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.acceptance.page.conftest import READER
-from tests.browsing import focused_uid, listed_uids, row_of
+from tests.browsing import ask_once, changes_asked_by, focused_uid, listed_uids, row_of
 from tests.list_gateway import ListGateway
 from tests.lists import FilledList, multiply, uid_of
 
@@ -112,11 +112,12 @@ def test_the_address_keeps_what_is_shown(morning: FilledList, gateway: ListGatew
     page.get_by_label("AI flag", exact=True).select_option("critical")
     page.get_by_label("Waiting", exact=True).select_option("1h")
     page.get_by_role("button", name="Mine").click()
-    assert page.url == f"{gateway.url}?q=o&flag=critical&wait=1h&mine=1"
+    expect(page).to_have_url(f"{gateway.url}?q=o&flag=critical&wait=1h&mine=1")
     assert page.evaluate("history.length") == steps
     page.get_by_role("button", name="Mine").click()
     page.get_by_label("Waiting", exact=True).select_option("")
     expect(page.locator("#rows tr")).to_have_count(2)
+    expect(page).to_have_url(f"{gateway.url}?q=o&flag=critical")
     page.reload()
     expect(page.locator("#shown")).to_have_text("2 of 12 shown")
     shared = open_page(url=page.url)
@@ -124,7 +125,7 @@ def test_the_address_keeps_what_is_shown(morning: FilledList, gateway: ListGatew
     expect(shared.get_by_role("searchbox")).to_have_value("o")
     shared.get_by_role("button", name="Clear filters").click()
     expect(shared.locator("#rows tr")).to_have_count(12)
-    assert shared.url == gateway.url
+    expect(shared).to_have_url(gateway.url)
     assert morning.uids()[:12] == listed_uids(shared)
 
 
@@ -184,11 +185,13 @@ def test_the_search_leads_into_what_it_found(morning: FilledList, open_page: Ope
 def test_letters_in_the_search_are_only_letters(morning: FilledList, open_page: OpenPage) -> None:
     """What is typed there claims and reads nothing, and opens no film."""
     page = open_page()
+    asked = changes_asked_by(page)
     page.keyboard.press("j")
     page.keyboard.press("/")
     page.keyboard.type("crnuojk")
-    page.wait_for_timeout(400)
     expect(page.get_by_role("searchbox")).to_have_value("crnuojk")
+    ask_once(page)
+    assert asked == []
     assert len(morning.uids()) == 12
     assert len(page.context.pages) == 1
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browsing import row_of
+from tests.browsing import row_of, wait_until
 from tests.lists import EFFUSION, FilledList, multiply, uid_of
 from worklist.study import Failure
 
@@ -117,10 +117,12 @@ def test_three_hundred_studies_fill_at_most_twelve_screens(listed: FilledList, o
     """Of 1440 x 900 pixels, with all that stands above and below them."""
     multiply(listed, 296)
     page = open_page()
-    for _ in range(10):
+
+    def are_all_drawn() -> bool:
         page.mouse.wheel(0, 4000)
-        page.wait_for_timeout(100)
-    expect(page.locator("#rows tr")).to_have_count(300)
+        return page.locator("#rows tr").count() == 300
+
+    wait_until(page, are_all_drawn)
     assert page.evaluate("document.documentElement.scrollHeight") <= 12 * 900
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from tests.acceptance.test_try_note import NOTE
 from tests.axe import axe_findings
-from tests.browsing import focused_uid, row_of
+from tests.browsing import ask_once, focused_uid, row_of, wait_until
 from tests.lists import EFFUSION, NOTHING, FilledList, uid_of
 from worklist.finding import DISCLAIMER
 from worklist.reading import ReadingState
@@ -129,6 +129,7 @@ def test_where_no_request_is_stated_nothing_is_asked_or_shown(studies: FilledLis
     page.on("request", lambda request: asked.append(request.url))
     panel = opened(page, 1)
     expect(panel.locator("#patient-priors")).to_be_visible()
+    ask_once(page)
     expect(panel.locator("#contradictions")).to_be_hidden()
     expect(panel.locator("#note-result")).to_be_hidden()
     assert not [url for url in asked if "/text/" in url]
@@ -237,12 +238,12 @@ def test_an_answer_that_comes_late_is_not_shown_beside_another_study(studies: Fi
     read(page, LEFT)
     expect(page.locator("#note-said")).to_have_text("Reading …")
     opened(page, 3)
-    for route in held:
-        with page.expect_response("**/text/*"):
-            route.continue_()
+    wait_until(page, lambda: len(held) == 1)
+    with page.expect_response("**/text/*"):
+        held[0].continue_()
     read(page, "Fever.")
-    page.wait_for_timeout(300)
-    held[-1].continue_()
+    wait_until(page, lambda: len(held) == 2)
+    held[1].continue_()
     expect(page.locator("#note-said")).to_have_text("Note read, risk unknown")
     expect(panel.locator("#contradictions")).to_be_hidden()
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from tests.browsing import row_of
+from tests.browsing import ask_once, row_of
 from tests.lists import FilledList, uid_of
 
 OpenPage = Callable[..., Page]
@@ -140,8 +140,9 @@ def test_pictures_wait_until_the_keyboard_rests(open_page: OpenPage) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#film")).to_have_js_property("naturalWidth", 500)
     asked.clear()
-    page.evaluate("""() => { for (let n = 0; n < 6; n += 1) {
-        document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'j', bubbles: true}));
-    } }""")
-    page.wait_for_timeout(600)
+    with page.expect_request("**/images/1.png"):
+        page.evaluate("""() => { for (let n = 0; n < 6; n += 1) {
+            document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'j', bubbles: true}));
+        } }""")
+    ask_once(page)
     assert len(asked) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -10,14 +11,34 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.acceptance.page.conftest import READER
-from tests.browsing import expect_order, focused_uid, row_of
+from tests.browsing import (
+    STOPPABLE,
+    ask_once,
+    changes_asked_by,
+    expect_order,
+    focused_uid,
+    row_of,
+    start_clocks,
+    stop_clocks,
+    wait_until,
+    wait_until_steady,
+)
 from tests.list_gateway import ListGateway, running_list
 from tests.lists import EFFUSION, NOTHING, FilledList, uid_of
 from worklist.reading import ReadingState
 from worklist.records import Database
-from worklist.site import SiteRules
 
 OpenPage = Callable[..., Page]
+LATER = """{
+    const [now, get] = [Date.now, Headers.prototype.get];
+    window.ahead = 0;
+    Date.now = () => now() + window.ahead;
+    Headers.prototype.get = function (name) {
+        const value = get.call(this, name);
+        return name === "Date" && value ? new Date(Date.parse(value) + window.ahead).toUTCString() : value;
+    };
+}"""
+"""A script for a page in whose world, the server's clock included, a test lets time pass."""
 
 
 def reading_of(listed: FilledList, number: int) -> tuple[ReadingState, str]:
@@ -96,12 +117,11 @@ def test_a_claim_is_renewed_each_minute(open_page: OpenPage) -> None:
 
     page.route("**/state", hear)
     row_of(page, 2).get_by_role("button", name="Claim").click()
-    page.wait_for_timeout(1500)
+    wait_until(page, lambda: len(asked) >= 3)
     page.reload()
     expect(row_of(page, 2).get_by_role("button", name="Put back")).to_be_visible()
     asked.clear()
-    page.wait_for_timeout(1500)
-    assert len(asked) >= 2
+    wait_until(page, lambda: len(asked) >= 2)
     assert set(asked) == {f'{uid_of(2)} {{"state":"reading","by":"{READER}"}}'}
 
 
@@ -111,19 +131,23 @@ def test_a_claim_whose_page_went_away_lapses(
     """Once the lease has run out the study is unread again on every page."""
     file = tmp_path_factory.mktemp("lapse") / "firstread.db"
     file.write_bytes(migrated_sqlite)
-    listed = FilledList(Database(f"sqlite:///{file}"), SiteRules(reading_lease=timedelta(seconds=2)))
-    listed.add(1, "Okafor^Ngozi", findings=NOTHING)
-    with running_list(listed) as gateway:
+    ahead = timedelta(0)
+    with (
+        closing(Database(f"sqlite:///{file}", lambda _: datetime.now(UTC) + ahead)) as database,
+        running_list(FilledList(database)) as gateway,
+    ):
+        listed = gateway.listed
+        listed.add(1, "Okafor^Ngozi", findings=NOTHING)
         watching, leaving = open_page(url=gateway.url, reader="Dr. Marchetti"), open_page(url=gateway.url)
         row_of(leaving, 1).get_by_role("button", name="Claim").click()
         expect(row_of(watching, 1).locator("[data-field=reading]")).to_contain_text(READER)
         leaving.close()
-        watching.wait_for_timeout(2200)
+        assert listed.readings.lapse() == 0
+        ahead = listed.rules.reading_lease
         assert listed.readings.lapse() == 1
         expect(row_of(watching, 1).locator("[data-field=reading]")).to_have_text("")
         expect(row_of(watching, 1).get_by_role("button", name="Claim")).to_be_visible()
         watching.close()
-    listed.database.close()
 
 
 # ---- Read, and put back ----
@@ -152,33 +176,38 @@ def test_a_reading_can_be_undone_for_ten_seconds(morning: FilledList, open_page:
     page.keyboard.press("u")
     expect(row_of(page, 4)).to_be_visible()
     assert morning.uids() == before
-    page.wait_for_timeout(600)
+    wait_until_steady(page)
     row_of(page, 4).get_by_role("button", name="Read").click()
     page.get_by_role("button", name="Undo (u)").click()
     expect(row_of(page, 4)).to_be_visible()
-    page.wait_for_timeout(600)
+    wait_until_steady(page)
     row_of(page, 4).get_by_role("button", name="Read").click()
     undo = page.get_by_role("button", name="Undo (u)")
     expect(undo).to_be_visible()
+    assert page.evaluate("() => { lastNotice.end(); return lastNotice.ms; }") == 10_000
     expect(undo).to_be_hidden()
+    asked = changes_asked_by(page)
     page.keyboard.press("u")
-    page.wait_for_timeout(500)
+    ask_once(page)
+    assert asked == []
     assert reading_of(morning, 4) == (ReadingState.READ, READER)
 
 
 def test_a_key_meant_for_a_row_that_left_reads_no_other(morning: FilledList, open_page: OpenPage) -> None:
     """Where another reader takes the row from under the keyboard, the key that follows at once does nothing."""
-    page = open_page()
+    page = open_page(prelude=STOPPABLE)
     first, second = morning.uids()[:2]
     page.keyboard.press("j")
     assert focused_uid(page) == first
+    stop_clocks(page)
     morning.read(6, "Dr. Marchetti")
     expect(row_of(page, first)).to_have_count(0)
     assert focused_uid(page) == second
     page.keyboard.press("r")
     expect(page.get_by_text("Costa e Silva, Maria João has just left the list. Press again for")).to_be_visible()
+    start_clocks(page)
     page.wait_for_timeout(1600)
-    expect(row_of(page, second)).to_be_visible()
+    assert second in morning.uids()
     page.keyboard.press("r")
     expect(row_of(page, second)).to_have_count(0)
 
@@ -186,20 +215,22 @@ def test_a_key_meant_for_a_row_that_left_reads_no_other(morning: FilledList, ope
 def test_keys_act_only_on_a_study_that_was_gone_to(morning: FilledList, open_page: OpenPage) -> None:
     """With the focus nowhere, or in another control, r and c do nothing; a key that is held reads one study alone."""
     page = open_page()
+    asked = changes_asked_by(page)
     page.keyboard.press("r")
     page.keyboard.press("c")
     page.get_by_role("combobox", name="AI flag").press("r")
     page.get_by_role("searchbox").press("n")
     page.get_by_role("searchbox").fill("")
     page.locator("h1").click()
-    page.wait_for_timeout(500)
-    assert len(morning.uids()) == 12
+    ask_once(page)
+    assert asked == []
     row_of(page, 4).locator(".name").focus()
     for _ in range(4):
         page.keyboard.down("r")
     page.keyboard.up("r")
     expect(row_of(page, 4)).to_have_count(0)
-    page.wait_for_timeout(500)
+    ask_once(page)
+    assert len(asked) == 1
     assert len(morning.uids()) == 11
 
 
@@ -336,11 +367,12 @@ def test_what_waits_beyond_the_target_stands_at_the_top(morning: FilledList, ope
 
 def test_a_study_becomes_overdue_while_the_page_is_open(morning: FilledList, open_page: OpenPage) -> None:
     """No event tells of it: the page's own clock, set by the server's, moves it into the strip."""
-    page = open_page()
-    morning.add(41, "Weber^Karl", minutes=24 * 60 - 0.5)
+    page = open_page(prelude=LATER)
+    morning.add(41, "Weber^Karl", minutes=24 * 60 - 30)
     expect(row_of(page, 41)).to_be_visible()
     expect(page.locator("#overdue")).to_be_hidden()
-    expect(page.locator("#overdue")).to_contain_text("1 study waits", timeout=60_000)
+    page.evaluate("window.ahead = 30 * 60_000")
+    expect(page.locator("#overdue")).to_contain_text("1 study waits")
 
 
 # ---- Read by me today ----

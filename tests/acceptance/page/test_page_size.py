@@ -6,18 +6,11 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tests.browsing import focused_uid, listed_uids, row_of
+from tests.browsing import focused_uid, listed_uids, row_of, wait_until
 from tests.list_gateway import ListGateway
 from tests.lists import FilledList, multiply, uid_of
 
 OpenPage = Callable[..., Page]
-
-LONG_TASKS = """
-    window.longest = 0;
-    new PerformanceObserver(list => list.getEntries().forEach(entry => {
-        window.longest = Math.max(window.longest, entry.duration);
-    })).observe({type: 'longtask', buffered: true});
-"""
 
 
 def test_one_study_can_be_read(listed: FilledList, open_page: OpenPage) -> None:
@@ -36,9 +29,9 @@ def test_one_study_can_be_read(listed: FilledList, open_page: OpenPage) -> None:
 
 
 def test_five_thousand_studies_are_all_reached(listed: FilledList, gateway: ListGateway, open_page: OpenPage) -> None:
-    """All are counted and none freezes the page: the last is one key away, and each row bears its true rank."""
+    """All are counted and few are drawn: the last is one key away, and each row bears its true rank."""
     multiply(listed, 5000)
-    page = open_page(prelude=LONG_TASKS)
+    page = open_page()
     uids = listed.uids()
     assert len(uids) == 5004
     expect(page).to_have_title("(5004) Reading list · Firstread")
@@ -54,7 +47,7 @@ def test_five_thousand_studies_are_all_reached(listed: FilledList, gateway: List
     page.keyboard.press("Home")
     assert focused_uid(page) == uids[0]
     assert listed_uids(page)[:40] == uids[:40]
-    assert page.evaluate("window.longest") < 2000  # ms; the machine may be busy with other tests
+    assert page.locator("#rows tr").count() <= 400
     assert gateway.listed is listed
 
 
@@ -62,19 +55,16 @@ def test_a_long_list_grows_as_it_is_scrolled(listed: FilledList, open_page: Open
     """Rows come as the reader gets there, at most four hundred stay drawn, and what is looked at does not jump."""
     multiply(listed, 1500)
     page = open_page()
-    last = 0
-    for _ in range(40):
-        page.mouse.wheel(0, 4000)
-        page.wait_for_timeout(50)
-        assert page.locator("#rows tr").count() <= 400
-        last = int(page.locator("#rows tr").last.locator(".rank").inner_text())
-        if last == 1504:
-            break
-    assert last == 1504
-    for _ in range(60):
-        page.mouse.wheel(0, -4000)
-        page.wait_for_timeout(50)
-    expect(page.locator("#rows tr").first.locator("[data-field=rank]")).to_have_text("1")
+    drawn = page.locator("#rows [data-field=rank]")
+
+    def ends(by_px: int) -> tuple[int, int]:
+        page.mouse.wheel(0, by_px)
+        ranks = drawn.evaluate_all("cells => cells.map(cell => Number(cell.textContent))")
+        assert len(ranks) <= 400
+        return ranks[0], ranks[-1]
+
+    wait_until(page, lambda: ends(4000)[1] == 1504)
+    wait_until(page, lambda: ends(-4000)[0] == 1)
 
 
 def test_changes_far_down_the_list_are_heard(listed: FilledList, open_page: OpenPage) -> None:

@@ -82,11 +82,12 @@ def test_one_key_leads_to_the_next_unread_film(morning: FilledList, gateway: Lis
     assert found.reading.state is ReadingState.UNREAD
 
 
-SLOW_ANSWERS = """
+LATE_ANSWERS = """
 const ask = window.fetch;
+const late = new Promise((done) => { window.letAnswer = done; });
 window.fetch = async (...asked) => {
   const answer = await ask(...asked);
-  if (asked[1]?.method === "PUT") await new Promise((done) => setTimeout(done, 500));
+  if (asked[1]?.method === "PUT") await late;
   return answer;
 };
 """
@@ -94,13 +95,15 @@ window.fetch = async (...asked) => {
 
 def test_the_panel_follows_however_late_the_answer_is(morning: FilledList, open_page: OpenPage) -> None:
     """The event that a study was read may overtake the answer to who read it: n still opens the next one's panel."""
-    page = open_page(prelude=SLOW_ANSWERS)
+    page = open_page(prelude=LATE_ANSWERS)
     first, second = morning.uids()[:2]
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     shown = page.locator("#details [data-field=study_instance_uid]")
     expect(shown).to_have_text(first)
     page.keyboard.press("n")
+    expect(row_of(page, first)).to_have_count(0)
+    page.evaluate("window.letAnswer()")
     expect(shown).to_have_text(second)
     expect(page.locator("#details")).to_be_visible()
     expect_focus(page, second)
