@@ -110,18 +110,18 @@ class Health:
         if self._ask_explainer:
             checks["explainer"] = self._ask_explainer()
         behind, oldest, open_jobs = None, None, None
+        feed = Check(ok=False, detail="cannot be read without the database and Orthanc")
+        if checks["database"].ok and orthanc.ok:
+            behind, feed = self._check_feed()
         if checks["database"].ok:
             try:
-                open_jobs = self._jobs.count_open()
+                open_jobs = self._jobs.count_open()  # after the feed: what it took in meanwhile is among them
                 waiting = self._jobs.waiting_in_vain()
                 oldest = max((span.total_seconds() for span in waiting.values()), default=0.0)
                 checks["work"] = _work(waiting, self._jobs.living_workers(), self._jobs.retried_in_vain(_TOO_LONG))
             except SQLAlchemyError as error:  # it has gone away since it was asked
                 checks["database"] = _no_database("read", error)
-        if checks["database"].ok and orthanc.ok:
-            behind, checks["feed"] = self._check_feed()
-        else:
-            checks["feed"] = Check(ok=False, detail="cannot be read without the database and Orthanc")
+        checks["feed"] = feed
         is_ready = all(check.ok for check in checks.values())
         return Readiness(
             ready=is_ready,

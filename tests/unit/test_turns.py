@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,31 +63,50 @@ def test_one_that_fails_or_goes_leaves_the_others_their_answer() -> None:
     asyncio.run(ask_all())
 
 
-def test_where_several_have_just_met_the_next_ones_gather() -> None:
+def test_where_several_have_just_met_the_next_ones_gather(monkeypatch: pytest.MonkeyPatch) -> None:
     """After two that met, those who come one by one share an answer; whoever asks alone gets each at once."""
     asked: list[str] = []
+    now_s, waits, run_others = 0.0, list[tuple[float, asyncio.Future[None]]](), asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        waits.append((now_s + seconds, asyncio.get_running_loop().create_future()))
+        await waits[-1][1]
+
+    monkeypatch.setattr("gateway.dicomweb.turns.asyncio.sleep", sleep)
+    monkeypatch.setattr("gateway.dicomweb.turns.time", SimpleNamespace(monotonic=lambda: now_s))
+
+    async def pass_time(seconds: float) -> None:
+        nonlocal now_s
+        for _ in range(5):  # whatever can be done by now
+            await run_others(0)
+        now_s += seconds
+        for until_s, due in waits:
+            if until_s <= now_s and not due.done():
+                due.set_result(None)
 
     def work(question: str) -> str:
         asked.append(question)
         return f"{question} {len(asked)}"
 
-    async def ask_all() -> tuple[list[str], float]:
+    async def ask_all() -> None:
         turns: Turns[str] = Turns(1)
 
         def ask(name: str) -> asyncio.Task[str]:
             return asyncio.create_task(turns.answer(name, lambda: work(name)))
 
-        await asyncio.gather(ask("a"), ask("b"))
+        met = [ask("a"), ask("b")]
+        await pass_time(0.1)
+        assert await asyncio.gather(*met) == ["a 1", "b 2"]
         later = []
         for _ in range(3):  # nothing is being answered any more, and nothing waits but these
             later.append(ask("a"))
-            await asyncio.sleep(0.01)
-        shared = list(await asyncio.gather(*later))
-        await asyncio.sleep(0.3)
-        begun = time.monotonic()
-        alone = [await ask("c") for _ in range(10)]
-        return [*shared, *alone], time.monotonic() - begun
+            await pass_time(0.03)
+        assert asked == ["a", "b"]
+        await pass_time(0.01)
+        assert await asyncio.gather(*later) == ["a 3"] * 3
+        await pass_time(0.3)
+        waits.clear()
+        assert [await ask("c") for _ in range(10)] == [f"c {4 + number}" for number in range(10)]
+        assert not waits
 
-    answers, lasted_s = asyncio.run(ask_all())
-    assert answers == ["a 3"] * 3 + [f"c {4 + number}" for number in range(10)]
-    assert lasted_s < 10 * 0.1  # each would wait so long
+    asyncio.run(ask_all())

@@ -136,6 +136,7 @@ class Database:
                     yield
                     for _ in connection.notifies(timeout=_SLOW_LOOK_S, stop_after=1):
                         pass
+                return
             time.sleep(_SLOW_LOOK_S)
 
     def close(self) -> None:
