@@ -1,11 +1,16 @@
 import com.pixelmed.apps.CheckAllUIDReferencesResolve;
 import com.pixelmed.validate.DicomSRValidator;
+import com.sun.org.apache.xalan.internal.xsltc.trax.TransformerFactoryImpl;
 import java.io.BufferedReader;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import javax.xml.transform.Source;
+import javax.xml.transform.Transformer;
+import javax.xml.transform.TransformerConfigurationException;
+import javax.xml.transform.URIResolver;
 
 /**
  * PixelMed's validators in one process, since compiling the templates takes far longer than checking a file.
@@ -16,6 +21,8 @@ public class PixelMed {
     public static void main(String[] none) throws Exception {
         PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
         System.setErr(out); // where the reference check's logger writes
+        Thread.currentThread().setContextClassLoader(Named.class.getClassLoader());
+        System.setProperty("javax.xml.transform.TransformerFactory", Named.class.getName());
         DicomSRValidator validator = new DicomSRValidator();
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
@@ -32,6 +39,30 @@ public class PixelMed {
                 out.println("Failed: " + error);
             }
             out.println("END");
+        }
+    }
+
+    /**
+     * Names what the validator reads without a name: its style sheets, and the context groups that they look codes up in.
+     *
+     * <p>A document that has a name is read once for a report, and else once for each look-up, hundreds of times.
+     */
+    public static class Named extends TransformerFactoryImpl {
+        private static final String FOLDER = "file:///com/pixelmed/validate/"; // as in the jar; nothing is opened by it
+
+        @Override
+        public void setURIResolver(URIResolver resolver) {
+            super.setURIResolver((href, base) -> named(resolver.resolve(href, base), href));
+        }
+
+        @Override
+        public Transformer newTransformer(Source sheet) throws TransformerConfigurationException {
+            return super.newTransformer(named(sheet, "sheet.xsl"));
+        }
+
+        private static Source named(Source source, String name) {
+            source.setSystemId(FOLDER + name);
+            return source;
         }
     }
 }

