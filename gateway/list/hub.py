@@ -36,6 +36,7 @@ from worklist.sight import Sight, seeing, sight
 
 _WAITING_BATCHES = 64  # a page that is further behind is hung up on, and comes back with its number
 _MOST_MISSED = 2000  # events; beyond them the whole list is cheaper
+_GATHERED_S = 0.15  # a film that arrives has its score by then, and its line is told once, where it stands
 _AGAIN_S = 1.0  # after the database failed
 _STOP_S = 5.0
 
@@ -159,7 +160,7 @@ class ListHub:
     def _watch(self) -> None:
         while not self._stopping.is_set():
             try:
-                for _ in self._database.commits(self._is_over):
+                for _ in self._database.commits(self._is_over, _GATHERED_S):
                     self._look()
                     self._beside()
             except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:

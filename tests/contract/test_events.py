@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import queue
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
+from itertools import count
 from threading import Event as Flag
 from threading import Thread
 
@@ -141,9 +144,9 @@ def test_nobody_who_asks_by_number_misses_an_event(records: Records) -> None:
         assert kinds == ["claimed", "put"] * 6
 
 
-def test_a_commit_wakes_those_who_wait(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In another process's connection, by the notice and not by the slow look, and again for each."""
-    monkeypatch.setattr("worklist.records.database._SLOW_LOOK_S", 3600.0)  # only a notice wakes in time
+@contextmanager
+def waiting(records: Records, gathered_s: float = 0.0) -> Iterator[queue.SimpleQueue[int]]:
+    """Another process waits for commits; yields the newest event's number at each look, from the first one on."""
     url = records.database.url.render_as_string(hide_password=False)
     seen = queue.SimpleQueue[int]()
     must_stop = Flag()
@@ -151,22 +154,48 @@ def test_a_commit_wakes_those_who_wait(records: Records, monkeypatch: pytest.Mon
     def wait() -> None:
         with closing(Database(url)) as other:
             worklist = Worklist(other, SiteRules())
-            for _ in other.commits(must_stop.is_set):
+            for _ in other.commits(must_stop.is_set, gathered_s):
                 seen.put(worklist.newest())
 
     waiter = Thread(target=wait)
     waiter.start()
     try:
         assert seen.get(timeout=_LONG_S) == 0  # it listens
+        yield seen
+    finally:
+        must_stop.set()
+        records.ingest(received("1.99"))
+        waiter.join(_LONG_S)
+    assert not waiter.is_alive()
+
+
+def test_a_commit_wakes_those_who_wait(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another process's connection, by the notice and not by the slow look, and again for each."""
+    monkeypatch.setattr("worklist.records.database._SLOW_LOOK_S", 3600.0)  # only a notice wakes in time
+    with waiting(records) as seen:
         for uid in ("1.1", "1.2"):
             records.ingest(received(uid))
             while seen.get(timeout=_LONG_S) < records.worklist.newest():
                 pass  # woken once too often
-    finally:
-        must_stop.set()
-        records.ingest(received("1.3"))
-        waiter.join(_LONG_S)
-    assert not waiter.is_alive()
+
+
+def test_commits_of_one_moment_are_looked_at_once(records: Records) -> None:
+    """Whoever gathers sees all of them at the first look after them, and wakes as often as a burst comes."""
+    with waiting(records, gathered_s=2.0) as seen:
+        for number in count(1):
+            began = time.monotonic()
+            records.ingest(received(f"1.{number}.1"))
+            first = records.worklist.newest()
+            records.ingest(received(f"1.{number}.2"))
+            last = records.worklist.newest()
+            is_moment = time.monotonic() - began < 1  # else the machine stood still between the two
+            while (heard := seen.get(timeout=_LONG_S)) < first:
+                pass
+            if is_moment:
+                assert heard == last > first
+                return
+            while heard < last:
+                heard = seen.get(timeout=_LONG_S)
 
 
 def test_a_change_that_fails_leaves_no_event(records: Records) -> None:

@@ -220,9 +220,9 @@ def test_a_page_that_comes_before_the_first_look_loads_nothing_anew(
     """All pages come back as a gateway starts: each hears what happens from its own look on, and no resync."""
     watches, commits = threading.Event(), listed.database.commits
 
-    def later(should_stop: Callable[[], bool]) -> Iterator[None]:
+    def later(should_stop: Callable[[], bool], gathered_s: float) -> Iterator[None]:
         watches.wait(_LONG_S)
-        return commits(should_stop)
+        return commits(should_stop, gathered_s)
 
     monkeypatch.setattr(listed.database, "commits", later)
     asyncio.run(_early(listed, watches))

@@ -98,14 +98,20 @@ class Database:
         moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
         return moment.astimezone(UTC)
 
-    def commits(self, should_stop: Callable[[], bool]) -> Iterator[None]:
+    def commits(self, should_stop: Callable[[], bool], gathered_s: float = 0.0) -> Iterator[None]:
         """Yields after each time that somebody committed events, this process included, until told to stop.
 
         It may yield once too often, never once too seldom: whoever waits asks for what is new by its sequence number.
-        """
-        return self._sqlite_commits(should_stop) if self.is_sqlite else self._postgres_commits(should_stop)
 
-    def _sqlite_commits(self, should_stop: Callable[[], bool]) -> Iterator[None]:
+        Args:
+            should_stop: asked between two looks, at least once a second.
+            gathered_s: how long to wait for further commits, which are then told as one.
+        """
+        if self.is_sqlite:
+            return self._sqlite_commits(should_stop, gathered_s)
+        return self._postgres_commits(should_stop, gathered_s)
+
+    def _sqlite_commits(self, should_stop: Callable[[], bool], gathered_s: float) -> Iterator[None]:
         if self.url.database in {None, "", ":memory:"}:  # another connection would see another database
             while not should_stop():
                 yield
@@ -117,11 +123,12 @@ class Database:
             while not should_stop():
                 version = connection.execute("PRAGMA data_version").fetchone()[0]
                 if version != seen:
-                    seen = version
+                    time.sleep(gathered_s)
+                    seen = connection.execute("PRAGMA data_version").fetchone()[0]
                     yield
                 time.sleep(_LOOK_EVERY_S)
 
-    def _postgres_commits(self, should_stop: Callable[[], bool]) -> Iterator[None]:
+    def _postgres_commits(self, should_stop: Callable[[], bool], gathered_s: float) -> Iterator[None]:
         import psycopg  # noqa: PLC0415 - 5 MB in each process, which SQLite has no need of
 
         address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -136,6 +143,9 @@ class Database:
                     yield
                     for _ in connection.notifies(timeout=_SLOW_LOOK_S, stop_after=1):
                         pass
+                    if gathered_s:
+                        for _ in connection.notifies(timeout=gathered_s):
+                            pass
                 return
             time.sleep(_SLOW_LOOK_S)
 
