@@ -110,7 +110,7 @@ class Health:
         if self._ask_explainer:
             checks["explainer"] = self._ask_explainer()
         behind, oldest, open_jobs = None, None, None
-        feed = Check(ok=False, detail="cannot be read without the database and Orthanc")
+        feed = unread = Check(ok=False, detail="cannot be read without the database and Orthanc")
         if checks["database"].ok and orthanc.ok:
             behind, feed = self._check_feed()
         if checks["database"].ok:
@@ -121,6 +121,7 @@ class Health:
                 checks["work"] = _work(waiting, self._jobs.living_workers(), self._jobs.retried_in_vain(_TOO_LONG))
             except SQLAlchemyError as error:  # it has gone away since it was asked
                 checks["database"] = _no_database("read", error)
+                behind, feed = None, unread
         checks["feed"] = feed
         is_ready = all(check.ok for check in checks.values())
         return Readiness(
