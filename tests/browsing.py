@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
+from pathlib import Path
 from typing import Final
 
 from playwright.sync_api import Locator, Page, expect
@@ -12,6 +14,12 @@ from tests.lists import FilledList, uid_of
 
 _LIVE: Final = re.compile("live|short")  # the second where the gateway lacks something
 _STEADY_MS: Final = 600  # a row takes no click so soon after it was drawn
+
+
+def find_chromium() -> Path:
+    """The browser of these tests, as Playwright starts it."""
+    assert shutil.which("chromium"), "these tests need a browser: apt-get install chromium"
+    return Path(__file__).with_name("chromium.sh")
 
 
 def wait_until_live(page: Page) -> None:
