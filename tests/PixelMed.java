@@ -43,7 +43,7 @@ public class PixelMed {
     }
 
     /**
-     * Names what the validator reads without a name: its style sheets, and the context groups that they look codes up in.
+     * Names what the validator reads without a name: its style sheets, and the context groups where they look codes up.
      *
      * <p>A document that has a name is read once for a report, and else once for each look-up, hundreds of times.
      */

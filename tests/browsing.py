@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from playwright.sync_api import Locator, Page, expect
@@ -50,6 +52,12 @@ HEARD: Final = """{
 def wait_until_heard(page: Page, duration_s: float) -> None:
     """Wait until the microphone, which is on, has heard so much; how fast it opens depends on the machine."""
     wait_until(page, lambda: bool(page.evaluate("window.heardSamples") >= duration_s * _MICROPHONE_HZ))
+
+
+def find_chromium() -> Path:
+    """The browser of these tests, as Playwright starts it."""
+    assert shutil.which("chromium"), "these tests need a browser: apt-get install chromium"
+    return Path(__file__).with_name("chromium.sh")
 
 
 def wait_until_live(page: Page) -> None:

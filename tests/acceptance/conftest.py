@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from imaging.radiograph import read_radiograph
 from imaging.simulated.phantom import simulate_film
 from models import Scorer
 from tests.bad_films import chest
+from tests.browsing import find_chromium
 from worklist.finding import FindingType
 from worklist.triage import SiteChoices, TriagePolicy, assess
 
@@ -119,10 +119,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, without a window."""
-    path = shutil.which("chromium")
-    assert path, "these tests need a browser: apt-get install chromium"
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path)
+        chromium = driver.chromium.launch(executable_path=find_chromium())
         yield chromium
         chromium.close()
 

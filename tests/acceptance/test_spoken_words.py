@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 from firstread.compose_gateway import build_gateway
 from firstread.processes import Program, Supervisor, wait_until_ready
 from firstread.settings import Settings
-from tests.browsing import HEARD, row_of, wait_until_heard, wait_until_live
+from tests.browsing import HEARD, find_chromium, row_of, wait_until_heard, wait_until_live
 from tests.gateways import served
 from tests.licensed import require_models
 from tests.lists import EFFUSION, PNEUMOTHORAX, FilledList, uid_of
@@ -157,8 +156,6 @@ def test_what_espeak_says_otherwise_is_refused_in_one_line(ear: Ear, said: Any, 
 
 def test_words_said_into_a_browsers_microphone_are_done(ear: Ear, tmp_path: Path) -> None:
     """The page records, the worker hears, and the next study is shown: nothing stands in for any part but the model."""
-    path = shutil.which("chromium")
-    assert path, "these tests need a browser: apt-get install chromium"
     words = samples_of(spoken("next patient"))
     pause = np.zeros(ESPEAK_HZ // 2, np.int16)
     (tmp_path / "said.wav").write_bytes(wav_of(np.concatenate([pause, words, pause]), ESPEAK_HZ))
@@ -168,7 +165,7 @@ def test_words_said_into_a_browsers_microphone_are_done(ear: Ear, tmp_path: Path
         f"--use-file-for-fake-audio-capture={tmp_path / 'said.wav'}%noloop",
     ]
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=arguments)
+        chromium = driver.chromium.launch(executable_path=find_chromium(), args=arguments)
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         page.add_init_script(HEARD)
         page.goto(ear.url)

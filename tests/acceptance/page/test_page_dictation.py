@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from gateway.dictation.routes import Dictation, build_dictation
 from gateway.intake.dispatch import Dispatcher, build_sender
-from tests.browsing import HEARD, LASTING_NOTICES, row_of, wait_until_heard, wait_until_live
+from tests.browsing import HEARD, LASTING_NOTICES, find_chromium, row_of, wait_until_heard, wait_until_live
 from tests.list_gateway import SITE, ListGateway, running_list
 from tests.lists import EFFUSION, NOBODY, NOTHING, PNEUMOTHORAX, FilledList, uid_of
 from tests.unit.test_speech import tone
@@ -88,8 +87,7 @@ def room(migrated_sqlite: bytes, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("dictation")
     (folder / "firstread.db").write_bytes(migrated_sqlite)
     (folder / "tone.wav").write_bytes(tone(2, rate_hz=48_000, hz=TONE_HZ))
-    path, sender = shutil.which("chromium"), build_sender("memory://")
-    assert path, "these tests need a browser: apt-get install chromium"
+    sender = build_sender("memory://")
     with closing(Database(f"sqlite:///{folder / 'firstread.db'}")) as database:
         listed, speeches = FilledList(database), PredictionRecords(database, UploadFiles(folder / "uploads"))
         listed.add(1, "Okafor^Ngozi", minutes=18, findings=PNEUMOTHORAX)
@@ -110,7 +108,7 @@ def room(migrated_sqlite: bytes, tmp_path_factory: pytest.TempPathFactory) -> It
             thread.start()
             media = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
             heard = f"--use-file-for-fake-audio-capture={folder / 'tone.wav'}"
-            chromium = driver.chromium.launch(executable_path=path, args=[*media, heard])
+            chromium = driver.chromium.launch(executable_path=find_chromium(), args=[*media, heard])
             yield Room(gateway, worker, chromium)
             chromium.close()
             worker.stopping.set()
