@@ -21,7 +21,7 @@ from firstread.processes import Program, Supervisor, wait_until_ready
 from tests.faults.disks import MachineClock, SmallDisk
 from tests.faults.site import Site
 from tests.faults.stream import Stream
-from tests.faults.watch import Watch
+from tests.faults.watch import TLS, Watch
 from tests.relays import Relay
 from tests.servers import REPOSITORY, OrthancServer, PostgresServer, RedisServer, free_ports, running
 from worklist.job import Queue
@@ -250,6 +250,6 @@ class Hospital(Site):
 
 def _answers(root: str) -> bool:
     try:
-        return httpx.get(f"{root}/health", trust_env=False, timeout=20).is_success
+        return httpx.get(f"{root}/health", verify=TLS, trust_env=False, timeout=20).is_success
     except httpx.HTTPError:
         return False

@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 
 from tests.faults.films import is_scored
 from tests.faults.stream import Stream
-from tests.faults.watch import Watch
+from tests.faults.watch import TLS, Watch
 from worklist.records import Database
 from worklist.records.tables import INCOMPLETE, OPEN, JobRow, StudyRow
 
@@ -113,7 +113,7 @@ class Site(ABC):
         return set()
 
     def _held(self, level: str) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self.orthanc_url}/{level}?expand", trust_env=False, timeout=60)
+        answer = httpx.get(f"{self.orthanc_url}/{level}?expand", verify=TLS, trust_env=False, timeout=60)
         return list(answer.raise_for_status().json())
 
 
@@ -121,10 +121,11 @@ def _items(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
     offset = 0
     while True:
         asked: dict[str, str | int] = {"limit": 1000, "offset": offset, "reading": "all"}
-        answer = httpx.get(f"{root}/worklist", params=asked, trust_env=False, timeout=60).raise_for_status().json()
-        yield from ((item["study_instance_uid"], item) for item in answer["items"])
-        offset += len(answer["items"])
-        if offset >= answer["total"] or not answer["items"]:
+        answer = httpx.get(f"{root}/worklist", params=asked, verify=TLS, trust_env=False, timeout=60)
+        told = answer.raise_for_status().json()
+        yield from ((item["study_instance_uid"], item) for item in told["items"])
+        offset += len(told["items"])
+        if offset >= told["total"] or not told["items"]:
             return
 
 

@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 
 _EVERY_S = 0.5
 _PATIENCE_S = 5.0
+TLS: Final = httpx.create_ssl_context()  # for all requests, each of which would read a hundred certificates: 25 ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ class Watch:
     def ask(self, gateway: str) -> dict[str, Any] | None:
         """The whole answer of one gateway; None where there is none, or only that the question failed."""
         try:
-            told = dict(httpx.get(f"{gateway}/ready", trust_env=False, timeout=_PATIENCE_S).json())
+            told = dict(httpx.get(f"{gateway}/ready", verify=TLS, trust_env=False, timeout=_PATIENCE_S).json())
         except (httpx.HTTPError, ValueError):
             return None
         return told if "checks" in told else None
