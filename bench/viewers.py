@@ -290,8 +290,8 @@ def _asking(url: str) -> Iterator[_Asked]:
     command = [sys.executable, "-m", "bench.viewers", url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            process.stdout.readline()  # it has begun
+            if not (process.stdout and process.stdout.readline()):  # which it writes once it has begun
+                raise RuntimeError("the process that asks has ended")
             yield asked
         finally:
             told, _ = process.communicate()  # it asks until its standard input ends

@@ -36,7 +36,7 @@ from worklist.sight import Sight, seeing, sight
 
 _WAITING_BATCHES = 64  # a page that is further behind is hung up on, and comes back with its number
 _MOST_MISSED = 2000  # events; beyond them the whole list is cheaper
-_GATHERED_S = 0.15  # a film that arrives has its score by then, and its line is told once, where it stands
+_GATHERED_S = 0.15  # a film that arrives mostly has its score by then, and its line is told once, where it stands
 _AGAIN_S = 1.0  # after the database failed
 _STOP_S = 5.0
 
@@ -153,7 +153,7 @@ class ListHub:
             known = self._audiences.setdefault(sees, _Audience())
             if known.number is None:  # nor has the thread looked meanwhile
                 known.number = number
-        return self._audiences[sees]
+        return known
 
     # ---- The thread ----
 

@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from gateway.problems import install_problems
 from tests.acceptance.conftest import RunningSite
 from tests.bad_films import BAD_FILMS, chest
 from tests.boxed_films import boxed_picture, picture
+from tests.hospitals import wait_until
 from tests.servers import free_ports
 from worklist.job import JobLimits
 from worklist.records import Database, JobRecords, PredictionRecords, UploadFiles
@@ -319,16 +319,27 @@ def test_openapi_declares_form_and_answers(running: RunningSite) -> None:
 
 def test_a_worker_that_pauses_answers_late(running: RunningSite) -> None:
     """An upload waits for a worker that hangs for a moment, and is then judged."""
-    group = running.supervisor.pid("worker-score")
+    group = running.supervisor.pid("worker-report")  # it serves uploads, too
     os.killpg(group, signal.SIGSTOP)
-    started = time.monotonic()
-    resume = threading.Timer(2, lambda: os.killpg(group, signal.SIGCONT))
-    resume.start()
     try:
-        assert post(running, picture("PNG")).status_code == 200
+        with (
+            ThreadPoolExecutor(1) as pool,
+            closing(Database(running.site.environment["FIRSTREAD_DATABASE_URL"])) as database,
+        ):
+            before = untaken(database)
+            answer = pool.submit(post, running, picture("PNG"))
+            wait_until(lambda: bool(untaken(database) - before))
+            assert not answer.done()
+            os.killpg(group, signal.SIGCONT)
+            assert answer.result().status_code == 200
     finally:
-        resume.join()
-    assert time.monotonic() - started > 2
+        os.killpg(group, signal.SIGCONT)
+
+
+def untaken(database: Database) -> set[str]:
+    """The uploads that no worker has taken; some may be left of those who did not wait for an answer."""
+    with database.read() as session:
+        return set(session.execute(text("SELECT prediction_id FROM predictions WHERE taken_at IS NULL")).scalars())
 
 
 def ask_where_nobody_works(database: Database, broker_url: str, folder: Path, uploads: int = 1) -> list[httpx.Response]:

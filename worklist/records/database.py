@@ -141,9 +141,8 @@ class Database:
                 connection.execute(f"LISTEN {_CHANNEL}")
                 while not should_stop():
                     yield
-                    for _ in connection.notifies(timeout=_SLOW_LOOK_S, stop_after=1):
-                        pass
-                    if gathered_s:
+                    has_heard = bool(list(connection.notifies(timeout=_SLOW_LOOK_S, stop_after=1)))
+                    if has_heard and gathered_s:
                         for _ in connection.notifies(timeout=gathered_s):
                             pass
                 return
