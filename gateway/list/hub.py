@@ -135,9 +135,11 @@ class ListHub:
                 seen = first.number
                 yield first.content
             while not self._stopping.is_set() and (batch := await page.get()) is not None:
-                if batch.number >= seen:
+                if batch.number > seen:
                     seen = batch.number
                     yield batch.content
+                elif batch.number == seen:  # which its own look has told it
+                    yield batch.heartbeat
         finally:
             audience.pages.discard(page)
             if sees is not None and not audience.pages:

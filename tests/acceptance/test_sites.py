@@ -452,16 +452,12 @@ def test_an_open_list_hears_of_its_sites_alone(hospital: Hospital, answers: obje
             everybody.stream("GET", f"/worklist/events?after={_last_number(everybody)}") as ours,
         ):
             heard, all_heard = theirs.iter_lines(), ours.iter_lines()
-            _until(heard, "heartbeat")
-            _until(all_heard, "heartbeat")
+            _until_heartbeat(heard)
+            _until_heartbeat(all_heard)
             hospital.listed.claim(THEIRS.study, "Dr South")
-            assert THEIRS.study in _until(all_heard, "item")
+            _through(all_heard, THEIRS, "Dr South")
             hospital.listed.claim(OWN.study, "Dr North")
-            said = []
-            for line in heard:
-                said.append(line)
-                if line.startswith("data:") and OWN.study in line:
-                    break
+            said = _through(heard, OWN, "Dr North")
         events = {line.partition(":")[2].strip() for line in said if line.startswith("event:")}
         assert events - {"heartbeat"} == {"item"}
         assert THEIRS.study not in "".join(said)
@@ -469,17 +465,24 @@ def test_an_open_list_hears_of_its_sites_alone(hospital: Hospital, answers: obje
         hospital.listed.put_back(OWN.study, "Dr North")
 
 
+def _through(lines: Iterator[str], film: Film, reader: str) -> list[str]:
+    """What is heard until somebody reads a film, that event included."""
+    said = []
+    for line in lines:
+        said.append(line)
+        if line.startswith("data:") and film.study in line and reader in line:
+            return said
+    raise AssertionError(said)
+
+
 def _last_number(client: httpx.Client) -> int:
     with client.stream("GET", "/worklist/events") as answer:
         return next(int(line[3:]) for line in answer.iter_lines() if line.startswith("id:"))
 
 
-def _until(lines: Iterator[str], *kinds: str) -> str:
-    """The data of the next event of some kinds."""
-    for line in lines:
-        if line.startswith("event:") and line.partition(":")[2].strip() in kinds:
-            return next(one for one in lines if one.startswith("data:"))
-    raise AssertionError(kinds)
+def _until_heartbeat(lines: Iterator[str]) -> None:
+    """Until all that happened before has been heard."""
+    assert "event: heartbeat" in lines
 
 
 def test_a_shared_uid_opens_nothing(hospital: Hospital, answers: object) -> None:

@@ -218,6 +218,11 @@ def test_a_page_that_comes_before_the_first_look_loads_nothing_anew(
     listed: FilledList, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All pages come back as a gateway starts: each hears what happens from its own look on, and no resync."""
+    asyncio.run(_early(listed, looks_later(listed, monkeypatch)))
+
+
+def looks_later(listed: FilledList, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Until it is set the hub waits with its own look."""
     watches, commits = threading.Event(), listed.database.commits
 
     def later(should_stop: Callable[[], bool], gathered_s: float) -> Iterator[None]:
@@ -225,7 +230,7 @@ def test_a_page_that_comes_before_the_first_look_loads_nothing_anew(
         return commits(should_stop, gathered_s)
 
     monkeypatch.setattr(listed.database, "commits", later)
-    asyncio.run(_early(listed, watches))
+    return watches
 
 
 async def _early(listed: FilledList, watches: threading.Event) -> None:
@@ -239,6 +244,29 @@ async def _early(listed: FilledList, watches: threading.Event) -> None:
         while b"event: item" not in heard and b"event: resync" not in heard:
             heard = await asyncio.wait_for(anext(stream), _LONG_S)
         assert heard.count(b"event: item") == 1
+    finally:
+        hub.stop()
+
+
+def test_a_page_hears_nothing_twice(listed: FilledList, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page has asked for itself is not told again to it when the others hear it."""
+    asyncio.run(_between(listed, looks_later(listed, monkeypatch)))
+
+
+async def _between(listed: FilledList, watches: threading.Event) -> None:
+    hub = ListHub(listed.database, listed.worklist)
+    hub.start()
+    try:
+        early = hub.stream(None)
+        number = int((await anext(early)).partition(b"id: ")[2].split(b"\n")[0])
+        await asyncio.to_thread(listed.claim, 1, "Dr. A")
+        late = hub.stream(number)
+        assert (await anext(late)).count(b"event: item") == 1
+        watches.set()
+        while b"event: item" not in await asyncio.wait_for(anext(early), _LONG_S):
+            pass  # a heartbeat
+        heard = await asyncio.wait_for(anext(late), _LONG_S)
+        assert (heard.count(b"event: item"), heard.count(b"event: heartbeat")) == (0, 1)
     finally:
         hub.stop()
 
