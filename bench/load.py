@@ -39,6 +39,7 @@ class Readers:
     Attributes:
         failures: what went wrong, in words.
         heard: how many events came.
+        listening: how many of them have heard one.
     """
 
     def __init__(self, url: str, count: int) -> None:
@@ -47,6 +48,7 @@ class Readers:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._read()), name="readers", daemon=True)
         self.failures: list[str] = []
         self.heard = 0
+        self.listening = 0
 
     def __enter__(self) -> Self:
         """Open the pages."""
@@ -68,12 +70,16 @@ class Readers:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _hear(self, http: httpx.AsyncClient, number: int) -> None:
+        has_heard = False
         while True:
             try:
                 async with http.stream("GET", "/worklist/events") as answer:
                     answer.raise_for_status()
                     async for line in answer.aiter_lines():
-                        self.heard += line.startswith("data:")
+                        if line.startswith("data:"):
+                            self.heard += 1
+                            self.listening += not has_heard
+                            has_heard = True
                 self.failures.append(f"reader {number}: the events ended")
             except httpx.HTTPError as error:
                 self.failures.append(f"reader {number}: no events ({error!r})")
