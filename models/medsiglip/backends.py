@@ -16,7 +16,7 @@ from worklist.errors import ModelUnavailable
 Floats = npt.NDArray[np.float32]
 OUTPUTS: Final = ("image_embedding", "patch_embeddings")
 
-_GROUP: Final = "128"  # inputs that share a scale; of 32 to 1,152 this was the fastest, at a cosine of 0.9998
+_GROUP: Final = "128"  # inputs that share a scale; of 32 to 1,152 this was the fastest
 _ORT_ERRORS = (
     ort_errors.EPFail, ort_errors.Fail, ort_errors.InvalidArgument, ort_errors.InvalidGraph,
     ort_errors.InvalidProtobuf, ort_errors.NoModel, ort_errors.NotImplemented, ort_errors.NoSuchFile,
@@ -66,7 +66,7 @@ class OnnxRuntime:
 class OpenVino:
     """An OpenVINO model, its XML beside its weights, in the CPU's own 16-bit numbers where it has them.
 
-    One of 8-bit weights meets them with inputs made 8-bit a group at a time, and does the rest in float32.
+    One of 8-bit weights meets them with inputs made 8-bit a group at a time.
 
     Raises:
         ModelUnavailable: models_not_installed or model_invalid.
@@ -82,7 +82,7 @@ class OpenVino:
             ) from error
         settings: dict[str, object] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
         if is_int8:
-            settings |= {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP}
+            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
         try:
             self._model: Any = openvino.Core().compile_model(file, "CPU", settings)
         except RuntimeError as error:  # all that OpenVINO raises
