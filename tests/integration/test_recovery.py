@@ -193,8 +193,9 @@ def stripes(seed: int) -> Dataset:
 
 
 def further(seed: int, first: Dataset) -> Dataset:
-    """Another sick film of a study."""
-    return film(seed, sick=True, StudyInstanceUID=first.StudyInstanceUID, PatientID=first.PatientID)
+    """Another sick film of a study; the order of two that came in one second is lost with the database."""
+    same = {name: first[name].value for name in ("StudyInstanceUID", "PatientID", "PatientName", "AccessionNumber")}
+    return film(seed, sick=True, **same)
 
 
 # ---- Restored ----
