@@ -66,13 +66,17 @@ class OnnxRuntime:
 class OpenVino:
     """An OpenVINO model, its XML beside its weights, in the CPU's own 16-bit numbers where it has them.
 
-    One of 8-bit weights meets them with inputs made 8-bit a group at a time.
+    Args:
+        file: its XML.
+        threads: of a scoring.
+        is_int8: its weights are, and meet inputs that are made 8-bit a group at a time.
+        is_float32: it computes in float32 where it does not in 8 bits, whatever the CPU has.
 
     Raises:
         ModelUnavailable: models_not_installed or model_invalid.
     """
 
-    def __init__(self, file: Path, *, threads: int, is_int8: bool = False) -> None:
+    def __init__(self, file: Path, *, threads: int, is_int8: bool = False, is_float32: bool = False) -> None:
         try:
             openvino = import_openvino()
         except ModuleNotFoundError as error:
@@ -83,6 +87,8 @@ class OpenVino:
         settings: dict[str, object] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
         if is_int8:
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
+        if is_float32:
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
         try:
             self._model: Any = openvino.Core().compile_model(file, "CPU", settings)
         except RuntimeError as error:  # all that OpenVINO raises

@@ -1,6 +1,6 @@
 """`firstread models export medsiglip`: the vision tower made for this machine, measured, and the best kept.
 
-Which way is fastest differs from CPU to CPU (with AMX OpenVINO, without it 8-bit integers), so each is tried here: the
+Which way is fastest differs from CPU to CPU (with AMX or with bfloat16 alone, or without), so each is tried here: the
 candidates run the same films, and the fastest is kept of those whose every image embedding has a cosine of at least
 0.999 to that of torch in float32. The two fastest run once more, in turns: a machine is not as busy in each minute.
 """

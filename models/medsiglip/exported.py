@@ -16,7 +16,9 @@ EXPORT_FILE: Final = "vision.json"
 INT8: Final = "onnxruntime-int8"
 FLOAT: Final = "onnxruntime-float32"
 OPENVINO: Final = "openvino"
-OPENVINO_INT8: Final = "openvino-int8"
+OPENVINO_INT8: Final = "openvino-int8-mixed"
+OPENVINO_INT8_FLOAT: Final = "openvino-int8"
+"""Of earlier exports: held to float32 between its products on any CPU, as it was when it was measured."""
 LEAST_COSINE: Final = 0.999
 """To torch's embedding in float32, for each film: what a way to run the tower must reach to be kept."""
 
@@ -128,6 +130,6 @@ def open_backend(name: str, file: Path, *, threads: int) -> Backend:
     Raises:
         ModelUnavailable: as the backends.
     """
-    if name in {OPENVINO, OPENVINO_INT8}:
-        return OpenVino(file, threads=threads, is_int8=name == OPENVINO_INT8)
+    if name in {OPENVINO, OPENVINO_INT8, OPENVINO_INT8_FLOAT}:
+        return OpenVino(file, threads=threads, is_int8=name != OPENVINO, is_float32=name == OPENVINO_INT8_FLOAT)
     return OnnxRuntime(file, threads=threads)

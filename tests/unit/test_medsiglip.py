@@ -20,7 +20,16 @@ from imaging.display import to_display
 from imaging.geometry import SquareGeometry
 from imaging.radiograph import Radiograph
 from models.checkpoints.manifest import MADE_HERE, MANIFEST_FILE
-from models.medsiglip.exported import EXPORT_FILE, FLOAT, INT8, OPENVINO, OPENVINO_INT8, Tried, open_backend
+from models.medsiglip.exported import (
+    EXPORT_FILE,
+    FLOAT,
+    INT8,
+    OPENVINO,
+    OPENVINO_INT8,
+    OPENVINO_INT8_FLOAT,
+    Tried,
+    open_backend,
+)
 from models.medsiglip.pixels import to_input
 from models.medsiglip.prompts import PROMPTS_FILE, SHIPPED, read_prompts
 from models.medsiglip.scorer import MedSiglipScorer
@@ -191,6 +200,19 @@ def test_every_candidate_says_what_torch_says(exported: Path, tmp_path: Path) ->
     stored = onnx.load(tmp_path / export._FILES[INT8][0]).graph.initializer  # noqa: SLF001
     matrices = [one.name for one in stored if one.data_type == onnx.TensorProto.FLOAT and min([*one.dims, 0][:2]) > 1]
     assert [name for name in matrices if "embedding" not in name] == []  # a weight that two nodes share would stay
+
+
+def test_an_earlier_export_runs_in_the_numbers_it_was_measured_in(exported: Path, tmp_path: Path) -> None:
+    """On a CPU with 16-bit numbers too: its record says float32 between the 8-bit products."""
+    from models.medsiglip import export  # noqa: PLC0415 - loads torch
+    from models.medsiglip.tower import load_tower  # noqa: PLC0415 - the same
+
+    file = tmp_path / export._FILES[OPENVINO_INT8][0]  # noqa: SLF001
+    assert OPENVINO_INT8 in list(export._make(load_tower(exported), 448, tmp_path))
+    backend: Any = open_backend(OPENVINO_INT8_FLOAT, file, threads=1)
+    earlier = backend._model  # noqa: SLF001
+    assert earlier.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+    assert earlier.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 128
 
 
 def test_the_path_of_the_gpu_says_what_the_export_says(exported: Path) -> None:
