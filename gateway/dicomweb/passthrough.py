@@ -32,6 +32,7 @@ from gateway.dicomweb.questions import accepted, check_uid, drawn, drawn_instanc
 from gateway.dicomweb.searches import check_search, searched_by
 from gateway.dicomweb.spacing import without_unusable_spacing
 from gateway.dicomweb.stored_files import StoredFile, stored_file
+from gateway.kept_connections import AsyncKeptConnections
 from gateway.problems import Problem, problem
 from worklist.errors import PacsUnavailable
 from worklist.pacs_connection import no_answer
@@ -44,7 +45,6 @@ _METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 _RETRIEVAL = ("GET", "HEAD", "OPTIONS")
 _CONNECT_S = 3.0
 _PIECE_BYTES = 262_144  # as much as asyncio reads at one time
-_IDLE_S = 0.5  # Orthanc closes a connection that was idle for 1 s; one that it is just closing must not be used
 _RESOURCE = re.compile(r"[0-9A-Za-z][\w.,-]*(/[0-9A-Za-z][\w.,-]*)*", re.ASCII)  # no segment is "." or ".."
 _IN_A_STUDY = re.compile(
     "studies/([^/]+)(?:/series/([^/]+)(?:/instances/([^/]+))?)?(?!/(?:series|instances)/)(?:/.*)?", re.ASCII
@@ -92,9 +92,8 @@ def build_dicomweb(origin: DicomWebOrigin) -> APIRouter:
     orthanc = httpx.AsyncClient(
         base_url=f"{origin.url.rstrip('/')}/{root}",
         auth=origin.auth,
-        verify=origin.tls or True,
+        transport=AsyncKeptConnections(origin.tls),
         timeout=httpx.Timeout(origin.patience_s, connect=_CONNECT_S),
-        limits=httpx.Limits(keepalive_expiry=_IDLE_S),
         trust_env=False,
     )
 

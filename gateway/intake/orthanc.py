@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 from pyorthanc import Orthanc
 
+from gateway.kept_connections import KeptConnections
 from imaging.headers import Header, read_header
 from worklist.errors import PacsUnavailable, UnusableImage
 from worklist.pacs_connection import no_answer
@@ -102,9 +103,7 @@ class OrthancClient:
     ) -> None:
         self.url = url.rstrip("/")
         self.dicomweb_root = dicomweb_root.strip("/")
-        # Orthanc closes idle connections after a second: a request on one that is just being closed would fail.
-        limits = httpx.Limits(keepalive_expiry=0.5)
-        options = {"auth": auth, "timeout": timeout_s, "trust_env": False, "limits": limits, "verify": tls or True}
+        options = {"auth": auth, "timeout": timeout_s, "trust_env": False, "transport": KeptConnections(tls)}
         self.rest = Orthanc(self.url, return_raw_response=True, base_url=self.url, **options)
 
     def close(self) -> None:
