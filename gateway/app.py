@@ -110,7 +110,12 @@ def build_app(parts: GatewayParts) -> FastAPI:
     """The FastAPI application; its intake runs from start-up to shutdown."""
     prefixes = parts.dicomweb.prefixes
     app = FastAPI(
-        title="Firstread", version=parts.site.version, lifespan=lambda _: _running(parts), docs_url=None, redoc_url=None
+        title="Firstread",
+        version=parts.site.version,
+        lifespan=lambda _: _running(parts),
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # addresses and queries name patients
     )
     app.include_router(build_openings(parts.openings, parts.actors))
     app.include_router(build_order(parts.search))  # before the list, which takes whatever else follows /worklist/

@@ -7,9 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import httpx
+import opentelemetry._logs
+import opentelemetry.metrics
+import opentelemetry.trace
 import pytest
 import uvicorn
 
@@ -266,3 +270,19 @@ def test_head_tells_what_get_would(client: httpx.Client, path: str) -> None:
     with client.stream("GET", path) as get:
         assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
     assert head.content == b""
+
+
+def test_no_request_is_traced(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses and queries name patients: no tracer, meter or logger of the machine's is handed any."""
+    asked: list[str] = []
+
+    class Provider:
+        def __getattr__(self, name: str) -> NoReturn:
+            asked.append(name)
+            raise AttributeError(name)
+
+    monkeypatch.setattr(opentelemetry.trace, "get_tracer_provider", Provider)
+    monkeypatch.setattr(opentelemetry.metrics, "get_meter_provider", Provider)
+    monkeypatch.setattr(opentelemetry._logs, "get_logger_provider", Provider)  # noqa: SLF001 - its public name
+    assert client.get("/worklist?limit=1").is_success
+    assert not asked
