@@ -149,8 +149,14 @@ class Database:
             time.sleep(_SLOW_LOOK_S)
 
     def close(self) -> None:
-        """Give back every connection."""
+        """End every connection; one that somebody uses meanwhile or later ends when it is given back."""
+        event.listen(self.engine, "checkin", _end)  # the pool that follows takes it over
         self.engine.dispose()
+
+
+def _end(connection: object, entry: ConnectionPoolEntry) -> None:
+    del connection
+    entry.invalidate()
 
 
 def _hold_to_sight(session: Session) -> None:
