@@ -81,6 +81,29 @@ def test_an_upload_whose_worker_has_died_fails_by_name(records: PredictionRecord
     assert records.result(judged) == "{}"
 
 
+def test_a_worker_that_dies_as_it_takes_an_upload_has_not_taken_it(
+    records: PredictionRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message that comes again finds it, whether or not it had said who it is."""
+    before, after = submit(records), submit(records)
+    hold = records.files.hold
+
+    def die_before(*_: str) -> None:
+        raise SystemExit
+
+    def die_after(prediction_id: str, holder: str) -> None:
+        hold(prediction_id, holder)
+        raise SystemExit
+
+    for prediction_id, death in ((before, die_before), (after, die_after)):
+        with monkeypatch.context() as patched:
+            patched.setattr(records.files, "hold", death)
+            with pytest.raises(SystemExit):
+                records.take(prediction_id, NOON)
+        assert records.take(prediction_id, NOON)
+        assert records.result(prediction_id) is None
+
+
 def test_an_upload_is_readable_by_nobody_else(records: PredictionRecords) -> None:
     """Folders and files are the account's own, whatever its mask lets through."""
     before = os.umask(0)

@@ -53,9 +53,9 @@ class PredictionRecords:
         with self._database.write() as session:
             taken = update(PredictionRow).where(*is_waiting).values(taken_at=now)
             is_ours = session.execute(taken.returning(PredictionRow.prediction_id)).one_or_none() is not None
-        if is_ours:
-            self.files.hold(prediction_id, name_of_a_claim())
-        elif self._is_abandoned(prediction_id):
+            if is_ours:  # before it is taken: of one that is taken and held by nobody, nobody hears that he died
+                self.files.hold(prediction_id, name_of_a_claim())
+        if not is_ours and self._is_abandoned(prediction_id):
             self.fail(prediction_id, _worker_lost())
         return is_ours
 
